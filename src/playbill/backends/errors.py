@@ -1,0 +1,110 @@
+"""Every error that Playbill raises on purpose, under one base class.
+
+A message says what happened, where, and what to type next. It never carries a secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playbill.backends.findings import Finding
+
+__all__ = [
+    "BackendUnavailable",
+    "ContextExceeded",
+    "CredentialsError",
+    "EngineError",
+    "EntryError",
+    "FileFormatError",
+    "InputError",
+    "MessageError",
+    "ParameterError",
+    "PlaybillError",
+    "Refused",
+    "RunError",
+    "SelectionError",
+    "TemplateError",
+    "TemplateRefusal",
+    "UnificationError",
+    "UnknownModel",
+    "WeightsError",
+]
+
+
+class PlaybillError(Exception):
+    """Base of all errors that Playbill raises on purpose."""
+
+
+class FileFormatError(PlaybillError):
+    """A file that should be JSON of a certain form is not; the message has file, line and column."""
+
+
+class EntryError(PlaybillError):
+    """A registry entry can't be used; ``findings`` holds every problem that it has."""
+
+    def __init__(self, message: str, findings: Sequence[Finding] = ()) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+class SelectionError(PlaybillError):
+    """No entry answers to a selector."""
+
+
+class UnknownModel(SelectionError):
+    """No entry has the name; the message lists the nearest names and the files searched."""
+
+
+class UnificationError(SelectionError):
+    """Entries have the name, but none agrees with the selector; each is listed with path and values."""
+
+
+class CredentialsError(PlaybillError):
+    """An API key is missing, or may not be sent where it would go."""
+
+
+class BackendUnavailable(PlaybillError):
+    """The backend that an entry names is unknown, or its packages are not installed."""
+
+
+class WeightsError(PlaybillError):
+    """Model files can't be had: missing, gated, no network, or their hash is wrong."""
+
+
+class TemplateError(PlaybillError):
+    """A chat template is broken, forbidden in the sandbox, or too costly."""
+
+
+class TemplateRefusal(TemplateError):
+    """The template itself refused the conversation (its ``raise_exception``)."""
+
+
+class MessageError(PlaybillError):
+    """A list of messages is malformed; the message names the place, as ``messages[2].role``."""
+
+
+class ParameterError(PlaybillError):
+    """A generation parameter is unknown, has a bad value, or can't be honoured by the backend."""
+
+
+class EngineError(PlaybillError):
+    """An engine failed to complete a request."""
+
+
+class ContextExceeded(EngineError):
+    """The prompt leaves no room for an answer in the model's context."""
+
+
+class Refused(EngineError):
+    """The service refused to answer this content."""
+
+
+class InputError(PlaybillError):
+    """An input file of dialogues is malformed; the message has file and line."""
+
+
+class RunError(PlaybillError):
+    """A run can't start or go on as asked."""
