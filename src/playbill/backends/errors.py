@@ -5,6 +5,7 @@ A message says what happened, where, and what to type next. It never carries a s
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "RunError",
     "SelectionError",
     "TemplateError",
+    "TemplateFault",
     "TemplateRefusal",
     "UnificationError",
     "UnknownModel",
@@ -74,12 +76,35 @@ class WeightsError(PlaybillError):
     """Model files can't be had: missing, gated, no network, or their hash is wrong."""
 
 
+class TemplateFault(StrEnum):
+    """What is wrong with a template, or with the use that it was put to."""
+
+    SYNTAX = "syntax"
+    UNDEFINED = "undefined"
+    FORBIDDEN = "forbidden"
+    FAILED = "failed"
+    RECURSION = "recursion"
+    TIME = "time"
+    MEMORY = "memory"
+    OUTPUT = "output"
+    CRASHED = "crashed"
+    REFUSED = "refused"
+
+
 class TemplateError(PlaybillError):
-    """A chat template is broken, forbidden in the sandbox, or too costly."""
+    """A chat template is broken, forbidden in the sandbox, or too costly.
+
+    ``fault`` says which, and ``line`` where in the template, counted from 1, if that is known.
+    """
+
+    def __init__(self, message: str, *, fault: TemplateFault = TemplateFault.FAILED, line: int | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.line = line
 
 
 class TemplateRefusal(TemplateError):
-    """The template itself refused the conversation (its ``raise_exception``)."""
+    """The template itself refused the conversation; the message is its ``raise_exception``'s own words."""
 
 
 class MessageError(PlaybillError):

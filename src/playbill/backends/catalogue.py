@@ -1,0 +1,118 @@
+"""The backends that there are: rows of data, and what installed packages add. Loads no backend's code.
+
+A provider's code is imported only when an entry is loaded. An entry can name a backend, never code: what is
+imported stands in this table, or comes from an installed package that registered a ``Backend`` under the
+entry-point group ``playbill.engines``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playbill.backends.entry_keys import Key
+
+__all__ = ["BACKENDS", "UNSUPPORTED", "Backend", "backend_names"]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One backend: what it is called, where its code is, and what it needs to be installed.
+
+    ``module`` is imported late. It has ``load(entry, context) -> Loaded``, and ``preview(entry, context)``
+    which does the same without weights (see `playbill.backends.engine`). ``requires`` are the import names
+    that must be there, ``install`` the pip line that brings them. ``keys`` are entry keys that only this
+    backend knows. ``service`` is the section of key.json that its API key stands in.
+    """
+
+    name: str
+    summary: str
+    module: str
+    requires: tuple[str, ...] = ()
+    install: str = ""
+    keys: tuple[Key, ...] = field(default=())
+    service: str | None = None
+
+    def missing(self) -> tuple[str, ...]:
+        """The import names that this environment lacks; nothing is imported to find out."""
+        return tuple(name for name in self.requires if not _installed(name))
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False
+
+
+_ENGINES = "playbill.backends.engines"
+_ROWS = (
+    Backend(
+        "huggingface_local",
+        "models of the Hugging Face hub or a folder, run here by transformers",
+        f"{_ENGINES}.huggingface_local",
+        ("transformers", "torch"),
+        'pip install "playbill[hf]"',
+    ),
+    Backend(
+        "llamacpp",
+        "GGUF files, run here by llama.cpp",
+        f"{_ENGINES}.llamacpp",
+        ("xllamacpp",),
+        'pip install "playbill[llamacpp]"',
+    ),
+    Backend("human", "a person at the terminal", f"{_ENGINES}.human"),
+    Backend("programmatic", "scripted answers, an echo, or a Python function", f"{_ENGINES}.programmatic"),
+)
+
+UNSUPPORTED: Mapping[str, str] = {
+    "alephalpha": "the service closed its API for these models",
+    "slurk": "it is a chat room for people; `human` is a person at the terminal",
+    "huggingface_multimodal": "clemcore gave it up too; text models run under huggingface_local",
+}
+"""Backends of clembench and clemcore that Playbill doesn't have: name to the reason."""
+
+
+class _Catalogue(Mapping[str, Backend]):
+    """Backends by name: the rows above, then what installed packages registered, looked for on first need."""
+
+    def __getitem__(self, name: str) -> Backend:
+        found = _built_in().get(name) or _installed_backends().get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _built_in()
+        yield from (name for name in _installed_backends() if name not in _built_in())
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+@cache
+def _built_in() -> dict[str, Backend]:
+    return {row.name: row for row in _ROWS}
+
+
+@cache
+def _installed_backends() -> dict[str, Backend]:
+    found = {}
+    for point in entry_points(group="playbill.engines"):
+        backend = point.load()
+        if isinstance(backend, Backend):
+            found[backend.name] = backend
+    return found
+
+
+BACKENDS: Mapping[str, Backend] = _Catalogue()
+
+
+def backend_names() -> tuple[str, ...]:
+    """The names of all backends, built-in ones first."""
+    return tuple(BACKENDS)

@@ -1,0 +1,214 @@
+"""One entry of a registry: brought into the flat form, and judged by the table of keys.
+
+Knows no file and no backend's code; what it says of an entry it says as findings, and it raises nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from playbill.backends.catalogue import BACKENDS, UNSUPPORTED, backend_names
+from playbill.backends.entry_keys import KEYS, UNREAD, Key
+from playbill.backends.findings import Finding, Severity
+
+__all__ = ["NESTED_KEY", "Flat", "flatten", "judge_entry", "literals_of_regex"]
+
+NESTED_KEY = "model_config"
+_REGEX_META = set(".^$*+?{}[]|()")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_BETWEEN = re.compile(r"(?:\\n|\n|\\s|\\r)[*+?]")
+
+
+@dataclass(frozen=True)
+class Flat:
+    """An entry in the flat form, with the path at which each key stood, and what had to be said on the way."""
+
+    entry: dict[str, Any]
+    paths: dict[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+def literals_of_regex(pattern: str) -> str | list[str] | None:
+    r"""Read a regular expression that only stands for literals back as them, or None.
+
+    ``<\|im_end\|>`` gives ``<|im_end|>``; ``a\n*b`` (clemcore's way to say "a, then b, lines between")
+    gives the list of a and b.
+    """
+    parts = [_unescape(part) for part in _BETWEEN.split(pattern)]
+    if not parts or any(part is None or part == "" for part in parts):
+        return None
+    literals = [part for part in parts if part]
+    return literals[0] if len(literals) == 1 else literals
+
+
+def _unescape(part: str) -> str | None:
+    """The literal that an escaped pattern stands for, or None where it is more than a literal."""
+    if set(_ESCAPED.sub("", part)) & _REGEX_META:
+        return None
+    if any(c.isalnum() for c in _ESCAPED.findall(part)):  # \d, \w, \n …: classes, not escaped characters
+        return None
+    return _ESCAPED.sub(r"\1", part)
+
+
+def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
+    """Bring an entry into the flat form: the one place where the nested layout (``model_config``) is read.
+
+    In that layout ``eos_to_cull`` was a regular expression; it is read back as literals where it stands for
+    them, and is an error finding where it doesn't.
+    """
+    entry = {key: value for key, value in raw.items() if key != NESTED_KEY}
+    paths = {key: f"{where}.{key}" for key in entry}
+    findings: list[Finding] = []
+    nested = raw.get(NESTED_KEY, {})
+    if not isinstance(nested, dict):
+        findings.append(Finding("PB103", "wrong-type", Severity.ERROR, f"{where}.{NESTED_KEY}", "is not an object"))
+        nested = {}
+    for key, value in nested.items():
+        path = f"{where}.{NESTED_KEY}.{key}"
+        if key == "eos_to_cull" and isinstance(value, str):
+            value, problem = _from_regex(value, path)
+            findings.extend(problem)
+        if key in entry and entry[key] != value:
+            findings.append(
+                Finding(
+                    "PB109",
+                    "said-twice",
+                    Severity.ERROR,
+                    path,
+                    f"says {value!r}, but {paths[key]} says {entry[key]!r}",
+                    "keep the flat one",
+                )
+            )
+            continue
+        entry[key] = value
+        paths[key] = path
+    return Flat(entry, paths, tuple(findings))
+
+
+def _from_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
+    literals = literals_of_regex(pattern)
+    if literals is not None:
+        return literals, []
+    return pattern, [
+        Finding(
+            "PB108",
+            "eos-is-pattern",
+            Severity.ERROR,
+            path,
+            f"is the regular expression {pattern!r}, which stands for no list of literals",
+            "write the literal end-of-sequence text, or a list of such texts",
+        )
+    ]
+
+
+def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
+    """Everything that is wrong or odd with one entry, worst first; knows its neighbours not."""
+    findings = [*flat.findings, *_missing(flat.entry, where), *_backend(flat)]
+    for key, value in flat.entry.items():
+        findings.extend(_judge_key(flat, key, value))
+    order = list(Severity)
+    return tuple(sorted(findings, key=lambda f: order.index(f.severity)))
+
+
+def _missing(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    backend = entry.get("backend")
+    for key in (*KEYS.values(), *_own_keys(backend)):
+        if key.name not in entry and key.is_required_by(str(backend)):
+            yield Finding(
+                "PB102",
+                "missing-key",
+                Severity.ERROR,
+                where,
+                f"'{key.name}' is missing",
+                f"add it: {key.summary[0].lower()}{key.summary[1:]}",
+            )
+
+
+def _backend(flat: Flat) -> Iterator[Finding]:
+    backend = flat.entry.get("backend")
+    if not isinstance(backend, str) or backend in BACKENDS:
+        return
+    path = flat.paths.get("backend", "entry.backend")
+    if backend in UNSUPPORTED:
+        message, fix = f"Playbill has no backend '{backend}': {UNSUPPORTED[backend]}", ""
+    else:
+        near = get_close_matches(backend, backend_names(), n=1)
+        message = f"unknown backend '{backend}'"
+        fix = f"did you mean '{near[0]}'?" if near else "`playbill backends` lists them"
+    yield Finding("PB112", "unknown-backend", Severity.ERROR, path, message, fix)
+
+
+def _own_keys(backend: object) -> tuple[Key, ...]:
+    """The keys that a third party's backend brings along."""
+    found = BACKENDS.get(backend) if isinstance(backend, str) else None
+    return found.keys if found else ()
+
+
+def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
+    path = flat.paths.get(name, name)
+    backend = flat.entry.get("backend")
+    own = {key.name: key for key in _own_keys(backend)}
+    key = own.get(name) or KEYS.get(name)
+    if key is None:
+        yield from _unknown(name, path, [*KEYS, *own])
+        return
+    if not key.type.accepts(value):
+        shown = json.dumps(value, ensure_ascii=False, default=repr)[:80]
+        yield Finding("PB103", "wrong-type", Severity.ERROR, path, f"{shown} is not {key.type.name}")
+        return
+    if key.read_by and name not in own and backend in BACKENDS and not key.is_read_by(str(backend)):
+        readers = ", ".join(key.read_by)
+        message = f"the backend {backend} doesn't read this key; {readers} would"
+        yield Finding("PB111", "misplaced-key", Severity.WARNING, path, message, "take it out")
+    if name == "eos_to_cull":
+        yield from _probable_regex(value, path)
+    if name == "custom_chat_template" and flat.entry.get("premade_chat_template") is True:
+        yield Finding(
+            "PB110",
+            "two-templates",
+            Severity.WARNING,
+            path,
+            "is not used, since premade_chat_template is true",
+            "set premade_chat_template to false, or take the template out",
+        )
+
+
+def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
+    if name.startswith("x_"):
+        return
+    if name in UNREAD:
+        yield Finding("PB106", "unread-key", Severity.NOTE, path, f"nothing reads this key: {UNREAD[name]}")
+        return
+    near = get_close_matches(name, known, n=1, cutoff=0.8)
+    if near:
+        yield Finding("PB104", "unknown-key", Severity.ERROR, path, "unknown key", f"did you mean '{near[0]}'?")
+    else:
+        yield Finding(
+            "PB105",
+            "foreign-key",
+            Severity.WARNING,
+            path,
+            "unknown key, read by nothing",
+            f"take it out, or call it 'x_{name}' if it is yours",
+        )
+
+
+def _probable_regex(value: Any, path: str) -> Iterator[Finding]:
+    for literal in [value] if isinstance(value, str) else value:
+        if "\\" not in literal:
+            continue
+        meant = literals_of_regex(literal)
+        shown = json.dumps(meant, ensure_ascii=False) if meant else "the literal text"
+        yield Finding(
+            "PB107",
+            "probable-regex",
+            Severity.WARNING,
+            path,
+            f"{literal!r} looks like a regular expression, but is taken as it stands",
+            f"write {shown}",
+        )

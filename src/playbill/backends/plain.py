@@ -1,0 +1,19 @@
+"""Text of strangers made safe for a terminal."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["printable"]
+
+# C0 and C1 controls but for line feed and tab, and the characters that reorder what a reader sees.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters written out, as ``\x1b``; line breaks and tabs stay.
+
+    >>> printable("\x1b[2Jcleared")
+    '\\x1b[2Jcleared'
+    """
+    return _UNSAFE.sub(lambda m: m[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))

@@ -1,0 +1,64 @@
+"""Secrets that don't show: a value that prints masked, and the scrubbing of texts in which one turned up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["MASK", "Secret", "scrub"]
+
+MASK = "[secret]"
+_SHORTEST = 8
+_known: set[str] = set()
+
+
+class Secret:
+    """A secret string. It prints, formats, pickles and logs masked; ``reveal`` gives it to who sends it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        if len(value) >= _SHORTEST:
+            _known.add(value)
+
+    def reveal(self) -> str:
+        """The secret itself, for the wire and for key.json only."""
+        return self._value
+
+    @property
+    def masked(self) -> str:
+        """Enough to tell two keys apart: the last four characters of a long one."""
+        return f"…{self._value[-4:]}" if len(self._value) >= 16 else "…"
+
+    def __repr__(self) -> str:
+        return f"Secret({self.masked})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a Secret can't be pickled")
+
+
+def scrub(value: Any) -> Any:
+    """A JSON value or text in which every secret that was loaded is replaced by a mask.
+
+    Exact occurrences only, of secrets of eight or more characters: a shorter one would damage ordinary text.
+    """
+    if not _known:
+        return value
+    if isinstance(value, str):
+        for secret in _known:
+            if secret in value:
+                value = value.replace(secret, MASK)
+        return value
+    if isinstance(value, dict):
+        return {scrub(k): scrub(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(scrub(v) for v in value)
+    return value

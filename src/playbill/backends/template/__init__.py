@@ -1,0 +1,16 @@
+"""The one renderer: a chat template and messages in, the prompt's text out, whoever wrote the template.
+
+    >>> from playbill.backends.template import GENERIC_TEMPLATE, render
+    >>> render(GENERIC_TEMPLATE, [{"role": "user", "content": "Hello"}], add_generation_prompt=True)
+    '<|im_start|>user\\nHello<|im_end|>\\n<|im_start|>assistant\\n'
+
+Knows no model, no tokenizer and no engine. Messages are prepared (roles merged, a system message folded)
+before they come here, and elsewhere.
+"""
+
+from __future__ import annotations
+
+from playbill.backends.template._generic import GENERIC_TEMPLATE
+from playbill.backends.template._render import check_syntax, render, template_variables
+
+__all__ = ["GENERIC_TEMPLATE", "check_syntax", "render", "template_variables"]

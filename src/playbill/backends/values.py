@@ -1,0 +1,126 @@
+"""The types that values of entry keys and generation parameters may have. Knows no key by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+__all__ = [
+    "ANY",
+    "BOOLEAN",
+    "COUNT",
+    "DATE",
+    "INTEGER",
+    "LICENSE",
+    "LITERALS",
+    "NUMBER",
+    "OBJECT",
+    "POSITIVE",
+    "SHARE",
+    "SIGNED",
+    "STRING",
+    "STRINGS",
+    "TEXT",
+    "TOKENS",
+    "ValueType",
+    "choice",
+    "parse_date",
+    "parse_token_count",
+]
+
+_TOKEN_COUNT = re.compile(r"\s*(\d+)\s*([km]?)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """A type of values: its name for people, its JSON Schema, and the test that a value passes."""
+
+    name: str
+    schema: dict[str, Any]
+    accepts: Callable[[Any], bool]
+
+
+def parse_token_count(value: object) -> int | None:
+    """A number of tokens as registries write it: ``8192``, ``"8192"``, ``"128k"``, ``"1M"``; k is 1,024.
+
+    The empty string means "not stated" and gives None; so does anything unreadable.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value > 0 else None
+    match = _TOKEN_COUNT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    return int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[2].lower()]
+
+
+def parse_date(value: object) -> datetime | None:
+    """An ISO date or date with time, as ``2026-11-23`` or ``2026-11-23T14:30:00``; else None."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def choice(*allowed: str) -> ValueType:
+    """One of some strings."""
+    return ValueType("one of " + ", ".join(f"'{a}'" for a in allowed), {"enum": list(allowed)}, lambda v: v in allowed)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+_STRINGS_SCHEMA = {"type": "array", "items": {"type": "string"}}
+
+ANY = ValueType("any value", {}, lambda v: True)
+STRING = ValueType("a non-empty string", {"type": "string", "minLength": 1}, lambda v: isinstance(v, str) and v != "")
+TEXT = ValueType("a string", {"type": "string"}, lambda v: isinstance(v, str))
+BOOLEAN = ValueType("true or false", {"type": "boolean"}, lambda v: isinstance(v, bool))
+INTEGER = ValueType("an integer", {"type": "integer"}, _is_integer)
+COUNT = ValueType("an integer of 0 or more", {"type": "integer", "minimum": 0}, lambda v: _is_integer(v) and v >= 0)
+POSITIVE = ValueType("an integer of 1 or more", {"type": "integer", "minimum": 1}, lambda v: _is_integer(v) and v >= 1)
+NUMBER = ValueType("a number of 0 or more", {"type": "number", "minimum": 0}, lambda v: _is_number(v) and v >= 0)
+SIGNED = ValueType("a number", {"type": "number"}, _is_number)
+SHARE = ValueType(
+    "a number from 0 to 1",
+    {"type": "number", "minimum": 0, "maximum": 1},
+    lambda v: _is_number(v) and 0 <= v <= 1,
+)
+STRINGS = ValueType("a list of strings", _STRINGS_SCHEMA, _is_strings)
+LITERALS = ValueType(
+    "a string or a list of strings",
+    {"anyOf": [{"type": "string"}, _STRINGS_SCHEMA]},
+    lambda v: isinstance(v, str) or _is_strings(v),
+)
+OBJECT = ValueType(
+    "an object", {"type": "object"}, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v)
+)
+LICENSE = ValueType(
+    "a string, or an object with 'name' and 'url'",
+    {"anyOf": [{"type": "string"}, {"type": "object"}]},
+    lambda v: isinstance(v, (str, dict)),
+)
+TOKENS = ValueType(
+    'a number of tokens, as 8192 or "128k"',
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "string", "pattern": r"^\s*(\d+\s*[kKmM]?)?\s*$"},
+        ]
+    },
+    lambda v: parse_token_count(v) is not None or (isinstance(v, str) and not v.strip()),
+)
+DATE = ValueType("an ISO date, as 2026-11-23", {"type": "string"}, lambda v: parse_date(v) is not None)
