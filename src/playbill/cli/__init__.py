@@ -1,0 +1,103 @@
+"""The command line: arguments and printing, nothing else. What a command does is done elsewhere.
+
+A command's module is imported when the command is called, so that `playbill list` stays fast.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from playbill import __version__
+from playbill.backends.errors import PlaybillError
+from playbill.backends.plain import printable
+from playbill.backends.secret import scrub
+
+__all__ = ["cli", "main"]
+
+WRONG = 1
+FAILED = 2
+INTERRUPTED = 130
+
+_COMMANDS = {
+    "list": "playbill.cli.listing:list_models",
+    "show": "playbill.cli.show:show",
+    "prompt": "playbill.cli.prompt:prompt",
+    "chat": "playbill.cli.chat:chat",
+    "run": "playbill.cli.run:run",
+    "keys": "playbill.cli.keys:keys",
+    "backends": "playbill.cli.listing:list_backends",
+    "completion": "playbill.cli.completion:completion",
+}
+
+
+class _Commands(click.Group):
+    """The commands by name; each one's module is imported on first need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = _COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, name = target.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, and what is logged.")
+def cli(debug: bool) -> None:
+    """Playbill: who plays.
+
+    Find a chat model by its name, and know exactly what was sent to it and what came back.
+    """
+
+
+class _Stderr(logging.Handler):
+    """What is said beside the results: one line each, on stderr, free of escape sequences and secrets."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname.lower()
+        click.echo(f"playbill: {level}: {printable(scrub(record.getMessage()))}", err=True)
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 right, 1 the thing judged is wrong, 2 it could not be carried out."""
+    argv = sys.argv[1:] if args is None else args
+    debug = "--debug" in argv
+    log = logging.getLogger("playbill")
+    log.handlers = [_Stderr()]
+    log.setLevel(logging.DEBUG if debug else logging.WARNING)
+    log.propagate = False
+    sys.exit(_run([a for a in argv if a != "--debug"], debug))
+
+
+def _run(argv: list[str], debug: bool) -> int:
+    try:
+        result: Any = cli.main(argv, prog_name="playbill", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as e:
+        e.show()
+        return FAILED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("playbill: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`playbill list | head`); nothing more can or need be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as e:  # the one place where an error meets the user
+        if debug:
+            raise
+        message = str(e) if isinstance(e, PlaybillError) else f"internal error, {type(e).__name__}: {e}"
+        hint = "" if isinstance(e, PlaybillError) else " (--debug shows where)"
+        click.echo(f"playbill: error: {printable(scrub(message))}{hint}", err=True)
+        return FAILED

@@ -1,0 +1,80 @@
+"""`playbill keys`: which services have an API key, from where, and setting one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from playbill.backends.credentials import Credentials, allow, set_key
+from playbill.backends.services import SERVICES
+from playbill.cli.listing import print_columns
+from playbill.cli.options import json_option, key_file_option
+
+__all__ = ["keys"]
+
+
+@click.group(invoke_without_command=True)
+@key_file_option
+@json_option
+@click.pass_context
+def keys(ctx: click.Context, key_files: tuple[Path, ...], as_json: bool) -> None:
+    """List which services have an API key, masked, and from where."""
+    if ctx.invoked_subcommand is not None:
+        return
+    found = Credentials.load(key_files)
+    names = dict.fromkeys([*SERVICES, *(credential.service for credential in found)])
+    rows = []
+    for name in names:
+        credential = found.get(name)
+        service = SERVICES.get(name)
+        rows.append(
+            {
+                "service": name,
+                "key": credential.api_key.masked if credential and credential.api_key else None,
+                "from": credential.source if credential else None,
+                "goes_to": (credential.base_url if credential else None) or (service.base_url if service else None),
+                "also_to": list(credential.allowed_urls) if credential else [],
+                "variables": list(service.variables) if service else [],
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    shown = [
+        (
+            str(row["service"]),
+            str(row["key"] or "-"),
+            str(row["from"] or f"set ${(row['variables'] or ['?'])[0]}, or: playbill keys set {row['service']}"),
+            ", ".join(map(str, [row["goes_to"] or "any address of an entry", *row["also_to"]])),
+        )
+        for row in rows
+    ]
+    print_columns(("SERVICE", "KEY", "FROM", "GOES TO"), shown)
+
+
+@keys.command("set")
+@click.argument("service")
+@click.option("--base-url", metavar="URL", help="The address the key belongs to, where it isn't the service's own.")
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="The key file; by default the one in your config directory."
+)
+def set_(service: str, base_url: str | None, file: Path | None) -> None:
+    """Store the API key of SERVICE. It is asked for without echo, or read from the standard input."""
+    key = click.prompt(f"API key for {service}", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    path = set_key(service, key, base_url, path=file)
+    click.echo(f"stored in {path}, readable by you only", err=True)
+
+
+@keys.command("allow")
+@click.argument("service")
+@click.argument("url")
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="The key file; by default the one in your config directory."
+)
+def allow_(service: str, url: str, file: Path | None) -> None:
+    """Let the key of SERVICE also be sent to URL (its scheme, host and port)."""
+    path = allow(service, url, path=file)
+    click.echo(f"the key for {service} may now go to {url}; remembered in {path}", err=True)

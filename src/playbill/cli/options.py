@@ -1,0 +1,120 @@
+"""Options that several commands have, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from playbill.backends.errors import InputError
+from playbill.backends.jsonfile import parse_json
+from playbill.backends.registry import ModelRegistry
+
+__all__ = [
+    "json_option",
+    "key_file_option",
+    "model_argument",
+    "parameter_option",
+    "read_parameters",
+    "read_selector",
+    "registry_option",
+    "trust_option",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    names = dict.fromkeys(entry.name for entry in ModelRegistry.load() if entry.name)
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def model_argument(function: F) -> F:
+    """NAME: a model's name, or a JSON selector that unifies with one of its namesakes."""
+    return click.argument("name", metavar="NAME", shell_complete=_complete_model)(function)
+
+
+def model_option(function: F) -> F:
+    return click.option(
+        "-m",
+        "--model",
+        "models",
+        metavar="NAME",
+        multiple=True,
+        required=True,
+        shell_complete=_complete_model,
+        help='A model by name, or as \'LABEL={"model_name": …, "temperature": 0.7}\'. Repeatable.',
+    )(function)
+
+
+def registry_option(function: F) -> F:
+    return click.option(
+        "--registry",
+        "registries",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A registry file to search first. Repeatable; PLAYBILL_REGISTRY does the same.",
+    )(function)
+
+
+def key_file_option(function: F) -> F:
+    return click.option(
+        "--key-file",
+        "key_files",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A key file to search first. Repeatable.",
+    )(function)
+
+
+def parameter_option(function: F) -> F:
+    return click.option(
+        "-p",
+        "--param",
+        "params",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Override a generation parameter or an entry's key: -p temperature=0.7. Repeatable.",
+    )(function)
+
+
+def trust_option(function: F) -> F:
+    return click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Let a model's repository run its own Python code, where the entry asks for it.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def read_parameters(given: Iterable[str]) -> dict[str, Any]:
+    """``key=value`` pairs; a value that is JSON is read as such, anything else is a string."""
+    found: dict[str, Any] = {}
+    for pair in given:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
+        try:
+            found[key.strip()] = json.loads(text)
+        except ValueError:
+            found[key.strip()] = text
+    return found
+
+
+def read_selector(text: str) -> str | dict[str, Any]:
+    """A model's name, or a JSON object with at least ``model_name``."""
+    if not text.lstrip().startswith("{"):
+        return text
+    selector = parse_json(text, "selector")
+    if not isinstance(selector, dict) or "model_name" not in selector:
+        raise InputError(f"the selector {text} has no 'model_name'")
+    return selector

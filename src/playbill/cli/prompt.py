@@ -1,0 +1,99 @@
+"""`playbill prompt NAME [FILE]`: exactly what would be sent, without loading weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from playbill.backends.errors import InputError
+from playbill.backends.jsonfile import parse_json, read_json
+from playbill.backends.loading import load_prompt_path
+from playbill.backends.model import Prompt, make_prompt
+from playbill.backends.plain import printable
+from playbill.backends.prompt_path import PromptPath
+from playbill.backends.registry import ModelRegistry
+from playbill.cli.options import (
+    json_option,
+    model_argument,
+    parameter_option,
+    read_parameters,
+    read_selector,
+    registry_option,
+)
+
+__all__ = ["prompt", "read_messages"]
+
+_SAMPLE = [{"role": "user", "content": "Describe the word 'tower' without saying it."}]
+
+
+@click.command()
+@model_argument
+@click.argument("file", required=False)
+@parameter_option
+@registry_option
+@json_option
+def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tuple[Path, ...], as_json: bool) -> None:
+    """Print exactly what would be sent to the model NAME: text, token ids and stop ids.
+
+    FILE holds messages as JSON: a list of {"role", "content"}, or an object with "messages"; - is the
+    standard input. Without FILE a short sample is used. No weights are loaded.
+    """
+    messages = _SAMPLE if file is None else read_messages(file)
+    spec, path = load_prompt_path(
+        read_selector(name),
+        registry=ModelRegistry.load(registries),
+        progress=True,
+        **read_parameters(params),
+    )
+    made = make_prompt(spec, path, messages)
+    if as_json:
+        click.echo(json.dumps(_as_json(made, path), ensure_ascii=False, indent=2))
+    else:
+        _print(made, path)
+
+
+def read_messages(file: str) -> Any:
+    """The messages in a file, or on the standard input for ``-``."""
+    if file == "-":
+        content = parse_json(sys.stdin.read(), "standard input")
+    else:
+        try:
+            content = read_json(Path(file))
+        except OSError as e:
+            raise InputError(f"can't read {file}: {e.strerror}") from e
+    return content["messages"] if isinstance(content, dict) and "messages" in content else content
+
+
+def _as_json(made: Prompt, path: PromptPath | None) -> dict[str, Any]:
+    stops = path.stops if path else None
+    return {
+        "text": made.text,
+        "ids": list(made.ids) if made.ids is not None else None,
+        "stop_ids": [stop.id for stop in stops.ids] if stops else [],
+        "stops": [{"id": s.id, "text": s.text, "sources": list(s.sources)} for s in stops.ids] if stops else [],
+        "stop_strings": list(stops.strings) if stops else [],
+        "messages": list(made.messages),
+        "changes": list(made.changes),
+        "template": path.template.source if path else None,
+    }
+
+
+def _print(made: Prompt, path: PromptPath | None) -> None:
+    for change in made.changes:
+        click.echo(f"playbill: note: {change}", err=True)
+    if path is None or made.text is None or made.ids is None:
+        click.echo("This backend takes messages; they are sent as:", err=True)
+        click.echo(printable(json.dumps(list(made.messages), ensure_ascii=False, indent=2)))
+        return
+    click.echo(printable(made.text))
+    click.echo("")
+    click.echo(f"{len(made.ids)} ids: {' '.join(map(str, made.ids))}")
+    for stop in path.stops.ids:
+        click.echo(printable(f"stop id {stop.id} {stop.text!r}, says {', '.join(stop.sources)}"))
+    for text in path.stops.strings:
+        click.echo(printable(f"stop string {text!r}, says entry"))
+    click.echo(f"template: {path.template.source}; context: {path.context_size or 'not stated'}")

@@ -1,0 +1,90 @@
+"""`playbill show NAME`: the spec as found, value by value with its origin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from playbill.backends.findings import Severity
+from playbill.backends.loading import find_spec, judge_spec, load_prompt_path
+from playbill.backends.plain import printable
+from playbill.backends.prompt_path import PromptPath
+from playbill.backends.registry import ModelRegistry
+from playbill.backends.spec import ModelSpec
+from playbill.cli.listing import describe, print_columns
+from playbill.cli.options import (
+    json_option,
+    model_argument,
+    parameter_option,
+    read_parameters,
+    read_selector,
+    registry_option,
+)
+
+__all__ = ["show"]
+
+
+@click.command()
+@model_argument
+@click.option(
+    "--full", is_flag=True, help="Also open tokenizer and template: stop ids, context, what the repository recommends."
+)
+@parameter_option
+@registry_option
+@json_option
+def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path, ...], as_json: bool) -> int:
+    """Show the entry that NAME finds, and for each value the file it came from.
+
+    Exits with 1 where the entry can't be used as it is.
+    """
+    registry = ModelRegistry.load(registries)
+    overrides = read_parameters(params)
+    spec = find_spec(read_selector(name), registry=registry, overrides=overrides)
+    findings = judge_spec(spec)
+    path = load_prompt_path(spec, registry=ModelRegistry([]), progress=True)[1] if full else None
+    if as_json:
+        content = {
+            "spec": spec.to_dict(),
+            "sources": spec.sources(),
+            "findings": [finding.to_dict() for finding in findings],
+            **({"prompt_path": describe_path(path)} if full else {}),
+        }
+        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+    else:
+        _print(spec, path)
+        for finding in findings:
+            click.echo(describe(finding))
+    return 1 if any(f.severity is Severity.ERROR for f in findings) else 0
+
+
+def describe_path(path: PromptPath | None) -> dict[str, Any] | None:
+    """What a prompt path knows, as JSON."""
+    if path is None:
+        return None
+    return {
+        "template": {"source": path.template.source, "text": path.template.text},
+        "variables": dict(path.template.variables),
+        "stop_ids": [{"id": s.id, "text": s.text, "sources": list(s.sources)} for s in path.stops.ids],
+        "stop_strings": list(path.stops.strings),
+        "context_size": path.context_size,
+        "recommended": dict(path.recommended),
+        "tokenizer": dict(path.tokenizer.facts()),
+    }
+
+
+def _print(spec: ModelSpec, path: PromptPath | None) -> None:
+    sources = spec.sources()
+    rows = [(key, json.dumps(value, ensure_ascii=False), sources[key]) for key, value in spec.to_dict().items()]
+    width = max((len(value) for _, value, _ in rows), default=0)
+    if width <= 60:
+        print_columns(("KEY", "VALUE", "FROM"), rows)
+    else:
+        for key, value, source in rows:
+            click.echo(printable(f"{key}: {value}\n    from {source}"))
+    if path is not None:
+        click.echo("")
+        for key, value in (describe_path(path) or {}).items():
+            click.echo(printable(f"{key}: {json.dumps(value, ensure_ascii=False)}"))
