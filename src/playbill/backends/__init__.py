@@ -6,6 +6,7 @@ Importing this loads no engine, no torch, no transformers and no SDK.
 from playbill.backends.catalogue import BACKENDS, Backend
 from playbill.backends.credentials import Credential, Credentials
 from playbill.backends.engine import Completion, Context, Engine, Loaded, Request
+from playbill.backends.engines.programmatic import model_from_function
 from playbill.backends.errors import (
     BackendUnavailable,
     ContextExceeded,
@@ -85,5 +86,6 @@ __all__ = [
     "load_model",
     "load_prompt_path",
     "make_prompt",
+    "model_from_function",
     "render",
 ]
