@@ -1,8 +1,8 @@
 """The parent's side of the worker: starts it, asks it one thing at a time, ends it when it takes too long.
 
 Templates never run in this process, and jinja2 isn't imported here. A worker serves many requests and is
-replaced when one of them used up what it may. It knows requests and replies; what is in them is for `_render.py` and
-`_worker.py` to know.
+replaced when one of them used up what it may. It knows requests and replies; what is in them is for
+`_render.py` and `_worker.py` to know.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def render(
     ``date`` is the time that the template's ``strftime_now`` sees, by default the time of the call.
 
     The template runs in a sandbox in a process of its own, for at most 5 seconds and with 1 GiB of memory. In
-    one thing it is stricter than transformers, which writes nothing where a template prints a private attribute
-    of a Python object (``''.__class__``): here that is an error.
+    one thing it is stricter than transformers, which writes nothing where a template prints a private
+    attribute of a Python object (``''.__class__``): here that is an error.
 
     Raises `TemplateRefusal` where the template calls ``raise_exception``, `TemplateError` where it is broken,
     does what is forbidden or costs too much, `MessageError` or `ParameterError` where a value is no JSON.

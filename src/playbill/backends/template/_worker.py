@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jinja2.parser import Parser
     from jinja2.runtime import Macro
 
-CACHED_TEMPLATES = 64
+CACHED_TEMPLATES = 128
 CACHED_CHARACTERS = 2_000_000
 LONGEST_MESSAGE = 4_000
 HEADER = 8
