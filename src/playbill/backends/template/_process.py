@@ -187,6 +187,9 @@ def _forget_all() -> None:
 
 def _close_all() -> None:
     for worker in list(_WORKERS):
+        process = worker._process
+        if process is not None:
+            process.kill()  # first, since a thread may be waiting for it with the lock in its hand
         worker.close()
 
 
