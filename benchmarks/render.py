@@ -23,9 +23,7 @@ ROUNDS = {1: 2000, 10: 1000, 100: 300, 1000: 50, 10_000: 7}
 
 def conversation(length: int) -> list[dict[str, str]]:
     turns = ("user", "assistant")
-    return [
-        {"role": turns[i % 2], "content": f"Message {i}: it is round and red. " * 5} for i in range(length)
-    ]
+    return [{"role": turns[i % 2], "content": f"Message {i}: it is round and red. " * 5} for i in range(length)]
 
 
 def seconds(call: Callable[[], str]) -> float:
@@ -41,9 +39,7 @@ def main() -> None:
         messages = conversation(length)
 
         def theirs(messages: list[dict[str, str]] = messages) -> str:
-            return str(
-                tokenizer.apply_chat_template(messages, chat_template=GENERIC_TEMPLATE, tokenize=False)
-            )
+            return str(tokenizer.apply_chat_template(messages, chat_template=GENERIC_TEMPLATE, tokenize=False))
 
         def ours(messages: list[dict[str, str]] = messages) -> str:
             return render(GENERIC_TEMPLATE, messages)

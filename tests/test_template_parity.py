@@ -89,12 +89,8 @@ def theirs():
         "transformers", reason="transformers is not installed: pip install 'playbill[hf]'"
     )
     tokenizers = pytest.importorskip("tokenizers")
-    model = tokenizers.models.WordLevel(
-        {token: i for i, token in enumerate(SPECIAL_TOKENS.values())}, "<unk>"
-    )
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizers.Tokenizer(model), **SPECIAL_TOKENS
-    )
+    model = tokenizers.models.WordLevel({token: i for i, token in enumerate(SPECIAL_TOKENS.values())}, "<unk>")
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(model), **SPECIAL_TOKENS)
 
     def apply(template, messages, **variables):
         return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **variables)
@@ -141,11 +137,7 @@ def difference(theirs, template, messages, **variables):
     if not isinstance(found, TemplateError):
         return f"{found!r} is no TemplateError"
     if type(expected).__name__ == "TemplateError":
-        return (
-            ""
-            if isinstance(found, TemplateRefusal) and str(found) == str(expected)
-            else f"{expected!r}: {found!r}"
-        )
+        return "" if isinstance(found, TemplateRefusal) and str(found) == str(expected) else f"{expected!r}: {found!r}"
     words = getattr(expected, "msg", None) or str(expected)
     return "" if words in str(found) else f"{expected!r} became {found!r}"
 
@@ -171,9 +163,7 @@ def test_render_gives_what_transformers_gives(templates, theirs, shape, add_gene
 def test_both_outcomes_occur(templates):
     """The comparison has something to compare: some real templates refuse and most of them render."""
     messages, variables = SHAPES["two users in a row"]
-    outcomes = [
-        outcome(render, template, messages, **SPECIAL_TOKENS, **variables) for template in templates.values()
-    ]
+    outcomes = [outcome(render, template, messages, **SPECIAL_TOKENS, **variables) for template in templates.values()]
     assert sum(isinstance(found, TemplateRefusal) for found in outcomes) >= 5
     assert sum(isinstance(found, str) for found in outcomes) >= 50
 
@@ -207,9 +197,7 @@ CORNERS = {
 }
 ODD_MESSAGES = [
     message("user", "a", zero=0, yes=True, no=False, number=1.5, big=10**30, nan=float("nan"), gone=None),
-    message(
-        "assistant", [1, "b", None, {"deep": [{}]}], pair=(1, "two"), reasoning_content="", thinking=None
-    ),
+    message("assistant", [1, "b", None, {"deep": [{}]}], pair=(1, "two"), reasoning_content="", thinking=None),
 ]
 
 

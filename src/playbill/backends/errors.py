@@ -97,9 +97,7 @@ class TemplateError(PlaybillError):
     ``fault`` says which, and ``line`` where in the template, counted from 1, if that is known.
     """
 
-    def __init__(
-        self, message: str, *, fault: TemplateFault = TemplateFault.FAILED, line: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, fault: TemplateFault = TemplateFault.FAILED, line: int | None = None) -> None:
         super().__init__(message)
         self.fault = fault
         self.line = line

@@ -56,9 +56,7 @@ def plain_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
     """A plain copy, with the variables that every template is given; raises ParameterError with the place."""
     for name in variables:
         if name in NOT_VARIABLES:
-            raise ParameterError(
-                f"{name}: no template variable, but an argument of apply_chat_template; leave it out"
-            )
+            raise ParameterError(f"{name}: no template variable, but an argument of apply_chat_template; leave it out")
     for name in ("tools", "documents"):
         _check_list_of_objects(name, variables.get(name))
     copy: dict[str, Any] = {"tools": None, "documents": None, "add_generation_prompt": False}
@@ -85,13 +83,9 @@ def moment(date: datetime | None) -> tuple[str, float | None, str | None]:
 
 def _message(message: object, index: int) -> dict[str, Any]:
     if not isinstance(message, Mapping):
-        raise MessageError(
-            f"messages[{index}]: an object with role and content was expected, not {_kind(message)}"
-        )
+        raise MessageError(f"messages[{index}]: an object with role and content was expected, not {_kind(message)}")
     try:
-        copy: dict[str, Any] = _plain(
-            {key: value for key, value in message.items() if value is not None}, DEEPEST
-        )
+        copy: dict[str, Any] = _plain({key: value for key, value in message.items() if value is not None}, DEEPEST)
     except NotPlain as problem:
         raise MessageError(f"messages[{index}]{problem.path}: {problem}") from None
     reasoning = next((copy[key] for key in REASONING_KEYS if key in copy), None)
