@@ -7,17 +7,19 @@ entry-point group ``playbill.engines``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from playbill.backends.notices import warn_once
 
 if TYPE_CHECKING:
     from playbill.backends.entry_keys import Key
 
-__all__ = ["BACKENDS", "UNSUPPORTED", "Backend", "backend_names"]
+__all__ = ["BACKENDS", "UNSUPPORTED", "Backend", "backend_names", "backends_of"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Backend:
 def _installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # the parent of a dotted name
+    except (ModuleNotFoundError, ValueError):  # the parent of a dotted name; a module without a spec
         return False
 
 
@@ -81,7 +83,9 @@ UNSUPPORTED: Mapping[str, str] = {
 class _Catalogue(Mapping[str, Backend]):
     """Backends by name: the rows above, then what installed packages registered, looked for on first need."""
 
-    def __getitem__(self, name: str) -> Backend:
+    def __getitem__(self, name: object) -> Backend:
+        if not isinstance(name, str):
+            raise KeyError(name)
         found = _built_in().get(name) or _installed_backends().get(name)
         if found is None:
             raise KeyError(name)
@@ -89,7 +93,7 @@ class _Catalogue(Mapping[str, Backend]):
 
     def __iter__(self) -> Iterator[str]:
         yield from _built_in()
-        yield from (name for name in _installed_backends() if name not in _built_in())
+        yield from _installed_backends()
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -102,10 +106,24 @@ def _built_in() -> dict[str, Backend]:
 
 @cache
 def _installed_backends() -> dict[str, Backend]:
-    found = {}
-    for point in entry_points(group="playbill.engines"):
-        backend = point.load()
-        if isinstance(backend, Backend):
+    return backends_of(entry_points(group="playbill.engines"))
+
+
+def backends_of(points: Iterable[EntryPoint]) -> dict[str, Backend]:
+    """The backends that entry points register. One that can't be had is said once, and stops no other."""
+    found: dict[str, Backend] = {}
+    for point in points:
+        package = point.dist.name if point.dist else point.value
+        try:
+            backend = point.load()
+        except Exception as e:  # noqa: BLE001 - a stranger's package fails in a stranger's way
+            warn_once(f"the backend '{point.name}' of {package} can't be had: {type(e).__name__}: {e}")
+            continue
+        if not isinstance(backend, Backend):
+            warn_once(f"the backend '{point.name}' of {package} is no playbill.backends.Backend, and left out")
+        elif backend.name in _built_in() or backend.name in found:
+            warn_once(f"the backend '{backend.name}' of {package} is left out: there is one of that name")
+        else:
             found[backend.name] = backend
     return found
 

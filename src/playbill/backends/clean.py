@@ -39,11 +39,15 @@ class Cleaned:
     in_thinking: bool = False
 
 
-def clean(raw: str, rule: CleaningRule, *, stop_string: str | None = None) -> Cleaned:
-    """Cut at the stop string that ended the generation, cull end tokens, separate thinking, split, strip."""
+def clean(raw: str, rule: CleaningRule, *, stop_string: str | None = None, truncated: bool = False) -> Cleaned:
+    """Cut at the stop string that ended the generation, cull end tokens, separate thinking, split, strip.
+
+    ``truncated`` says that the generation ended at a limit: of a model whose thinking has an end tag only, a
+    text cut off before it is all thinking.
+    """
     text = _cut(raw, stop_string)
     text = _cull(text, rule.end_tokens)
-    thinking, text, in_thinking = _separate(text, rule)
+    thinking, text, in_thinking = _separate(text, rule, truncated)
     if rule.split_prefix and rule.split_prefix in text:
         text = text.rpartition(rule.split_prefix)[2]
     return Cleaned(text.strip(), thinking, in_thinking)
@@ -65,17 +69,22 @@ def _cull(text: str, end_tokens: Sequence[str]) -> str:
         text = bare[: -len(found.rstrip())]
 
 
-def _separate(text: str, rule: CleaningRule) -> tuple[str | None, str, bool]:
-    """Thinking, the rest, and whether the text ended inside the thinking."""
+def _separate(text: str, rule: CleaningRule, truncated: bool) -> tuple[str | None, str, bool]:
+    """Thinking, the rest, and whether the text ended inside the thinking.
+
+    Thinking ends at the last end tag. A start tag after that opens thinking that was cut off.
+    """
     start, end = rule.thinking_start, rule.thinking_end
     if not end:
         return None, text, False
-    opened = rule.thinking_opened or bool(start and text.lstrip().startswith(start))
-    if not opened and end not in text:
-        return None, text, False
     inside, closed, rest = text.rpartition(end)
-    if not closed:
+    if not closed and (rule.thinking_opened or (truncated and not start)):
         inside, rest = text, ""
     if start and inside.lstrip().startswith(start):
         inside = inside.lstrip()[len(start) :]
-    return inside.strip(), rest, not closed
+    rest, reopened, cut_off = rest.partition(start) if start else (rest, "", "")
+    if not (closed or inside or reopened):
+        return None, text, False
+    thinking = "\n\n".join(part.strip() for part in (inside, cut_off) if part.strip())
+    is_open = bool(reopened) or not closed
+    return thinking, rest, is_open and not rest.strip()

@@ -7,14 +7,15 @@ addresses that a key may go to stand in ``allowed_urls``, which `allow` writes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from playbill.backends.errors import CredentialsError, FileFormatError
 from playbill.backends.jsonfile import read_json, write_json
@@ -22,6 +23,10 @@ from playbill.backends.secret import Secret
 from playbill.backends.services import SERVICES
 
 __all__ = ["Credential", "Credentials", "allow", "key_files", "set_key", "user_key_file"]
+
+
+_HERE = Path("key.json")
+_ODD = re.compile(r"[\\\s\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,38 @@ class Credential:
     source: str
     base_url: str | None = None
     allowed_urls: tuple[str, ...] = ()
+    elsewhere: str | None = None
+    """A ``base_url`` that another section gives, which has no key: asked for, but no home of this key."""
+
+    @property
+    def address(self) -> str | None:
+        """Where requests go: the section's ``base_url``, else the service's own address."""
+        return self.base_url or self.elsewhere or _own_url(self.service)
 
     def may_go_to(self, url: str) -> bool:
         """Whether the key may be sent to this address: scheme, host and port must agree with one allowed."""
-        own = SERVICES[self.service].base_url if self.service in SERVICES else None
-        home = self.base_url or own
-        return any(_origin(url) == _origin(known) for known in (home, *self.allowed_urls) if known)
+        asked = _origin(url)
+        homes = (self.base_url or _own_url(self.service), *self.allowed_urls)
+        return asked is not None and any(asked == _origin(home) for home in homes if home)
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
+def _own_url(service: str) -> str | None:
+    return SERVICES[service].base_url if service in SERVICES else None
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for what is no plain http or https address, which goes nowhere."""
+    if _ODD.search(url):  # clients disagree on what such an address means
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
     default = {"https": 443, "http": 80}.get(parts.scheme)
-    return parts.scheme, parts.hostname, parts.port or default
+    if default is None or not parts.hostname or parts.username is not None:
+        return None
+    return parts.scheme, parts.hostname, default if port is None else port
 
 
 def user_key_file() -> Path:
@@ -54,8 +79,8 @@ def user_key_file() -> Path:
 
 def key_files(named: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
     """The files in which keys are looked for, first in order first: the caller's, then the usual ones."""
-    usual = [Path("key.json"), user_key_file(), Path.home() / ".clemcore" / "key.json"]
-    return [*(Path(p).expanduser() for p in named), *usual]
+    usual = [_HERE, user_key_file(), Path.home() / ".clemcore" / "key.json"]
+    return [*(Path(os.path.expanduser(p)) for p in named), *usual]
 
 
 class Credentials:
@@ -64,20 +89,25 @@ class Credentials:
     def __init__(self, credentials: Iterable[Credential]) -> None:
         self._by_service: dict[str, Credential] = {}
         for credential in credentials:
-            self._by_service.setdefault(credential.service, credential)
+            known = self._by_service.get(credential.service)
+            self._by_service[credential.service] = _joined(known, credential) if known else credential
 
     @classmethod
     def load(cls, named: Iterable[str | os.PathLike[str]] = ()) -> Credentials:
-        """Read all key files, then the environment; the first that knows a service wins.
+        """Read all key files, then the environment; for each service the first that has its key wins.
+
+        A section without a key adds its ``base_url``: as the place where requests go, never as one where a
+        key from elsewhere may go. ``allowed_urls`` count for the service whichever section has its key, but
+        those of the working directory only for the key that stands beside them.
 
         Raises FileFormatError for a malformed file, and CredentialsError for a named one that isn't there.
         """
-        named = [Path(p).expanduser() for p in named]
+        named = [named] if isinstance(named, (str, os.PathLike)) else list(named)
         found: list[Credential] = []
-        for path in key_files(named):
-            if path.is_file():
+        for index, path in enumerate(key_files(named)):
+            if os.path.lexists(path):
                 found.extend(_credentials_of(path))
-            elif path in named:
+            elif index < len(named):
                 raise CredentialsError(f"no key file {path}")
         for service in SERVICES.values():
             for variable in service.variables:
@@ -89,8 +119,16 @@ class Credentials:
         """The service's credential, or None."""
         return self._by_service.get(service)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Credential]:
         return iter(self._by_service.values())
+
+
+def _joined(first: Credential, second: Credential) -> Credential:
+    """What two places together say of a service: the first key there is, and what the other section adds."""
+    keyed, other = (first, second) if first.api_key or not second.api_key else (second, first)
+    added = other.allowed_urls if other.source != str(_HERE) else ()
+    asked = other.base_url if other is first else None
+    return replace(keyed, allowed_urls=(*keyed.allowed_urls, *added), elsewhere=keyed.elsewhere or asked)
 
 
 def _credentials_of(path: Path) -> list[Credential]:
@@ -99,7 +137,7 @@ def _credentials_of(path: Path) -> list[Credential]:
 
 
 def _credential(path: Path, name: str, section: dict[str, Any]) -> Credential:
-    key = section.get("api_key")
+    key = (section.get("api_key") or "").strip()
     return Credential(
         name,
         Secret(key) if key else None,
@@ -116,7 +154,7 @@ def _read_sections(path: Path) -> dict[str, dict[str, Any]]:
     except OSError as e:
         raise CredentialsError(f"can't read the key file {path}: {e.strerror}") from e
     if not isinstance(content, dict):
-        raise FileFormatError(f'{path}: a key file is an object, {{"openai": {{"api_key": …}}}}')
+        raise FileFormatError(f'{path}:1:1: a key file is an object, {{"openai": {{"api_key": …}}}}')
     for name, section in content.items():
         if not isinstance(section, dict):
             raise FileFormatError(f"{path} $.{name}: is not an object with 'api_key'")
@@ -135,26 +173,42 @@ def set_key(service: str, api_key: str, base_url: str | None = None, *, path: Pa
     The file is written whole, readable by its owner only. A malformed file is an error, and left alone.
     """
     values: dict[str, Any] = {"api_key": api_key.strip()}
-    if base_url:
-        values["base_url"] = base_url
     if not values["api_key"]:
         raise CredentialsError(f"the key for {service} is empty")
-    return _update(service, values, path or user_key_file())
+    if not values["api_key"].isascii() or _ODD.search(values["api_key"]):
+        raise CredentialsError(f"the key for {service} has white space or other characters that no key has")
+    if base_url:
+        values["base_url"] = _checked(base_url)
+    return _update(service, lambda section: {**section, **values}, path or user_key_file())
 
 
 def allow(service: str, url: str, *, path: Path | None = None) -> Path:
     """Let a service's key go to another address as well; it is remembered in the key file."""
-    if _origin(url)[0] not in ("http", "https") or not _origin(url)[1]:
+    _checked(url)
+
+    def add(section: dict[str, Any]) -> dict[str, Any]:
+        known = section.get("allowed_urls", [])
+        return {**section, "allowed_urls": [*known, *([] if url in known else [url])]}
+
+    return _update(service, add, path or user_key_file())
+
+
+def _checked(url: str) -> str:
+    if _origin(url) is None:
         raise CredentialsError(f"{url!r} is not an http or https address")
-    path = path or user_key_file()
-    known = _read_sections(path).get(service, {}).get("allowed_urls", []) if path.is_file() else []
-    return _update(service, {"allowed_urls": [*known, *([] if url in known else [url])]}, path)
+    return url
 
 
-def _update(service: str, values: dict[str, Any], path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
-        sections = _read_sections(path) if path.is_file() else {}
-        sections[service] = {**sections.get(service, {}), **values}
-        write_json(path, sections, mode=0o600)
+def _update(service: str, change: Callable[[dict[str, Any]], dict[str, Any]], path: Path) -> Path:
+    """Change one section under a lock, so that of two who write at once neither is lost."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
+            sections = _read_sections(path) if os.path.lexists(path) else {}
+            sections[service] = change(sections.get(service, {}))
+            write_json(path, sections, mode=0o600)
+    except Timeout as e:
+        raise CredentialsError(f"{path} is being written by another process; try again") from e
+    except OSError as e:
+        raise CredentialsError(f"can't write the key file {path}: {e.strerror or e}") from e
     return path

@@ -15,11 +15,13 @@ from typing import Any
 from playbill.backends.catalogue import BACKENDS, UNSUPPORTED, backend_names
 from playbill.backends.entry_keys import KEYS, UNREAD, Key
 from playbill.backends.findings import Finding, Severity
+from playbill.backends.jsonfile import Repeating
 
 __all__ = ["NESTED_KEY", "Flat", "flatten", "judge_entry", "literals_of_regex"]
 
 NESTED_KEY = "model_config"
-_REGEX_META = set(".^$*+?{}[]|()")
+_REGEX_META = set(".^$*+?{}[]|()\\")
+_DEEPEST = 32
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BETWEEN = re.compile(r"(?:\\n|\n|\\s|\\r)[*+?]")
 
@@ -39,6 +41,8 @@ def literals_of_regex(pattern: str) -> str | list[str] | None:
     ``<\|im_end\|>`` gives ``<|im_end|>``; ``a\n*b`` (clemcore's way to say "a, then b, lines between")
     gives the list of a and b.
     """
+    if not pattern:
+        return ""
     parts = [_unescape(part) for part in _BETWEEN.split(pattern)]
     if not parts or any(part is None or part == "" for part in parts):
         return None
@@ -65,9 +69,11 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
     paths = {key: f"{where}.{key}" for key in entry}
     findings: list[Finding] = []
     nested = raw.get(NESTED_KEY, {})
+    findings.extend(_repeated(raw, where))
     if not isinstance(nested, dict):
         findings.append(Finding("PB103", "wrong-type", Severity.ERROR, f"{where}.{NESTED_KEY}", "is not an object"))
         nested = {}
+    findings.extend(_repeated(nested, f"{where}.{NESTED_KEY}"))
     for key, value in nested.items():
         path = f"{where}.{NESTED_KEY}.{key}"
         if key == "eos_to_cull" and isinstance(value, str):
@@ -87,7 +93,25 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
             continue
         entry[key] = value
         paths[key] = path
+    for key in [key for key, value in entry.items() if _is_deeper(value, _DEEPEST)]:
+        del entry[key]
+        findings.append(Finding("PB103", "wrong-type", Severity.ERROR, paths[key], "is nested too deeply to be read"))
     return Flat(entry, paths, tuple(findings))
+
+
+def _repeated(value: Any, path: str) -> Iterator[Finding]:
+    for key in value.repeated if isinstance(value, Repeating) else ():
+        yield Finding(
+            "PB109", "said-twice", Severity.ERROR, f"{path}.{key}", "stands twice in one object", "keep one of them"
+        )
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether containers stand in each other more than so many levels deep; never looks deeper than that."""
+    if not isinstance(value, (dict, list)):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper(v, depth - 1) for v in inside)
 
 
 def _from_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from playbill.backends.plain import printable
+
 __all__ = ["Finding", "Severity"]
 
 
@@ -34,7 +36,7 @@ class Finding:
 
     def __str__(self) -> str:
         fix = f"; {self.fix}" if self.fix else ""
-        return f"{self.where}: {self.message}{fix}"
+        return printable(f"{self.where}: {self.message}{fix}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -4,54 +4,128 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from playbill.backends.errors import FileFormatError
 
-__all__ = ["parse_json", "read_json", "write_atomically", "write_json"]
+__all__ = ["Repeating", "parse_json", "read_json", "write_atomically", "write_json"]
+
+_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+class Repeating(dict[str, Any]):
+    """An object in which keys stand more than once; it holds the last value of each, and says which keys."""
+
+    repeated: tuple[str, ...] = ()
 
 
-def parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str, *, repeats: bool = False) -> Any:
     """Parse JSON text. ``where`` names its source in the FileFormatError that is raised if it isn't JSON.
 
-    NaN and Infinity are refused, as the standard does. Of a key that stands twice in an object, that is
-    refused too: which of the two is meant can't be known.
+    NaN, Infinity, numbers beyond any type and halves of surrogate pairs are refused. So is a key that stands
+    twice in one object, since which is meant can't be known; with ``repeats`` such an object is a `Repeating`.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        return json.loads(text, parse_constant=_refuse, parse_float=_float, object_pairs_hook=_hook(text, repeats))
     except json.JSONDecodeError as e:
-        raise FileFormatError(f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}") from e
-    except RecursionError as e:
-        raise FileFormatError(f"{where}: not JSON that can be read: nested too deeply") from e
+        raise FileFormatError(f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}") from None
+    except RecursionError:
+        raise FileFormatError(f"{where}:1:1: not JSON that can be read: nested too deeply") from None
     except ValueError as e:
-        raise FileFormatError(f"{where}: {e}") from e
+        line, column = _line_and_column(text, _first_bad(text))
+        raise FileFormatError(f"{where}:{line}:{column}: not JSON: {e}") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if number - number != 0:
+        raise ValueError("a number is too large")
+    return number
+
+
+def _hook(text: str, repeats: bool) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    suspect = re.search(r"\\u[dD][89a-fA-F]", text) is not None
+
+    def hook(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if suspect and any(_torn(value) for pair in pairs for value in _strings(pair)):
+            raise ValueError("a string holds half of a surrogate pair")
+        if len(found) == len(pairs):
+            return found
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key '{twice}' stands twice in one object")
-    return found
+        twice = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
+        if not repeats:
+            raise ValueError(f"the key '{twice[0]}' stands twice in one object")
+        several = Repeating(found)
+        several.repeated = twice
+        return several
+
+    return hook
 
 
-def read_json(path: Path) -> Any:
+def _strings(value: Any) -> list[str]:
+    """The strings of a value; objects inside it were looked at before."""
+    if isinstance(value, str):
+        return [value]
+    return [s for v in value for s in _strings(v)] if isinstance(value, (list, tuple)) else []
+
+
+def _torn(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _first_bad(text: str) -> int:
+    """Where that stands for which text that parses was refused; only looked for once that is known."""
+    keys: list[set[str]] = []
+    for token in _TOKEN.finditer(text):
+        if token[0] == "{":
+            keys.append(set())
+        elif token[0] == "}":
+            keys.pop()
+        else:
+            try:
+                value = json.loads(token[0], parse_constant=_refuse, parse_float=_float)
+            except ValueError:
+                return token.start()
+            if not isinstance(value, str):
+                continue
+            is_key = keys and text[token.end() : token.end() + 200].lstrip().startswith(":")
+            if _torn(value) or (is_key and value in keys[-1]):
+                return token.start()
+            if is_key:
+                keys[-1].add(value)
+    return 0
+
+
+def _line_and_column(text: str, place: int) -> tuple[int, int]:
+    before = text[:place]
+    return before.count("\n") + 1, place - (before.rfind("\n") + 1) + 1
+
+
+def read_json(path: Path, *, repeats: bool = False) -> Any:
     """Read a JSON file, with or without a byte order mark.
 
     Raises FileFormatError for what is not JSON or not UTF-8, and OSError as the system gives it.
     """
+    data = path.read_bytes()
+    if data.startswith(_UTF16_MARKS):
+        raise FileFormatError(f"{path}:1:1: is UTF-16; save it as UTF-8")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise FileFormatError(f"{path}: not UTF-8 at byte {e.start}") from e
-    return parse_json(text, str(path))
+        before = data[: e.start].decode("utf-8-sig", "replace")
+        line, column = _line_and_column(before, len(before))
+        raise FileFormatError(f"{path}:{line}:{column}: not UTF-8") from None
+    return parse_json(text, str(path), repeats=repeats)
 
 
 def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
@@ -59,7 +133,7 @@ def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
 
     A link is followed: the file it points to is replaced, and the link stays.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     if mode is None:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644

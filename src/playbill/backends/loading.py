@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from difflib import get_close_matches
-from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -19,14 +17,13 @@ from playbill.backends.entry_keys import KEYS, setting
 from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
 from playbill.backends.findings import Finding, Severity
 from playbill.backends.model import Model
+from playbill.backends.notices import warn_once
 from playbill.backends.prompt_path import PromptPath
 from playbill.backends.registry import ModelRegistry
 from playbill.backends.spec import ModelSpec
 from playbill.backends.values import parse_date
 
 __all__ = ["find_spec", "judge_spec", "load_model", "load_prompt_path"]
-
-_log = logging.getLogger(__name__)
 
 
 def find_spec(
@@ -87,7 +84,7 @@ def load_model(
     loaded: Loaded = module.load(spec, context)
     path = loaded.prompt_path
     if path is not None and path.template.source == "generic":
-        _warn_once(
+        warn_once(
             f"{spec['model_name']}: no chat template is given, so a generic one is used, which is probably not what "
             "the model was trained on; set custom_chat_template. Every record is marked with it."
         )
@@ -125,7 +122,7 @@ def _open_backend(spec: ModelSpec) -> tuple[Backend, ModuleType]:
         raise EntryError(f"the entry '{spec.get('model_name')}' can't be used:\n{lines}", errors)
     for finding in findings:
         if finding.severity is Severity.WARNING:
-            _warn_once(str(finding))
+            warn_once(str(finding))
     backend = BACKENDS[spec["backend"]]
     if missing := backend.missing():
         names = ", ".join(missing)
@@ -133,7 +130,10 @@ def _open_backend(spec: ModelSpec) -> tuple[Backend, ModuleType]:
             f"the backend {backend.name} needs {names}, which {'is' if len(missing) == 1 else 'are'} not installed "
             f"here; install with: {backend.install}"
         )
-    return backend, import_module(backend.module)
+    try:
+        return backend, import_module(backend.module)
+    except ImportError as e:
+        raise BackendUnavailable(f"the backend {backend.name} can't be imported here: {e}") from e
 
 
 def _context(
@@ -146,9 +146,3 @@ def _context(
         dialogues=dialogues,
         progress=progress,
     )
-
-
-@cache
-def _warn_once(message: str) -> None:
-    """Say a thing once in a process, however often it is met."""
-    _log.warning("%s", message)

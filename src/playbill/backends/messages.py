@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from playbill.backends.errors import MessageError
 
@@ -15,6 +15,7 @@ __all__ = ["Message", "Prepared", "check_messages", "prepare"]
 
 Message = dict[str, Any]
 _BLANK_LINE = "\n\n"
+_DEEPEST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,11 @@ class Prepared:
 
 
 def check_messages(messages: Any) -> list[Message]:
-    """A copy of the messages, each an object with a ``role`` and a ``content``.
+    """A copy of the messages, each an object with a ``role`` and a ``content``, of JSON values throughout.
 
-    ``content`` is a string, a list of parts (each an object with a ``type``), or None where an assistant
-    only called tools. Raises MessageError naming the place, as ``messages[2].role``.
+    ``content`` is a string, a list of parts (each an object with a ``type``; one of type ``text`` has a
+    ``text``), or None where an assistant only called tools. Raises MessageError naming the place, as
+    ``messages[2].role``.
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
         raise MessageError("messages: is not a list of messages")
@@ -49,16 +51,36 @@ def _check_message(message: Any, where: str) -> Message:
         raise MessageError(f"{where}.content: is missing")
     if isinstance(content, list):
         for j, part in enumerate(content):
-            if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
-                raise MessageError(f"{where}.content[{j}]: is not an object with a 'type'")
+            _check_part(part, f"{where}.content[{j}]")
     elif content is not None and not isinstance(content, str):
         raise MessageError(f"{where}.content: is neither a string nor a list of parts")
-    if isinstance(content, str) and not _encodable(content):
-        raise MessageError(f"{where}.content: holds a lone surrogate, which no tokenizer and no service can take")
-    return dict(message)
+    copied: Message = _copy(message, where, _DEEPEST)
+    return copied
 
 
-def _encodable(text: str) -> bool:
+def _check_part(part: Any, where: str) -> None:
+    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+        raise MessageError(f"{where}: is not an object with a 'type'")
+    if part["type"] == "text" and not isinstance(part.get("text"), str):
+        raise MessageError(f"{where}.text: is missing or no string")
+
+
+def _copy(value: Any, where: str, depth: int) -> Any:
+    """A copy of a JSON value, all the way down; nobody who keeps the original can change it."""
+    if isinstance(value, str):
+        if not _is_encodable(value):
+            raise MessageError(f"{where}: holds a lone surrogate, which no tokenizer and no service can take")
+        return value
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and value - value == 0):
+        return value
+    if depth and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {_copy(k, where, depth): _copy(v, f"{where}.{k}", depth - 1) for k, v in value.items()}
+    if depth and isinstance(value, (list, tuple)):
+        return [_copy(v, f"{where}[{i}]", depth - 1) for i, v in enumerate(value)]
+    raise MessageError(f"{where}: is no JSON value, or nested too deeply")
+
+
+def _is_encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -71,7 +93,7 @@ def prepare(messages: Any, *, consecutive_roles: str = "merge", system_role: str
 
     Raises MessageError for malformed messages, and for messages of one role in a row under ``error``.
     """
-    found = check_messages(messages)
+    found = [_Placed(i, message) for i, message in enumerate(check_messages(messages))]
     changes: list[str] = []
     if consecutive_roles == "merge":
         found = _drop_empty_system(found, changes)
@@ -79,47 +101,61 @@ def prepare(messages: Any, *, consecutive_roles: str = "merge", system_role: str
         found = _fold_system(found, changes)
     if consecutive_roles != "keep":
         found = _join_rows(found, changes, refuse=consecutive_roles == "error")
-    return Prepared(tuple(found), tuple(changes))
+    return Prepared(tuple(placed.message for placed in found), tuple(changes))
 
 
-def _drop_empty_system(messages: list[Message], changes: list[str]) -> list[Message]:
-    kept = [m for m in messages if not (m["role"] == "system" and m.get("content") in ("", []))]
+class _Placed(NamedTuple):
+    """A message, and its place in the list as it was given: changes are told by that."""
+
+    place: int
+    message: Message
+
+    @property
+    def role(self) -> str:
+        return str(self.message["role"])
+
+
+def _drop_empty_system(messages: list[_Placed], changes: list[str]) -> list[_Placed]:
+    kept = []
+    for placed in messages:
+        if placed.role == "system" and placed.message.get("content") in ("", []):
+            changes.append(f"dropped messages[{placed.place}], an empty system message")
+        else:
+            kept.append(placed)
     if not kept:
         raise MessageError("messages: there is nothing but an empty system message")
-    if len(kept) < len(messages):
-        changes.append("dropped an empty system message")
     return kept
 
 
-def _fold_system(messages: list[Message], changes: list[str]) -> list[Message]:
-    system = [m for m in messages if m["role"] == "system"]
+def _fold_system(messages: list[_Placed], changes: list[str]) -> list[_Placed]:
+    system = [placed for placed in messages if placed.role == "system"]
     if not system:
         return messages
-    rest = [m for m in messages if m["role"] != "system"]
-    place = next((i for i, m in enumerate(rest) if m["role"] == "user"), None)
-    changes.append("folded the system message into the first user message")
-    head: Message = {"role": "user", "content": system[0]["content"]}
-    for message in system[1:]:
-        head = _join(head, message)
-    if place is None:
-        return [head, *rest]
-    rest[place] = {**rest[place], "content": _join(head, rest[place])["content"]}
+    rest = [placed for placed in messages if placed.role != "system"]
+    first_user = next((i for i, placed in enumerate(rest) if placed.role == "user"), None)
+    changes.extend(f"folded messages[{p.place}], a system message, into the first user message" for p in system)
+    head = {**system[0].message, "role": "user"}
+    for placed in system[1:]:
+        head = {**_join(head, placed.message), "role": "user"}
+    if first_user is None:
+        return [_Placed(system[0].place, head), *rest]
+    rest[first_user] = _Placed(rest[first_user].place, _join(head, rest[first_user].message))
     return rest
 
 
-def _join_rows(messages: list[Message], changes: list[str], *, refuse: bool) -> list[Message]:
+def _join_rows(messages: list[_Placed], changes: list[str], *, refuse: bool) -> list[_Placed]:
     joined = [messages[0]]
-    for index, message in enumerate(messages[1:], 1):
-        if message["role"] != joined[-1]["role"] or message["role"] == "tool":
-            joined.append(message)
+    for placed in messages[1:]:
+        if placed.role != joined[-1].role or placed.role == "tool":
+            joined.append(placed)
             continue
         if refuse:
             raise MessageError(
-                f"messages[{index}].role: '{message['role']}' twice in a row; the entry's 'consecutive_roles' "
+                f"messages[{placed.place}].role: '{placed.role}' twice in a row; the entry's 'consecutive_roles' "
                 "is 'error': set it to 'merge' or 'keep', or mend the messages"
             )
-        changes.append(f"merged messages[{index}] into the {message['role']} message before it")
-        joined[-1] = _join(joined[-1], message)
+        changes.append(f"merged messages[{placed.place}] into the {placed.role} message before it")
+        joined[-1] = _Placed(joined[-1].place, _join(joined[-1].message, placed.message))
     return joined
 
 
@@ -129,7 +165,7 @@ def _join(first: Message, second: Message) -> Message:
     ours, theirs = first.get("content"), second.get("content")
     if isinstance(ours, str) and isinstance(theirs, str):
         merged["content"] = ours + _BLANK_LINE + theirs if ours and theirs else ours + theirs
-    else:
+    elif ours is not None or theirs is not None:
         merged["content"] = [*_parts(ours), *_parts(theirs)]
     for key in ("image", "tool_calls"):
         if key in first and key in second:

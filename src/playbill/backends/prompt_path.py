@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from playbill.backends.errors import PlaybillError, TemplateError
-from playbill.backends.messages import Message
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import EntryError, PlaybillError, TemplateError
+from playbill.backends.messages import Message, prepare
 from playbill.backends.template import render
 
 __all__ = [
+    "Prompt",
     "PromptPath",
     "StopId",
     "Stops",
@@ -23,6 +25,7 @@ __all__ = [
     "Tokenizer",
     "closing_token",
     "collect_stops",
+    "make_prompt",
     "pick_template",
 ]
 
@@ -112,6 +115,32 @@ class PromptPath:
         return self.tokenizer.decode(ids)
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is sent for a list of messages: the prepared messages, and text and ids where they are ours."""
+
+    messages: tuple[Message, ...]
+    changes: tuple[str, ...] = ()
+    text: str | None = None
+    ids: tuple[int, ...] | None = None
+
+
+def make_prompt(spec: Mapping[str, Any], path: PromptPath | None, messages: Any) -> Prompt:
+    """Prepare, render and encode messages. Needs no weights.
+
+    Raises MessageError for malformed messages and TemplateRefusal where the template refuses them.
+    """
+    prepared = prepare(
+        messages,
+        consecutive_roles=setting(spec, "consecutive_roles"),
+        system_role=setting(spec, "system_role"),
+    )
+    if path is None:
+        return Prompt(prepared.messages, prepared.changes)
+    text = path.render(prepared.messages)
+    return Prompt(prepared.messages, prepared.changes, text, path.encode(text))
+
+
 _PROBE = "Ωprobe"
 
 
@@ -172,9 +201,13 @@ def pick_template(
 ) -> Template:
     """The template that an entry asks for: the model's own, the entry's, or the generic one.
 
-    Raises PlaybillError where the entry says premade and the model has none.
+    Raises PlaybillError where the entry says premade and the model has none, and EntryError where its
+    ``chat_template_kwargs`` name what is taken.
     """
-    variables = {**variables, **(entry.get("chat_template_kwargs") or {})}
+    given = entry.get("chat_template_kwargs") or {}
+    if taken := sorted({"messages", "date", "template"} & given.keys()):
+        raise EntryError(f"{entry.get('model_name')}: chat_template_kwargs can't set '{taken[0]}', which is taken")
+    variables = {**variables, **given}
     if entry.get("premade_chat_template"):
         if not premade:
             raise PlaybillError(

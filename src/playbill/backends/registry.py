@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from playbill.backends.entry import Flat, flatten, judge_entry
 from playbill.backends.errors import FileFormatError, PlaybillError, UnificationError, UnknownModel
 from playbill.backends.findings import Finding, Severity
 from playbill.backends.jsonfile import read_json
+from playbill.backends.notices import warn_once
 from playbill.backends.spec import ModelSpec, conflicts
 
 __all__ = ["FILE_NAME", "ModelRegistry", "RegistryEntry", "packaged_file", "search_path", "user_file"]
 
 FILE_NAME = "model_registry.json"
-_log = logging.getLogger(__name__)
 
 
 def packaged_file() -> Path:
@@ -79,7 +78,7 @@ class _Place:
     """One file that may hold a registry, and what its absence means."""
 
     path: Path
-    needed: bool
+    is_needed: bool
 
 
 def search_path(named: Iterable[str | os.PathLike[str]] = ()) -> list[_Place]:
@@ -88,10 +87,15 @@ def search_path(named: Iterable[str | os.PathLike[str]] = ()) -> list[_Place]:
     Named by the caller, then by ``PLAYBILL_REGISTRY`` (several with the system's path separator), then
     ``./model_registry.json``, the user's config directory, and the packaged file.
     """
+    if isinstance(named, (str, os.PathLike)):
+        named = [named]
     from_env = [part for part in os.environ.get("PLAYBILL_REGISTRY", "").split(os.pathsep) if part]
-    places = [_Place(Path(path).expanduser(), True) for path in (*named, *from_env)]
+    places = [_Place(Path(os.path.expanduser(path)), True) for path in (*named, *from_env)]
     places += [_Place(Path(FILE_NAME), False), _Place(user_file(), False), _Place(packaged_file(), True)]
-    return list({place.path.resolve(): place for place in reversed(places)}.values())[::-1]
+    first: dict[str, _Place] = {}
+    for place in places:
+        first.setdefault(os.path.realpath(place.path), place)
+    return list(first.values())
 
 
 class ModelRegistry:
@@ -120,13 +124,15 @@ class ModelRegistry:
         """
         entries: list[RegistryEntry] = []
         found: list[Path] = []
-        for place in search_path(named):
-            if not place.needed and not place.path.is_file():
+        places = search_path(named)
+        for place in places:
+            if not place.is_needed and not os.path.lexists(place.path):
                 continue
             entries.extend(_read(place.path))
             found.append(place.path)
         registry = cls(entries, found)
-        registry._warn_of_shadows()
+        if Path(FILE_NAME) in [place.path for place in places if not place.is_needed]:
+            registry._warn_of_shadows()
         return registry
 
     @classmethod
@@ -165,22 +171,27 @@ class ModelRegistry:
         raise UnknownModel(self._unknown(name))
 
     def _unknown(self, name: str) -> str:
-        near = (
-            get_close_matches(name, self._by_name, n=3, cutoff=0.5)
-            or [known for known in self._by_name if name.lower() in known.lower()][:3]
-        )
-        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        folded = {known.casefold(): known for known in self._by_name}
+        asked = name.casefold()
+        near = get_close_matches(asked, folded, n=3, cutoff=0.5) or [k for k in folded if asked in k][:3]
+        hint = f"; the nearest are {', '.join(folded[n] for n in near)}" if near else ""
         searched = ", ".join(str(path) for path in self.files)
         return f"no model is called '{name}'{hint}. Searched: {searched}. `playbill list` shows all names"
 
     def _warn_of_shadows(self) -> None:
         """A file in the working directory comes before the user's and the packaged one: say what it hides."""
         here = Path(FILE_NAME)
+        hidden = []
         for name, entries in self._by_name.items():
-            first = entries[0]
-            if first.file == here and any(e.file != here for e in entries[1:]):
-                hidden = next(e for e in entries[1:] if e.file != here)
-                _log.warning("%s shadows the entry '%s' of %s", here, name, hidden.where)
+            others = [e for e in entries if e.file != here and e.raw != entries[0].raw]
+            if entries[0].file == here and others:
+                hidden.append(f"'{name}' of {others[0].where}")
+        if hidden:
+            more = f" and {len(hidden) - 3} more" if len(hidden) > 3 else ""
+            warn_once(
+                f"{here.resolve()}, in the working directory, comes first and shadows {', '.join(hidden[:3])}{more}; "
+                "rename its entries if that is not meant"
+            )
 
 
 def as_spec(selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:
@@ -192,7 +203,7 @@ def as_spec(selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:
 
 def _read(path: Path) -> list[RegistryEntry]:
     try:
-        content = read_json(path)
+        content = read_json(path, repeats=True)
     except FileNotFoundError as e:
         raise PlaybillError(f"no registry file {path}") from e
     except OSError as e:

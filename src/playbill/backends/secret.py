@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["MASK", "Secret", "scrub"]
 
 MASK = "[secret]"
 _SHORTEST = 8
-_known: set[str] = set()
+_known: tuple[str, ...] = ()  # longest first; replaced, never changed, so that any thread may read it
+
+
+def _remember(value: str) -> None:
+    global _known
+    if len(value) >= _SHORTEST and value not in _known:
+        _known = tuple(sorted({*_known, value}, key=lambda s: (-len(s), s)))
 
 
 class Secret:
@@ -18,8 +25,7 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
-        if len(value) >= _SHORTEST:
-            _known.add(value)
+        _remember(value)
 
     def reveal(self) -> str:
         """The secret itself, for the wire and for key.json only."""
@@ -57,8 +63,8 @@ def scrub(value: Any) -> Any:
             if secret in value:
                 value = value.replace(secret, MASK)
         return value
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {scrub(k): scrub(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(scrub(v) for v in value)
-    return value
+    if isinstance(value, list):
+        return [scrub(v) for v in value]
+    return tuple(scrub(v) for v in value) if isinstance(value, tuple) else value

@@ -44,7 +44,10 @@ class ModelSpec(Mapping[str, Any]):
         Raises EntryError for what is not JSON, naming the path.
         """
         set_ = object.__setattr__
-        set_(self, "_content", _canonical(dict(data), ""))
+        try:
+            set_(self, "_content", _canonical(dict(data), ""))
+        except RecursionError:
+            raise EntryError("spec: nested too deeply, or in itself") from None
         set_(self, "_data", copy.deepcopy(dict(data)))
         set_(self, "_sources", dict(sources or {}))
         set_(self, "_findings", findings)
@@ -82,13 +85,17 @@ class ModelSpec(Mapping[str, Any]):
 
     def override(self, values: Mapping[str, Any], source: str = "the caller") -> ModelSpec:
         """A spec in which these values replace those that are there. Unifying selects; this overrides."""
+        replaced = {self._sources.get(key) for key in values}
+        findings = tuple(f for f in self._findings if f.where not in replaced)
         sources = {**self._sources, **dict.fromkeys(values, source)}
-        return ModelSpec({**self._data, **values}, sources=sources, findings=self._findings)
+        return ModelSpec({**self._data, **values}, sources=sources, findings=findings)
 
     def __getitem__(self, key: str) -> Any:
         return _fresh(self._data[key])
 
     def __getattr__(self, name: str) -> Any:
+        if name in ModelSpec.__slots__:  # only before __init__ ran
+            raise AttributeError(name)
         try:
             return _fresh(self._data[name])
         except KeyError:

@@ -31,7 +31,7 @@ __all__ = [
     "parse_token_count",
 ]
 
-_TOKEN_COUNT = re.compile(r"\s*(\d+)\s*([km]?)\s*", re.IGNORECASE)
+_TOKEN_COUNT = re.compile(r"\s*([0-9]{1,18})\s*([km]?)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parse_token_count(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value if value > 0 else None
     match = _TOKEN_COUNT.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    if match is None or not int(match[1]):
         return None
     return int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[2].lower()]
 
@@ -72,7 +72,7 @@ def choice(*allowed: str) -> ValueType:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0
 
 
 def _is_integer(value: object) -> bool:
@@ -118,7 +118,7 @@ TOKENS = ValueType(
     {
         "anyOf": [
             {"type": "integer", "minimum": 1},
-            {"type": "string", "pattern": r"^\s*(\d+\s*[kKmM]?)?\s*$"},
+            {"type": "string", "pattern": r"^\s*([0-9]*[1-9][0-9]*\s*[kKmM]?)?\s*$"},
         ]
     },
     lambda v: parse_token_count(v) is not None or (isinstance(v, str) and not v.strip()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -49,7 +51,7 @@ class Human:
         self._show(request.messages)
         sys.stderr.write("your answer> ")
         sys.stderr.flush()
-        line = sys.stdin.readline()
+        line = _read_line(stop_wanted)
         if not line:
             raise EngineError("the person left: the input ended")
         return Completion(text=line.rstrip("\r\n"), finish_reason=FinishReason.STOP)
@@ -65,8 +67,17 @@ class Human:
         self._shown = messages
 
 
+def _read_line(stop_wanted: Callable[[], bool]) -> str:
+    """A line of the terminal. A thread that blocks in a read would hold stdin at the process's end, which kills it."""
+    if os.name == "posix" and sys.stdin.isatty():
+        while not select.select([sys.stdin], [], [], 0.1)[0]:
+            if stop_wanted():
+                raise EngineError("nobody waits for the person's answer any more")
+    return sys.stdin.readline()
+
+
 def _text(message: Message) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    return "\n".join(part.get("text", f"({part['type']})") for part in content)
+    return "\n".join(str(part.get("text") or f"({part['type']})") for part in content)

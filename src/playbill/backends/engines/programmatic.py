@@ -91,7 +91,7 @@ class Programmatic:
         future: Future[Completion] = Future()
         try:
             future.set_result(self._complete(request, on_text, lambda: False))
-        except EngineError as e:
+        except Exception as e:  # noqa: BLE001 - it is handed to who waits for it
             future.set_exception(e)
         return future
 
@@ -104,14 +104,21 @@ class Programmatic:
 
     def _complete(self, request: Request, on_text: OnText | None, stop_wanted: Callable[[], bool]) -> Completion:
         call = next(self._calls)
-        if self._delay:
-            time.sleep(self._delay)
+        _sleep(self._delay, stop_wanted)
         if self._fail_every and call % self._fail_every == 0:
             raise EngineError(f"call {call} fails, as the entry's fail_every={self._fail_every} asks for")
         completion = _limit(self._answer(request.messages), request)
         if on_text is not None and completion.text:
             on_text(completion.text)
         return completion
+
+
+def _sleep(seconds: float, stop_wanted: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if stop_wanted():
+            raise EngineError("stopped, since nobody waits for the answer any more")
+        time.sleep(min(left, 0.02))
 
 
 def _limit(answer: str, request: Request) -> Completion:

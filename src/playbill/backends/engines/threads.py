@@ -69,10 +69,10 @@ class Threads:
         with self._lock:
             if self._closed:
                 raise EngineError(f"{self._name} is closed")
+            if len(self._threads) < min(self._limit, len(self._unfinished) + 1):
+                self._start_thread()
             self._unfinished.add(future)
             self._jobs.put(_Job(future, request, on_text))
-            if len(self._threads) < min(self._limit, len(self._unfinished)):
-                self._start_thread()
         return future
 
     def close(self) -> None:
@@ -90,8 +90,13 @@ class Threads:
     def _start_thread(self) -> None:
         name = f"playbill-{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as e:  # the system gives no more threads
+            if not self._threads:
+                raise EngineError(f"{self._name}: {e}") from e
+            return
         self._threads.append(thread)
-        thread.start()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
