@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
-from playbill.backends.credentials import Credentials, allow, set_key
+from playbill.backends.credentials import Credential, Credentials, allow, set_key
 from playbill.backends.services import SERVICES
 from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option, key_file_option
 
 __all__ = ["keys"]
+
+
+@dataclass(frozen=True)
+class _Row:
+    service: str
+    key: str | None
+    source: str | None
+    goes_to: str | None
+    also_to: tuple[str, ...]
+    variables: tuple[str, ...]
+
+
+def _row(name: str, credential: Credential | None) -> _Row:
+    service = SERVICES.get(name)
+    own = service.base_url if service else None
+    return _Row(
+        service=name,
+        key=credential.api_key.masked if credential and credential.api_key else None,
+        source=credential.source if credential else None,
+        goes_to=(credential.base_url if credential else None) or own,
+        also_to=credential.allowed_urls if credential else (),
+        variables=service.variables if service else (),
+    )
 
 
 @click.group(invoke_without_command=True)
@@ -26,29 +50,16 @@ def keys(ctx: click.Context, key_files: tuple[Path, ...], as_json: bool) -> None
         return
     found = Credentials.load(key_files)
     names = dict.fromkeys([*SERVICES, *(credential.service for credential in found)])
-    rows = []
-    for name in names:
-        credential = found.get(name)
-        service = SERVICES.get(name)
-        rows.append(
-            {
-                "service": name,
-                "key": credential.api_key.masked if credential and credential.api_key else None,
-                "from": credential.source if credential else None,
-                "goes_to": (credential.base_url if credential else None) or (service.base_url if service else None),
-                "also_to": list(credential.allowed_urls) if credential else [],
-                "variables": list(service.variables) if service else [],
-            }
-        )
+    rows = [_row(name, found.get(name)) for name in names]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        click.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
         return
     shown = [
         (
-            str(row["service"]),
-            str(row["key"] or "-"),
-            str(row["from"] or f"set ${(row['variables'] or ['?'])[0]}, or: playbill keys set {row['service']}"),
-            ", ".join(map(str, [row["goes_to"] or "any address of an entry", *row["also_to"]])),
+            row.service,
+            row.key or "-",
+            row.source or f"set ${row.variables[0] if row.variables else '?'}, or: playbill keys set {row.service}",
+            ", ".join([row.goes_to or "nowhere yet: it has no address", *row.also_to]),
         )
         for row in rows
     ]
