@@ -178,6 +178,12 @@ _TABLE = (
     Key("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
     # llamacpp
     Key("filename", v.STRING, "The GGUF file in the repository, a glob: `*Q4_K_M.gguf`.", _GGUF),
+    Key(
+        "additional_files",
+        v.STRINGS,
+        "Globs of further files that belong to the model. The parts of a split GGUF are found without it.",
+        _GGUF,
+    ),
     Key("bos_string", v.TEXT, "The text of the BOS token, where the GGUF doesn't say it right.", _GGUF),
     Key("eos_string", v.TEXT, "The text of the EOS token, where the GGUF doesn't say it right.", _GGUF),
     Key(

@@ -1,0 +1,110 @@
+"""GGUF models, run in this process by llama.cpp through xllamacpp.
+
+Rendering, tokenizing and cleaning are Playbill's, as for every engine: llama.cpp is given token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from playbill.backends.engine import Context, Loaded
+from playbill.backends.engines.llamacpp.engine import LlamaCpp
+from playbill.backends.engines.llamacpp.header import Header, read_header
+from playbill.backends.engines.llamacpp.plan import Plan, available_memory, context_limit, make_plan
+from playbill.backends.engines.llamacpp.server import Server, xllamacpp
+from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
+from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import EngineError
+from playbill.backends.prompt_path import PromptPath, collect_stops, pick_template
+from playbill.backends.template import GENERIC_TEMPLATE
+from playbill.backends.weights import Weights, find_weights
+
+__all__ = ["load", "preview"]
+
+_ALL_LAYERS = 9999
+_TEMPLATE = "tokenizer.chat_template"
+
+
+def load(entry: Mapping[str, Any], context: Context) -> Loaded:
+    """The engine with the weights in memory, and the prompt path.
+
+    Raises WeightsError, CredentialsError, and EngineError where llama.cpp can't load the file.
+    """
+    weights = find_weights(entry, context)
+    header = read_header(weights.path)
+    vocabulary = Vocabulary(header)
+    layers = _gpu_layers(entry)
+    size = sum(file.stat().st_size for file in weights.files)
+    memory = max(0, available_memory(xllamacpp.get_device_info()) - size) // 2
+    plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory)
+    server = Server(_params(weights, plan, layers))
+    try:
+        tokenizer = GgufTokenizer(vocabulary, server)
+        path = _prompt_path(entry, context, header, tokenizer, plan.n_ctx)
+        return Loaded(LlamaCpp(server, tokenizer, plan, weights, layers), path)
+    except BaseException:
+        server.close()
+        raise
+
+
+def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
+    """The prompt path alone; of the file only its header is read."""
+    header = read_header(find_weights(entry, context).path)
+    tokenizer = GgufTokenizer(Vocabulary(header), tokenizer_server(header))
+    return _prompt_path(entry, context, header, tokenizer, None)
+
+
+def _prompt_path(
+    entry: Mapping[str, Any], context: Context, header: Header, tokenizer: GgufTokenizer, n_ctx: int | None
+) -> PromptPath:
+    vocabulary = tokenizer.vocabulary
+    bos = setting(entry, "bos_string") or vocabulary.text_of("bos_token_id") or ""
+    eos = setting(entry, "eos_string") or vocabulary.text_of("eos_token_id") or ""
+    own = header.values.get(_TEMPLATE)
+    template = pick_template(entry, own, {"bos_token": bos, "eos_token": eos}, GENERIC_TEMPLATE)
+    declared = {**vocabulary.declared(), "llama.cpp": tokenizer.ending_ids()}
+    if len(said := tokenizer.encode(setting(entry, "eos_string") or "")) == 1:
+        declared["entry eos_string"] = (said[0],)
+    stops = collect_stops(
+        tokenizer, template, context.date, eos_to_cull=entry.get("eos_to_cull") or (), declared=declared
+    )
+    sizes = [size for size in (context_limit(entry, header), n_ctx) if size is not None]
+    return PromptPath(
+        template=template,
+        tokenizer=tokenizer,
+        stops=stops,
+        date=context.date,
+        context_size=min(sizes, default=None),
+    )
+
+
+def _gpu_layers(entry: Mapping[str, Any]) -> int:
+    """How many layers go to a GPU. Raises EngineError where one is asked for and there is none."""
+    if setting(entry, "execute_on") == "cpu":
+        return 0
+    devices = [device["name"] for device in xllamacpp.get_device_info()]
+    if all(name == "CPU" for name in devices):
+        raise EngineError(
+            f"{entry.get('model_name')}: execute_on is gpu, but this build of xllamacpp ({xllamacpp.__version__}) "
+            "finds none; set execute_on to cpu (-p execute_on=cpu), or install a build of xllamacpp for your GPU"
+        )
+    layers = setting(entry, "gpu_layers_offloaded")
+    return _ALL_LAYERS if layers is None else int(layers)
+
+
+def _params(weights: Weights, plan: Plan, gpu_layers: int) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights.path)
+    params.n_parallel = plan.slots
+    params.n_ctx = plan.n_ctx * plan.slots
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = plan.threads
+    params.n_threads_http = plan.slots + 4
+    params.n_gpu_layers = gpu_layers
+    params.kv_unified = False  # shared, one dialogue's context would change another's answer
+    params.slot_prompt_similarity = 0.0
+    params.cache_ram_mib = plan.cache_mib
+    params.ctx_shift = False
+    params.use_jinja = params.enable_chat_template = False
+    return params

@@ -1,0 +1,208 @@
+"""The llama.cpp engine: token ids in, token ids out, many requests at once in one model's slots.
+
+Answers that nobody watches come in one piece, with all their ids; watched ones, and those that may end at a token
+which llama.cpp itself wouldn't end at, are streamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from playbill.backends.cache import file_sha256
+from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.llamacpp.plan import Plan
+from playbill.backends.engines.llamacpp.restore import StreamedIds
+from playbill.backends.engines.llamacpp.sampling import HONOURED, effective_parameters, sampling_body
+from playbill.backends.engines.llamacpp.server import Cancelled, Server, xllamacpp
+from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
+from playbill.backends.engines.llamacpp.vocabulary import incomplete
+from playbill.backends.engines.threads import Threads, WorkFuture
+from playbill.backends.errors import EngineError
+from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.weights import Weights
+
+__all__ = ["LlamaCpp"]
+
+StopWanted = Callable[[], bool]
+_ROUTE = "/completion"
+_STREAMING = {"stream": True, "return_progress": True}
+
+
+class LlamaCpp:
+    """The engine over a loaded server. ``ending`` are the tokens at which llama.cpp ends by itself."""
+
+    honours = HONOURED
+
+    def __init__(self, server: Server, tokenizer: GgufTokenizer, plan: Plan, weights: Weights, gpu_layers: int) -> None:
+        self._server = server
+        self._tokenizer = tokenizer
+        self._plan = plan
+        self._weights = weights
+        self._gpu_layers = gpu_layers
+        self._ending = frozenset(tokenizer.ending_ids())
+        self.concurrency = plan.slots
+        self._threads = Threads(self._complete, plan.slots, "llamacpp")
+
+    def submit(self, request: Request, on_text: OnText | None = None) -> WorkFuture:
+        if request.prompt_ids is None:
+            raise EngineError("llama.cpp completes token ids, and the request has none")
+        return self._threads.submit(request, on_text)
+
+    def close(self) -> None:
+        self._threads.close()
+        self._server.close()
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "xllamacpp": xllamacpp.__version__,
+            "weights": [{"file": file.name, "sha256": file_sha256(file)} for file in self._weights.files],
+            "revision": self._weights.revision,
+            "threads": self._plan.threads,
+            "slots": self._plan.slots,
+            "n_ctx": self._plan.n_ctx,
+            "gpu_layers": self._gpu_layers,
+        }
+
+    def _complete(self, request: Request, on_text: OnText | None, stop_wanted: StopWanted) -> Completion:
+        effective = effective_parameters(request.params)
+        stops = self._stop_texts(request.stop_ids)
+        body = {
+            **sampling_body(effective),
+            "prompt": list(request.prompt_ids or ()),
+            "stop": [*request.stop_strings, *stops.texts],
+            "preserved_tokens": stops.texts,
+            "cache_prompt": True,
+            "return_tokens": True,
+        }
+        try:
+            if on_text is None and not stops.watched:
+                answer = self._whole(body, stop_wanted)
+            else:
+                answer = self._streamed(body, stops.watched, on_text, stop_wanted)
+        except Cancelled as e:
+            raise EngineError("cancelled") from e
+        return self._completion(answer, request, effective)
+
+    def _stop_texts(self, stop_ids: Iterable[int]) -> _Stops:
+        """How to end at tokens at which llama.cpp doesn't by itself.
+
+        A special token's text is looked for among the special tokens that are written out for it; an ordinary
+        token's text might as well come from others, so those are watched for, one by one.
+        """
+        vocabulary = self._tokenizer.vocabulary
+        others = [i for i in stop_ids if i not in self._ending]
+        texts = [vocabulary.texts[i] for i in others if i in vocabulary.special]
+        return _Stops(texts, frozenset(i for i in others if i not in vocabulary.special))
+
+    def _whole(self, body: Mapping[str, Any], stop_wanted: StopWanted) -> _Answer:
+        answer = self._server.post(_ROUTE, body, stop_wanted)
+        return _Answer(
+            tuple(answer["tokens"]),
+            answer["stop_type"],
+            answer["stopping_word"],
+            answer["timings"]["cache_n"],
+            truncated=answer["truncated"],
+            probabilities=answer.get("completion_probabilities", ()),
+        )
+
+    def _streamed(
+        self, body: Mapping[str, Any], watched: frozenset[int], on_text: OnText | None, stop_wanted: StopWanted
+    ) -> _Answer:
+        streamed = StreamedIds(self._tokenizer.vocabulary)
+        probabilities: list[Any] = []
+        progress: Mapping[str, Any] = {}
+        with closing(self._server.stream(_ROUTE, {**body, **_STREAMING}, stop_wanted)) as events:
+            for event in events:
+                if "prompt_progress" in event:  # its tokens are none of the answer's
+                    progress = event["prompt_progress"]
+                    continue
+                watched_for = False
+                if not event["stop"]:
+                    probabilities += event.get("completion_probabilities", ())
+                    token, text = event["tokens"][0], event["content"]
+                    streamed.add(token, event["tokens_predicted"], text)
+                    watched_for = token in watched
+                    if watched_for:
+                        text = text.removesuffix(self._tokenizer.decode([token]))
+                    if on_text is not None and text:
+                        on_text(text)
+                if watched_for or event["stop"]:
+                    return self._end_of_stream(event, streamed, progress, probabilities)
+        raise EngineError("llama.cpp's stream ended before the answer did")
+
+    def _end_of_stream(
+        self,
+        event: Mapping[str, Any],
+        streamed: StreamedIds,
+        progress: Mapping[str, Any],
+        probabilities: Sequence[Any],
+    ) -> _Answer:
+        word = event.get("stopping_word", "")
+        restored = streamed.restore(event["tokens_predicted"], word, self._tokenizer.encode)
+        return _Answer(
+            restored.ids,
+            event.get("stop_type", "id"),
+            word,
+            progress.get("cache"),
+            truncated=event.get("truncated", False),
+            uncertain=restored.uncertain,
+            probabilities=probabilities,
+        )
+
+    def _completion(self, answer: _Answer, request: Request, effective: Mapping[str, Any]) -> Completion:
+        details: dict[str, Any] = {}
+        if answer.truncated:
+            details["context_full"] = True
+        if answer.uncertain:
+            details["uncertain_ids"] = answer.uncertain
+        if effective.get("logprobs"):
+            details["logprobs"] = self._logprobs(answer)
+        own = answer.stop_type == "word" and answer.stopping_word in request.stop_strings
+        return Completion(
+            finish_reason=FinishReason.LENGTH if answer.stop_type == "limit" else FinishReason.STOP,
+            finish_reason_raw=answer.stop_type,
+            output_ids=answer.ids,
+            stop_string=answer.stopping_word if own else None,
+            usage=Usage(len(request.prompt_ids or ()), len(answer.ids), answer.cached),
+            effective={key: value for key, value in effective.items() if request.params.get(key) != value},
+            details=details,
+        )
+
+    def _logprobs(self, answer: _Answer) -> list[dict[str, Any] | None]:
+        """For each new token its log probability and the likeliest ones; None where llama.cpp reports none.
+
+        It reports none for a token that ends inside of a UTF-8 character.
+        """
+        reported = iter(answer.probabilities)
+        pieces, special = self._tokenizer.vocabulary.pieces, self._tokenizer.vocabulary.special
+        text, found = b"", []
+        for token in answer.ids:
+            text += b"" if token in special else pieces[token]
+            each = None if incomplete(text) else next(reported, None)
+            found.append(_logprob(each) if each is not None and each["id"] == token else None)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Stops:
+    texts: list[str]
+    watched: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    ids: tuple[int, ...]
+    stop_type: str
+    stopping_word: str
+    cached: int | None
+    truncated: bool = False
+    uncertain: int = 0
+    probabilities: Sequence[Any] = ()
+
+
+def _logprob(reported: Mapping[str, Any]) -> dict[str, Any]:
+    top = [{"id": each["id"], "logprob": each["logprob"]} for each in reported["top_logprobs"]]
+    return {"id": reported["id"], "logprob": reported["logprob"], "top": top}

@@ -1,0 +1,121 @@
+"""How an engine is laid out on this machine: slots, context, threads, memory. Arithmetic only; loads nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engines.llamacpp.header import Header
+from playbill.backends.entry_keys import setting
+from playbill.backends.values import parse_token_count
+
+__all__ = ["Plan", "available_memory", "context_limit", "kv_bytes_per_token", "make_plan"]
+
+_log = logging.getLogger(__name__)
+_SLOTS = 8
+_MOST_SLOTS = 16
+_ROUNDING = 256
+_LEAST_CONTEXT = 512
+_UNSTATED_CONTEXT = 4096
+_F16 = 2
+_MIB = 1 << 20
+_MOST_CACHE_MIB = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``n_ctx`` is for each slot; llama.cpp is given the product. ``cache_mib`` keeps dialogues that have no slot."""
+
+    slots: int
+    n_ctx: int
+    threads: int
+    cache_mib: int
+
+
+def context_limit(entry: Mapping[str, Any], header: Header) -> int | None:
+    """The most tokens that prompt and answer may have: the least of what the entry and the file say."""
+    own = header.of_model("context_length")
+    stated = (setting(entry, "n_ctx"), parse_token_count(setting(entry, "context_size")), own)
+    return min((int(value) for value in stated if value), default=None)
+
+
+def make_plan(entry: Mapping[str, Any], header: Header, *, dialogues: int | None, memory: int) -> Plan:
+    """Lay out an engine for so many dialogues at once, in so many bytes of memory beside the weights.
+
+    The context's length comes first, because answers depend on it; slots only make it faster.
+    """
+    per_token = kv_bytes_per_token(header)
+    affordable = memory // per_token
+    n_ctx = _rounded(_length(entry, header, affordable))
+    wanted = min(dialogues or _SLOTS, _MOST_SLOTS)
+    slots = max(1, min(wanted, affordable // n_ctx))
+    if slots < wanted:
+        _log.warning(
+            "%s: memory holds %d of %d dialogues at once with %d tokens of context each; for more, set n_ctx to "
+            "what the dialogues need",
+            entry.get("model_name"),
+            slots,
+            wanted,
+            n_ctx,
+        )
+    left = max(0, memory - slots * n_ctx * per_token)
+    cache = min(left, (dialogues or 4 * slots) * n_ctx * per_token) // _MIB
+    return Plan(slots, n_ctx, setting(entry, "threads") or _cores(), min(cache, _MOST_CACHE_MIB))
+
+
+def _length(entry: Mapping[str, Any], header: Header, affordable: int) -> int:
+    """The context of one dialogue; cut, with a warning, where not even one fits and the entry leaves it open."""
+    limit = context_limit(entry, header) or _UNSTATED_CONTEXT
+    if limit <= affordable or setting(entry, "n_ctx") is not None:
+        return limit
+    cut = max(_LEAST_CONTEXT, affordable - affordable % _ROUNDING)
+    _log.warning(
+        "%s: a context of %d tokens does not fit into memory, so it is cut to %d; set n_ctx to choose it",
+        entry.get("model_name"),
+        limit,
+        cut,
+    )
+    return min(limit, cut)
+
+
+def kv_bytes_per_token(header: Header) -> int:
+    """What llama.cpp keeps for each token of context, in half precision."""
+    layers = int(header.of_model("block_count") or 1)
+    width = int(header.of_model("embedding_length") or 4096)
+    heads = _per_layer(header.of_model("attention.head_count") or 1, layers)
+    kv_heads = _per_layer(header.of_model("attention.head_count_kv") or heads, layers)
+    usual = width // max(1, *heads)
+    key = int(header.of_model("attention.key_length") or usual)
+    value = int(header.of_model("attention.value_length") or usual)
+    return max(1, sum(kv_heads) * (key + value) * _F16)
+
+
+def _per_layer(value: Any, layers: int) -> list[int]:
+    return [int(v) for v in value] if isinstance(value, list) else [int(value)] * layers
+
+
+def _rounded(n_ctx: int) -> int:
+    return -(-n_ctx // _ROUNDING) * _ROUNDING
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def available_memory(devices: list[dict[str, Any]]) -> int:
+    """Free memory in bytes: what the system and the control group say, else llama.cpp's word for the CPU."""
+    stated = [int(d["memory_free"]) for d in devices if d["name"] == "CPU"]
+    with suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text("ascii")
+        stated.append(int(text.partition("MemAvailable:")[2].split()[0]) * 1024)
+    with suppress(OSError, ValueError):
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text("ascii"))
+        stated.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text("ascii")))
+    return max(0, min(stated, default=4 << 30))

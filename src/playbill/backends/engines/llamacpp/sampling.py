@@ -1,0 +1,80 @@
+"""Generation parameters as llama.cpp takes them. Everything is sent, so that none of its own defaults is in effect.
+
+The order of the samplers is that of transformers: penalties, temperature, top_k, top_p, min_p.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["HONOURED", "effective_parameters", "sampling_body"]
+
+HONOURED = frozenset(
+    {
+        "temperature",
+        "max_tokens",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+        "stop",
+        "logprobs",
+    }
+)
+_OFF = {
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+_NEVER = {
+    "typical_p": 1.0,
+    "top_n_sigma": -1.0,
+    "xtc_probability": 0.0,
+    "dry_multiplier": 0.0,
+    "mirostat": 0,
+    "dynatemp_range": 0.0,
+    "min_keep": 0,
+    "logit_bias": [],
+    "ignore_eos": False,
+    "n_keep": 0,
+    "n_indent": 0,
+    "t_max_predict_ms": -1,
+    "grammar": "",
+}
+_LARGEST_SEED = 2**32 - 1  # means "random" to llama.cpp
+
+
+def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What is in effect beyond what was asked: each sampler's value, and the seed that was drawn if one counts."""
+    found = {**_OFF, **params}
+    if found["temperature"] > 0 and found.get("seed") is None:
+        found["seed"] = secrets.randbelow(_LARGEST_SEED)
+    return found
+
+
+def sampling_body(effective: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a request that says how tokens are chosen."""
+    greedy = effective["temperature"] == 0
+    return {
+        **_NEVER,
+        "n_predict": effective["max_tokens"],
+        "temperature": effective["temperature"],
+        "samplers": ["penalties", "top_k"] if greedy else ["penalties", "temperature", "top_k", "top_p", "min_p"],
+        "top_k": 1 if greedy else effective["top_k"],
+        "top_p": effective["top_p"],
+        "min_p": effective["min_p"],
+        "repeat_penalty": effective["repetition_penalty"],
+        "presence_penalty": effective["presence_penalty"],
+        "frequency_penalty": effective["frequency_penalty"],
+        "repeat_last_n": -1,  # all of the prompt and the answer, not the last 64 tokens
+        "seed": (effective.get("seed") or 0) % _LARGEST_SEED,
+        "n_probs": effective.get("logprobs") or 0,
+    }

@@ -1,0 +1,118 @@
+"""llama.cpp's own tokenizer, with or without the model's weights.
+
+Without them, a copy of the file's tokenizer is put before a model of one layer and no size to speak of: the
+ids are llama.cpp's, and it loads in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engines.llamacpp.header import Header
+from playbill.backends.engines.llamacpp.server import Server, xllamacpp
+from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
+
+__all__ = ["GgufTokenizer", "tokenizer_server", "write_shell"]
+
+_COPIED = ("tokenizer.", "general.name")
+_WIDTH = 2
+_UINT32, _FLOAT32, _STRING, _F32_TENSOR, _ALIGNMENT = 4, 6, 8, 0, 32
+
+
+class GgufTokenizer:
+    """A `Tokenizer` whose ids are llama.cpp's, from a server that has the file's vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary, server: Server) -> None:
+        self.vocabulary = vocabulary
+        self._server = server
+
+    def encode(self, text: str) -> list[int]:
+        if not text:
+            return []
+        asked = {"content": text, "add_special": False, "parse_special": True}
+        return [int(i) for i in self._server.post("/tokenize", asked)["tokens"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.vocabulary.decode(ids)
+
+    def special_ids(self) -> frozenset[int]:
+        return self.vocabulary.special
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"class": "llama.cpp", "slow": False, "xllamacpp": xllamacpp.__version__}
+
+    def ending_ids(self) -> tuple[int, ...]:
+        """The tokens at which llama.cpp itself ends a generation, by the file's word or by their text.
+
+        It doesn't list them, but with ``ignore_eos`` it forbids just these, and says what is forbidden.
+        """
+        asked = {"prompt": [0], "n_predict": 1, "ignore_eos": True, "cache_prompt": False}
+        answer = self._server.post("/completion", asked)
+        return tuple(sorted(int(each["token"]) for each in answer["generation_settings"]["logit_bias"]))
+
+
+def tokenizer_server(header: Header) -> Server:
+    """A server that has the file's tokenizer and no weights."""
+    with tempfile.TemporaryDirectory(prefix="playbill-") as folder:
+        shell = Path(folder) / "tokenizer.gguf"
+        write_shell(header, shell)
+        params = xllamacpp.CommonParams()
+        params.model.path = str(shell)
+        params.n_ctx = params.n_batch = params.n_ubatch = 256
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        params.n_threads_http = 2
+        params.n_gpu_layers = 0
+        params.cache_ram_mib = 0
+        params.warmup = False
+        params.use_jinja = params.enable_chat_template = False
+        params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # the file goes away
+        return Server(params)
+
+
+def write_shell(header: Header, path: Path) -> None:
+    """Write a GGUF file with another's tokenizer and a model of all zeros."""
+    size = len(header.values["tokenizer.ggml.tokens"])
+    pairs = [_pair("general.architecture", _STRING, _text("llama"))]
+    numbers = {"block_count": 1, "context_length": 256, "embedding_length": _WIDTH, "feed_forward_length": _WIDTH}
+    numbers |= {"attention.head_count": 1, "rope.dimension_count": _WIDTH, "vocab_size": size}
+    pairs += [_pair(f"llama.{name}", _UINT32, struct.pack("<I", value)) for name, value in numbers.items()]
+    pairs.append(_pair("llama.attention.layer_norm_rms_epsilon", _FLOAT32, struct.pack("<f", 1e-5)))
+    pairs += [raw for key, raw in header.raw.items() if key.startswith(_COPIED) and "chat_template" not in key]
+    tensors, length = _tensors(size)
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(pairs)) + b"".join(pairs) + b"".join(tensors)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(_aligned(len(head)) + length)
+
+
+def _tensors(vocabulary_size: int) -> tuple[list[bytes], int]:
+    """The descriptions of the tensors of a one-layer model, and the length of their zeros."""
+    vector, matrix = (_WIDTH,), (_WIDTH, _WIDTH)
+    shapes: dict[str, tuple[int, ...]] = {"token_embd": (_WIDTH, vocabulary_size), "output_norm": vector}
+    shapes |= {f"blk.0.{name}_norm": vector for name in ("attn", "ffn")}
+    names = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes |= {f"blk.0.{name}": matrix for name in names}
+    described, offset = [], 0
+    for name, shape in shapes.items():
+        dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+        described.append(_text(f"{name}.weight") + dimensions + struct.pack("<IQ", _F32_TENSOR, offset))
+        numbers = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        offset += _aligned(4 * numbers)
+    return described, offset
+
+
+def _aligned(length: int) -> int:
+    return -(-length // _ALIGNMENT) * _ALIGNMENT
+
+
+def _text(text: str) -> bytes:
+    content = text.encode()
+    return struct.pack("<Q", len(content)) + content
+
+
+def _pair(key: str, kind: int, value: bytes) -> bytes:
+    return _text(key) + struct.pack("<I", kind) + value

@@ -1,0 +1,105 @@
+"""A GGUF's vocabulary: which bytes each token stands for, which tokens are special. Tokenizes nothing.
+
+llama.cpp's own ``/detokenize`` gives text, not bytes, so a character that is split over tokens can't be put
+together from it; this table is tested against it, token by token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from playbill.backends.engines.llamacpp.header import Header
+from playbill.backends.errors import WeightsError
+
+__all__ = ["Vocabulary", "incomplete"]
+
+_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
+_BYTE_LEVEL = "gpt2"
+_SPACE_MARK = "\u2581"
+_RENDERED = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
+
+
+def _byte_of() -> dict[str, int]:
+    """The characters by which byte-level BPE writes bytes: printable ones as they are, others from U+0100 on."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {**{chr(b): b for b in plain}, **{chr(256 + n): b for n, b in enumerate(others)}}
+
+
+class Vocabulary:
+    """Tokens by id. Raises WeightsError for a file without a tokenizer."""
+
+    def __init__(self, header: Header) -> None:
+        texts = header.values.get("tokenizer.ggml.tokens")
+        if not texts:
+            raise WeightsError("the GGUF file has no tokenizer in it")
+        self._header = header
+        self.texts: Sequence[str] = texts
+        types = header.values.get("tokenizer.ggml.token_type") or ()
+        self._types = [*types, *([1] * (len(texts) - len(types)))]
+        self._byte_level = header.values.get("tokenizer.ggml.model") == _BYTE_LEVEL
+
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """The bytes of each token, special ones written out."""
+        table = _byte_of()
+        return [self._piece(text, kind, table) for text, kind in zip(self.texts, self._types, strict=True)]
+
+    def _piece(self, text: str, kind: int, table: dict[str, int]) -> bytes:
+        if kind in (_CONTROL, _UNKNOWN, _USER_DEFINED):
+            return text.encode()
+        if kind == _UNUSED:
+            return b""
+        if kind == _BYTE:
+            return bytes([int(text[3:5], 16)]) if text.startswith("<0x") else text.encode()
+        if not self._byte_level:
+            return text.replace(_SPACE_MARK, " ").encode()
+        try:
+            return bytes(table[char] for char in text)
+        except KeyError:  # a token that is no byte-level text; llama.cpp writes an error text for it
+            return text.encode()
+
+    @cached_property
+    def special(self) -> frozenset[int]:
+        """Control tokens, which llama.cpp leaves out of texts."""
+        kinds = enumerate(self._types)
+        return frozenset(i for i, kind in kinds if kind == _CONTROL and self.texts[i] not in _RENDERED)
+
+    @cached_property
+    def ids_by_piece(self) -> dict[bytes, int]:
+        """Ordinary tokens by the bytes that they stand for."""
+        return {piece: i for i, piece in enumerate(self.pieces) if piece and i not in self.special}
+
+    @cached_property
+    def longest_piece(self) -> int:
+        return max(map(len, self.ids_by_piece))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; bytes that are no UTF-8 become U+FFFD."""
+        pieces = self.pieces
+        return b"".join(pieces[i] for i in ids).decode("utf-8", "replace")
+
+    def text_of(self, key: str) -> str | None:
+        """The text of the token that the file names under ``tokenizer.ggml.KEY``, as ``bos_token_id``."""
+        found = self._header.values.get(f"tokenizer.ggml.{key}")
+        return self.texts[found] if isinstance(found, int) and 0 <= found < len(self.texts) else None
+
+    def declared(self) -> dict[str, tuple[int, ...]]:
+        """The tokens that the file says end a generation, by the key that says so."""
+        found: dict[str, tuple[int, ...]] = {}
+        for name in ("eos_token_id", "eot_token_id", "eom_token_id"):
+            value = self._header.values.get(f"tokenizer.ggml.{name}")
+            if isinstance(value, int) and 0 <= value < len(self.texts):
+                found[f"gguf {name}"] = (value,)
+        return found
+
+
+def incomplete(text: bytes) -> bool:
+    """Whether bytes end inside of a UTF-8 character; llama.cpp's server holds such text back."""
+    for distance in range(1, min(4, len(text)) + 1):
+        byte = text[-distance]
+        for mask, lead, length in ((0xE0, 0xC0, 2), (0xF0, 0xE0, 3), (0xF8, 0xF0, 4)):
+            if byte & mask == lead and distance < length:
+                return True
+    return False
