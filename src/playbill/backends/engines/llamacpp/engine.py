@@ -28,6 +28,7 @@ __all__ = ["LlamaCpp"]
 
 StopWanted = Callable[[], bool]
 _ROUTE = "/completion"
+_MOST_TOKENS_OF_A_CHARACTER = 4
 _STREAMING = {"stream": True, "return_progress": True}
 
 
@@ -69,9 +70,10 @@ class LlamaCpp:
     def _complete(self, request: Request, on_text: OnText | None, stop_wanted: StopWanted) -> Completion:
         effective = effective_parameters(request.params)
         stops = self._stop_texts(request.stop_ids)
+        prompt = list(request.prompt_ids or ())
         body = {
-            **sampling_body(effective),
-            "prompt": list(request.prompt_ids or ()),
+            **sampling_body(effective, len(prompt)),
+            "prompt": prompt,
             "stop": [*request.stop_strings, *stops.texts],
             "preserved_tokens": stops.texts,
             "cache_prompt": True,
@@ -111,45 +113,48 @@ class LlamaCpp:
     def _streamed(
         self, body: Mapping[str, Any], watched: frozenset[int], on_text: OnText | None, stop_wanted: StopWanted
     ) -> _Answer:
-        streamed = StreamedIds(self._tokenizer.vocabulary)
-        probabilities: list[Any] = []
-        progress: Mapping[str, Any] = {}
-        with closing(self._server.stream(_ROUTE, {**body, **_STREAMING}, stop_wanted)) as events:
+        """Follow the stream to its end, or to a watched token, or to the first token beyond the limit.
+
+        That one is asked for because an answer may be cut inside of a character, whose tokens the stream holds
+        back until it is complete.
+        """
+        limit = body["n_predict"]
+        streamed = StreamedIds(self._tokenizer.vocabulary, on_text)
+        asked = {**body, **_STREAMING, "n_predict": limit + _MOST_TOKENS_OF_A_CHARACTER}
+        with closing(self._server.stream(_ROUTE, asked, stop_wanted)) as events:
             for event in events:
                 if "prompt_progress" in event:  # its tokens are none of the answer's
-                    progress = event["prompt_progress"]
+                    streamed.cached = event["prompt_progress"]["cache"]
                     continue
-                watched_for = False
-                if not event["stop"]:
-                    probabilities += event.get("completion_probabilities", ())
-                    token, text = event["tokens"][0], event["content"]
-                    streamed.add(token, event["tokens_predicted"], text)
-                    watched_for = token in watched
-                    if watched_for:
-                        text = text.removesuffix(self._tokenizer.decode([token]))
-                    if on_text is not None and text:
-                        on_text(text)
-                if watched_for or event["stop"]:
-                    return self._end_of_stream(event, streamed, progress, probabilities)
+                if event["stop"] or event["tokens_predicted"] > limit:
+                    return self._end_of_stream(event, streamed, limit)
+                token = event["tokens"][0]
+                streamed.add(token, event["tokens_predicted"], event["content"], hidden=token in watched)
+                streamed.probabilities += event.get("completion_probabilities", ())
+                if token in watched:
+                    return self._end_of_stream(event, streamed, limit)
         raise EngineError("llama.cpp's stream ended before the answer did")
 
-    def _end_of_stream(
-        self,
-        event: Mapping[str, Any],
-        streamed: StreamedIds,
-        progress: Mapping[str, Any],
-        probabilities: Sequence[Any],
-    ) -> _Answer:
-        word = event.get("stopping_word", "")
-        restored = streamed.restore(event["tokens_predicted"], word, self._tokenizer.encode)
+    def _end_of_stream(self, event: Mapping[str, Any], streamed: StreamedIds, limit: int) -> _Answer:
+        """The answer, whichever way it ended: the stream's last event, a watched token, or one beyond the limit."""
+        count, word, stop_type = event["tokens_predicted"], event.get("stopping_word", ""), event.get("stop_type", "id")
+        if count > limit:
+            if not event["stop"]:
+                streamed.add(event["tokens"][0], count, event["content"], hidden=True)
+            stop_type = "limit"
+        restored = streamed.restore(count, word, self._tokenizer.encode)
+        if count > limit:
+            restored, word = restored.cut(limit), ""
+        if stop_type in ("limit", "id"):
+            streamed.show_rest(restored.ids[: -1 if stop_type == "id" else None])
         return _Answer(
             restored.ids,
-            event.get("stop_type", "id"),
+            stop_type,
             word,
-            progress.get("cache"),
+            streamed.cached,
             truncated=event.get("truncated", False),
             uncertain=restored.uncertain,
-            probabilities=probabilities,
+            probabilities=streamed.probabilities,
         )
 
     def _completion(self, answer: _Answer, request: Request, effective: Mapping[str, Any]) -> Completion:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
+from playbill.backends.engine import OnText
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary, incomplete
 
 __all__ = ["Restored", "StreamedIds"]
@@ -25,22 +27,49 @@ class Restored:
     ids: tuple[int, ...]
     uncertain: int = 0
 
+    def cut(self, length: int) -> Restored:
+        return Restored(self.ids[:length], self.uncertain)
+
 
 @dataclass
 class StreamedIds:
-    """Gathers a stream's chunks: how many tokens there are by now, the newest token's id, the text that came."""
+    """Gathers a stream's chunks, and passes their text on.
+
+    ``probabilities`` and ``cached`` are what the stream said of log probabilities and of the prompt's cache.
+    """
 
     vocabulary: Vocabulary
+    on_text: OnText | None = None
     ids: list[int] = field(default_factory=list)
     gaps: list[tuple[int, int]] = field(default_factory=list)
     text: str = ""
+    probabilities: list[Any] = field(default_factory=list)
+    cached: int | None = None
+    _shown_text: str = ""
 
-    def add(self, token: int, count: int, text: str) -> None:
+    def add(self, token: int, count: int, text: str, *, hidden: bool = False) -> None:
+        """Take the newest token's id, how many there are with it, and the text since the last chunk.
+
+        Of a ``hidden`` token the text is not passed on.
+        """
         missing = count - 1 - self._counted
         if missing > 0:
             self.gaps.append((len(self.ids), missing))
         self.ids.append(token)
         self.text += text
+        if not hidden:
+            self._show(text)
+
+    def show_rest(self, ids: Sequence[int]) -> None:
+        """Pass on what wasn't yet of the text of ids, such as what was held back as a stop string's beginning."""
+        whole = self._shown(ids).decode("utf-8", "ignore")
+        if whole.startswith(self._shown_text):
+            self._show(whole[len(self._shown_text) :])
+
+    def _show(self, text: str) -> None:
+        self._shown_text += text
+        if text and self.on_text is not None:
+            self.on_text(text)
 
     @property
     def _counted(self) -> int:

@@ -60,8 +60,8 @@ def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def sampling_body(effective: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a request that says how tokens are chosen."""
+def sampling_body(effective: Mapping[str, Any], prompt_length: int) -> dict[str, Any]:
+    """The part of a request that says how tokens are chosen. Penalties look at all of prompt and answer."""
     greedy = effective["temperature"] == 0
     return {
         **_NEVER,
@@ -74,7 +74,7 @@ def sampling_body(effective: Mapping[str, Any]) -> dict[str, Any]:
         "repeat_penalty": effective["repetition_penalty"],
         "presence_penalty": effective["presence_penalty"],
         "frequency_penalty": effective["frequency_penalty"],
-        "repeat_last_n": -1,  # all of the prompt and the answer, not the last 64 tokens
+        "repeat_last_n": prompt_length + effective["max_tokens"],
         "seed": (effective.get("seed") or 0) % _LARGEST_SEED,
         "n_probs": effective.get("logprobs") or 0,
     }

@@ -30,6 +30,7 @@ import xllamacpp
 
 __all__ = ["Cancelled", "Server", "xllamacpp"]
 
+_SOCKET = "llama.sock"  # the name tells llama.cpp that it is a socket
 _POLL_SECONDS = 0.1
 _LONGEST_SOCKET_PATH = 100
 StopWanted = Callable[[], bool]
@@ -52,7 +53,7 @@ class Server:
         if hasattr(socket, "AF_UNIX"):
             self._folder = _private_folder()
             self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            params.hostnames = [str(self._folder / "s")]
+            params.hostnames = [str(self._folder / _SOCKET)]
         params.api_keys = [self._key]
         params.ui = False
         params.fit_params = False
@@ -121,7 +122,7 @@ class Server:
         if self._server is None:
             raise EngineError("llama.cpp's server is closed")
         if self._folder is not None:
-            return _UnixConnection(self._folder / "s")
+            return _UnixConnection(self._folder / _SOCKET)
         address = urlsplit(str(self._server.listening_address))
         return http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port)
 
