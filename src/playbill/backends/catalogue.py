@@ -19,7 +19,7 @@ from playbill.backends.notices import warn_once
 if TYPE_CHECKING:
     from playbill.backends.entry_keys import Key
 
-__all__ = ["BACKENDS", "UNSUPPORTED", "Backend", "backend_names", "backends_of"]
+__all__ = ["BACKENDS", "BUILT_IN", "UNSUPPORTED", "Backend", "backend_names", "backends_of"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ _ROWS = (
     Backend("human", "a person at the terminal", f"{_ENGINES}.human"),
     Backend("programmatic", "scripted answers, an echo, or a Python function", f"{_ENGINES}.programmatic"),
 )
+
+BUILT_IN = tuple(row.name for row in _ROWS)
+"""Names of the backends that come with Playbill."""
 
 UNSUPPORTED: Mapping[str, str] = {
     "alephalpha": "the service closed its API for these models",

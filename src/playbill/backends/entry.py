@@ -189,7 +189,7 @@ def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
         readers = ", ".join(key.read_by)
         message = f"the backend {backend} doesn't read this key; {readers} would"
         yield Finding("PB111", "misplaced-key", Severity.WARNING, path, message, "take it out")
-    if name == "eos_to_cull":
+    if name == "eos_to_cull" and not any(f.name == "eos-is-pattern" for f in flat.findings):
         yield from _probable_regex(value, path)
     if name == "custom_chat_template" and flat.entry.get("premade_chat_template") is True:
         yield Finding(

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from playbill.backends.errors import FileFormatError
 __all__ = ["Repeating", "parse_json", "read_json", "write_atomically", "write_json"]
 
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -30,8 +31,12 @@ def parse_json(text: str, where: str, *, repeats: bool = False) -> Any:
     NaN, Infinity, numbers beyond any type and halves of surrogate pairs are refused. So is a key that stands
     twice in one object, since which is meant can't be known; with ``repeats`` such an object is a `Repeating`.
     """
+    hook = _repeating if repeats else _unique
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_float, object_pairs_hook=_hook(text, repeats))
+        value = json.loads(text, parse_constant=_refuse, parse_float=_float, object_pairs_hook=hook)
+        if _HALF.search(text) and any(_is_torn(s) for s in _strings(value)):
+            raise ValueError("a string holds half of a surrogate pair")
+        return value
     except json.JSONDecodeError as e:
         raise FileFormatError(f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}") from None
     except RecursionError:
@@ -52,34 +57,32 @@ def _float(digits: str) -> float:
     return number
 
 
-def _hook(text: str, repeats: bool) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    suspect = re.search(r"\\u[dD][89a-fA-F]", text) is not None
-
-    def hook(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if suspect and any(_torn(value) for pair in pairs for value in _strings(pair)):
-            raise ValueError("a string holds half of a surrogate pair")
-        if len(found) == len(pairs):
-            return found
-        names = [name for name, _ in pairs]
-        twice = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
-        if not repeats:
-            raise ValueError(f"the key '{twice[0]}' stands twice in one object")
-        several = Repeating(found)
-        several.repeated = twice
-        return several
-
-    return hook
+def _repeating(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    names = [name for name, _ in pairs]
+    several = Repeating(found)
+    several.repeated = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
+    return several
 
 
-def _strings(value: Any) -> list[str]:
-    """The strings of a value; objects inside it were looked at before."""
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = _repeating(pairs)
+    if isinstance(found, Repeating):
+        raise ValueError(f"the key '{found.repeated[0]}' stands twice in one object")
+    return found
+
+
+def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        return [value]
-    return [s for v in value for s in _strings(v)] if isinstance(value, (list, tuple)) else []
+        yield value
+    elif isinstance(value, (dict, list)):
+        for inside in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+            yield from _strings(inside)
 
 
-def _torn(text: str) -> bool:
+def _is_torn(text: str) -> bool:
     return any("\ud800" <= c <= "\udfff" for c in text)
 
 
@@ -99,7 +102,7 @@ def _first_bad(text: str) -> int:
             if not isinstance(value, str):
                 continue
             is_key = keys and text[token.end() : token.end() + 200].lstrip().startswith(":")
-            if _torn(value) or (is_key and value in keys[-1]):
+            if _is_torn(value) or (is_key and value in keys[-1]):
                 return token.start()
             if is_key:
                 keys[-1].add(value)

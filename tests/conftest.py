@@ -1,0 +1,22 @@
+"""What several test modules share: a place of their own, with an empty home and no keys in the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from playbill.backends.services import SERVICES
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working directory and an empty home; nothing of this machine is seen."""
+    for variable in ("PLAYBILL_REGISTRY", *(v for service in SERVICES.values() for v in service.variables)):
+        monkeypatch.delenv(variable, raising=False)
+    home = tmp_path / "home"
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+    monkeypatch.chdir(cwd)
+    return cwd
