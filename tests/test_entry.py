@@ -151,7 +151,10 @@ def test_the_nested_layout_gives_the_flat_one():
 
 def test_a_key_said_twice_in_different_ways_is_an_error():
     """Once flat and once nested, with both values in the message; the same value twice is none."""
-    assert "says 'b', but FILE $[3].eos_to_cull says '<|im_end|>'" in errors({**HF, "model_config": {"eos_to_cull": "b"}})[0]
+    assert (
+        "says 'b', but FILE $[3].eos_to_cull says '<|im_end|>'"
+        in errors({**HF, "model_config": {"eos_to_cull": "b"}})[0]
+    )
     assert errors({**HF, "model_config": {"eos_to_cull": r"<\|im_end\|>"}}) == []
 
 

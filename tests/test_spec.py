@@ -16,7 +16,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("pqr"), inner, max_size=2),
     max_leaves=4,
 )
-SPECS = st.dictionaries(st.sampled_from(["model_name", "backend", "k", "l"]), VALUES, max_size=4).map(ModelSpec.from_dict)
+SPECS = st.dictionaries(st.sampled_from(["model_name", "backend", "k", "l"]), VALUES, max_size=4).map(
+    ModelSpec.from_dict
+)
 
 
 def unified(first, second):
@@ -78,7 +80,8 @@ def test_equal_content_is_equal_and_hashes_alike(spec):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [({"k": 1}, {"k": True}), ({"k": 1}, {"k": "1"}), ({"k": [1]}, {"k": {"0": 1}}), ({}, {"k": None})]
+    ("one", "other"),
+    [({"k": 1}, {"k": True}), ({"k": 1}, {"k": "1"}), ({"k": [1]}, {"k": {"0": 1}}), ({}, {"k": None})],
 )
 def test_different_content_is_different(one, other):
     """True is not 1, and nothing is not null."""

@@ -87,10 +87,10 @@ class Credentials:
     """The keys of all services, as files and environment give them."""
 
     def __init__(self, credentials: Iterable[Credential]) -> None:
-        self._by_service: dict[str, Credential] = {}
+        places: dict[str, list[Credential]] = {}
         for credential in credentials:
-            known = self._by_service.get(credential.service)
-            self._by_service[credential.service] = _joined(known, credential) if known else credential
+            places.setdefault(credential.service, []).append(credential)
+        self._by_service = {service: _united(found) for service, found in places.items()}
 
     @classmethod
     def load(cls, named: Iterable[str | os.PathLike[str]] = ()) -> Credentials:
@@ -123,12 +123,12 @@ class Credentials:
         return iter(self._by_service.values())
 
 
-def _joined(first: Credential, second: Credential) -> Credential:
-    """What two places together say of a service: the first key there is, and what the other section adds."""
-    keyed, other = (first, second) if first.api_key or not second.api_key else (second, first)
-    added = other.allowed_urls if other.source != str(_HERE) else ()
-    asked = other.base_url if other is first else None
-    return replace(keyed, allowed_urls=(*keyed.allowed_urls, *added), elsewhere=keyed.elsewhere or asked)
+def _united(places: list[Credential]) -> Credential:
+    """What several places together say of one service: the first key there is, and what the others add."""
+    keyed = next((c for c in places if c.api_key), places[0])
+    allowed = [url for c in places if c is keyed or c.source != str(_HERE) for url in c.allowed_urls]
+    asked = next((c.base_url for c in places[: places.index(keyed)] if c.base_url), keyed.elsewhere)
+    return replace(keyed, allowed_urls=tuple(dict.fromkeys(allowed)), elsewhere=asked)
 
 
 def _credentials_of(path: Path) -> list[Credential]:

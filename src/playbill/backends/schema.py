@@ -40,7 +40,7 @@ def registry_schema() -> dict[str, Any]:
                 **{name: _unread(reason) for name, reason in UNREAD.items()},
                 NESTED_KEY: {
                     "type": "object",
-                    "description": "The layout of clemcore: keys of the entry, one level down. The flat form is better.",
+                    "description": "The layout of clemcore: the entry's keys, one level down. Flat is better.",
                 },
             },
             "patternProperties": {"^x_": {}},
