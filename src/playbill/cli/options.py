@@ -18,6 +18,7 @@ __all__ = [
     "json_option",
     "key_file_option",
     "model_argument",
+    "model_option",
     "parameter_option",
     "read_parameters",
     "read_selector",
