@@ -49,14 +49,13 @@ class _Listener:
         self.error: Exception | None = None
 
     def __call__(self, text: str) -> None:
-        if self.error is not None:
-            return
-        try:
-            self._on_text(text)
-        except Exception as e:  # noqa: BLE001 - handed on to who waits
-            self.error = e
-            if self._future.engine_future is not None:
-                self._future.engine_future.cancel()
+        if self.error is None:
+            try:
+                self._on_text(text)
+            except Exception as e:  # noqa: BLE001 - handed on to who waits
+                self.error = e
+        if self.error is not None and self._future.engine_future is not None:
+            self._future.engine_future.cancel()
 
 
 @dataclass(frozen=True, slots=True)
