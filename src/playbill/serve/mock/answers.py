@@ -46,7 +46,7 @@ class Ask:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     show_thinking: bool = True
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,7 @@ def fit(answer: Answer, ask: Ask) -> Answer:
     if count_tokens(answer.thinking) > thinking_limit or count_tokens(text) > text_limit:
         finish, hit = "length", None
     thinking = first_words(answer.thinking, thinking_limit) if answer.thinking else answer.thinking
-    return replace(
-        answer, text=first_words(text, text_limit), thinking=thinking, finish=finish, stop_sequence=hit
-    )
+    return replace(answer, text=first_words(text, text_limit), thinking=thinking, finish=finish, stop_sequence=hit)
 
 
 def first_words(text: str, limit: int) -> str:

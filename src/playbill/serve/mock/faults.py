@@ -127,8 +127,7 @@ class FaultMix:
 
     def __init__(self, shares: Mapping[Fault | str, float]) -> None:
         self._shares = tuple(
-            (fault if isinstance(fault, Fault) else Fault.parse(fault), share)
-            for fault, share in shares.items()
+            (fault if isinstance(fault, Fault) else Fault.parse(fault), share) for fault, share in shares.items()
         )
         for fault, share in self._shares:
             if not 0 <= share <= 1:

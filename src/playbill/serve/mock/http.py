@@ -8,6 +8,7 @@ the transport.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -117,9 +118,7 @@ class Connection:
     async def send(self, reply: Reply) -> bool:
         """Send a reply; true if the connection is still good for another request."""
         if not reply.silent:
-            self._write(
-                h11.Response(status_code=reply.status, reason=reason(reply.status), headers=head(reply))
-            )
+            self._write(h11.Response(status_code=reply.status, reason=reason(reply.status), headers=head(reply)))
             for chunk in reply.chunks if reply.ending is Ending.WHOLE else half(reply.chunks):
                 self._write(h11.Data(data=chunk))
                 if reply.chunk_seconds:
@@ -149,7 +148,7 @@ class Connection:
     def _reset(self) -> None:
         """Close so that the client gets a reset, not an orderly end: lingering for zero seconds does that."""
         connected = self._writer.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
         self._writer.transport.abort()
 
 
@@ -164,9 +163,7 @@ def reason(status: int) -> bytes:
 def head(reply: Reply) -> list[tuple[str, str]]:
     """The headers of a reply with the one that frames its body."""
     framing = (
-        ("transfer-encoding", "chunked")
-        if reply.streamed
-        else ("content-length", str(sum(map(len, reply.chunks))))
+        ("transfer-encoding", "chunked") if reply.streamed else ("content-length", str(sum(map(len, reply.chunks))))
     )
     return [*reply.headers, framing]
 

@@ -66,13 +66,9 @@ class MockOptions:
         FaultMix(self.faults)
         low, high = self.latency_range
         if not (0 <= low <= high < math.inf):
-            raise ParameterError(
-                f"mock latency {self.latency}: give seconds, or a range (low, high) of seconds"
-            )
+            raise ParameterError(f"mock latency {self.latency}: give seconds, or a range (low, high) of seconds")
         if self.requests_per_second is not None and not 0 < self.requests_per_second < math.inf:
-            raise ParameterError(
-                f"mock rate limit {self.requests_per_second}: must be above 0 requests a second"
-            )
+            raise ParameterError(f"mock rate limit {self.requests_per_second}: must be above 0 requests a second")
         if self.concurrency is not None and self.concurrency < 1:
             raise ParameterError(f"mock concurrency {self.concurrency}: must be 1 or more")
 

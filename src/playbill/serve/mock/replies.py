@@ -43,9 +43,7 @@ def json_reply(body: Json, status: int = 200, headers: tuple[tuple[str, str], ..
 def error_reply(wire: Wire, problem: Problem, number: int, *, as_date: bool = False) -> Reply:
     """An error in the wire's form, with ``Retry-After`` if the problem says when to try again."""
     error = wire.error(problem, number)
-    return json_reply(
-        error.body, error.status, error.headers + retry_after(problem.retry_after, as_date=as_date)
-    )
+    return json_reply(error.body, error.status, error.headers + retry_after(problem.retry_after, as_date=as_date))
 
 
 def retry_after(seconds: float | None, *, as_date: bool) -> tuple[tuple[str, str], ...]:

@@ -117,9 +117,7 @@ class MockServer:
         self._ready.wait()
         if self._failure is not None:
             where = f"{self._options.host}:{self._options.port}"
-            raise PlaybillError(
-                f"the mock server can't listen on {where}: {self._failure}"
-            ) from self._failure
+            raise PlaybillError(f"the mock server can't listen on {where}: {self._failure}") from self._failure
         return self
 
     def stop(self) -> None:
@@ -226,9 +224,7 @@ def serve_forever(
     except KeyboardInterrupt:
         pass
     except OSError as error:
-        raise PlaybillError(
-            f"the mock server can't listen on {options.host}:{options.port}: {error}"
-        ) from error
+        raise PlaybillError(f"the mock server can't listen on {options.host}:{options.port}: {error}") from error
     return listener.log
 
 

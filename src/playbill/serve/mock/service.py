@@ -84,9 +84,7 @@ class Service:
             wire = WIRES["google"]
         if request.method == "GET" and request.path.endswith("/models"):
             if not self._key_fits(wire, request):
-                return Decision(
-                    error_reply(wire, Problem(FaultKind.BAD_KEY), number), FaultKind.BAD_KEY, wire.name
-                )
+                return Decision(error_reply(wire, Problem(FaultKind.BAD_KEY), number), FaultKind.BAD_KEY, wire.name)
             return Decision(json_reply(wire.models(self._options.models)), "other", wire.name)
         words = f"the mock server has nothing at {request.method} {request.path}"
         return Decision(error_reply(wire, Problem(FaultKind.NOT_FOUND, words), number), "other", wire.name)

@@ -162,11 +162,7 @@ class AnthropicWire:
             }
             for name in names
         ]
-        ends = (
-            {"first_id": data[0]["id"], "last_id": data[-1]["id"]}
-            if data
-            else {"first_id": None, "last_id": None}
-        )
+        ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
         return {"data": data, "has_more": False, **ends}
 
     def _frame(self, told: Told) -> Json:

@@ -126,9 +126,7 @@ class GoogleWire:
         return {**self._candidate(parts(told.answer), told, last=True), **told.answer.extra}
 
     def events(self, told: Told, *, usage_asked: bool = True) -> list[bytes]:
-        streamed = [
-            {**part, "text": piece} for part in parts(told.answer) for piece in pieces(part.get("text", ""))
-        ]
+        streamed = [{**part, "text": piece} for part in parts(told.answer) for piece in pieces(part.get("text", ""))]
         streamed = streamed or parts(told.answer)
         bodies = [self._candidate([part], told, last=False) for part in streamed[:-1]]
         bodies.append(self._candidate(streamed[-1:], told, last=True))
@@ -139,9 +137,7 @@ class GoogleWire:
 
     def models(self, names: Iterable[str]) -> Json:
         methods = ["generateContent"]
-        return {
-            "models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name in names]
-        }
+        return {"models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name in names]}
 
     def _candidate(self, content: list[Json], told: Told, *, last: bool) -> Json:
         candidate: Json = {
@@ -183,9 +179,7 @@ def details_of(problem: Problem) -> list[Json]:
     """The structured half of an error, which is where this service says why and for how long."""
     details: list[Json] = []
     if problem.kind is Kind.BAD_KEY:
-        details.append(
-            {"@type": f"{DETAIL}ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
-        )
+        details.append({"@type": f"{DETAIL}ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"})
     if problem.kind is Kind.QUOTA:
         violation = {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "50"}
         details.append({"@type": f"{DETAIL}QuotaFailure", "violations": [violation]})

@@ -103,8 +103,7 @@ class OpenAIWire:
         return Ask(
             model=body["model"],
             messages=tuple(
-                {"role": str(as_dict(m).get("role")), "content": text_of(as_dict(m).get("content"))}
-                for m in messages
+                {"role": str(as_dict(m).get("role")), "content": text_of(as_dict(m).get("content"))} for m in messages
             ),
             stream=body.get("stream") is True,
             stream_usage=as_dict(body.get("stream_options")).get("include_usage") is True,
