@@ -37,7 +37,11 @@ BELOW = {
     "bridges": {"backends", "runs", "bridges"},
 }
 # Modules that need what is not everywhere installed; each names it.
-NEEDS = {"playbill.backends.engines.huggingface_local": "torch", "playbill.backends.engines.llamacpp": "xllamacpp"}
+NEEDS = {
+    "playbill.backends.engines.huggingface_local": "torch",
+    "playbill.backends.engines.llamacpp": "xllamacpp",
+    "playbill.serve.mock": "h11",
+}
 
 
 def modules(package="playbill"):
