@@ -54,9 +54,7 @@ def choose_models(
     models: ModelChoice | Iterable[ModelChoice], registry: ModelRegistry, overrides: Mapping[str, Any]
 ) -> list[Chosen]:
     """Find all models. Raises RunError for labels that occur twice, and as `find_spec`."""
-    if isinstance(models, (str, Mapping, ModelSpec, Model)) or _is_labelled(models):
-        models = [models]
-    chosen = [_choose(choice, registry, overrides) for choice in models]  # type: ignore[union-attr]
+    chosen = [_choose(choice, registry, overrides) for choice in _as_list(models)]
     if not chosen:
         raise RunError("a run needs a model; name one with -m NAME (`playbill list` shows all names)")
     seen: set[str] = set()
