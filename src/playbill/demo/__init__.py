@@ -1,0 +1,1 @@
+"""The dialogues of `make demo`, in the manner of dialogue games. Data only."""

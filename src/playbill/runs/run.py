@@ -1,0 +1,336 @@
+"""A run: dialogues in, records out. Checks everything that can be checked, then runs model after model.
+
+Local models run one after the other, for memory's sake; those of services at the same time, each in a thread.
+Shows nothing: an `Observer` may.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from playbill.backends.catalogue import BACKENDS
+from playbill.backends.credentials import Credentials
+from playbill.backends.entry_keys import KEYS
+from playbill.backends.errors import PlaybillError, RunError
+from playbill.backends.loading import load_model
+from playbill.backends.model import Model
+from playbill.backends.registry import ModelRegistry
+from playbill.runs.inputs import DialogueSource, Inputs, open_inputs
+from playbill.runs.manifest import Manifest, describe_model
+from playbill.runs.names import folder_name, run_name
+from playbill.runs.observer import Observer, Plan, Silent
+from playbill.runs.record import Record
+from playbill.runs.schedule import Schedule, Stop
+from playbill.runs.selection import Chosen, ModelChoice, choose_models
+from playbill.runs.store import RECORDS, RecordStore, read_records
+from playbill.runs.summary import ModelSummary, Tally
+
+__all__ = ["RunInterrupted", "RunResult", "run"]
+
+_log = logging.getLogger(__name__)
+_LOCK = ".lock"
+_SERVICES_END = 2.0  # seconds that other threads get to record what is finished
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What came of a run: its folder, a summary for each model, and where each one's records are."""
+
+    folder: Path
+    models: Mapping[str, ModelSummary]
+    files: Mapping[str, Path]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every turn of every model was recorded, none of them as an `error`."""
+        return not any(m.errors or m.missing or m.problem for m in self.models.values())
+
+    def records(self, label: str | None = None) -> Iterator[Record]:
+        """The records of one model, or of all, as they stand in their files."""
+        for path in self.files.values() if label is None else [self.files[label]]:
+            if path.exists():
+                yield from read_records(path)
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run. What was finished is recorded, and ``result`` says how far it came."""
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__(f"interrupted; {result.folder} keeps what is finished, and the same call goes on there")
+        self.result = result
+
+
+def run(
+    dialogues: DialogueSource | Iterable[DialogueSource],
+    models: ModelChoice | Iterable[ModelChoice],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    repeat: int = 1,
+    seed: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    registry: ModelRegistry | None = None,
+    credentials: Credentials | None = None,
+    observer: Observer | None = None,
+    trust_remote_code: bool = False,
+    progress: bool = False,
+    command: Sequence[str] | None = None,
+) -> RunResult:
+    """Let models answer dialogues, and keep a record of every turn in the folder ``out``.
+
+    ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
+    ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
+    ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own
+    (`playbill.runs.seeds`), where the engine honours one. The same call on the same folder goes on where it
+    stopped, and tries what ended in an ``error`` again; `playbill.runs.manifest` says which changes it takes.
+
+    Raises InputError, SelectionError, ParameterError and RunError before anything is loaded. A model that
+    can't be loaded stops the run if it is the only one; else its summary has the ``problem``. Raises
+    RunInterrupted on Ctrl-C.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = run([{"id": "d1", "turns": ["Hello!"]}], "mock", out=folder)
+    ...     [record["text"] for record in result.records()]
+    ['Hello!']
+    """
+    if repeat < 1:
+        raise RunError(f"repeat is {repeat}; at least one sample of each dialogue is taken")
+    registry = registry if registry is not None else ModelRegistry.load()
+    overrides = {key: value for key, value in (params or {}).items() if value is not None}
+    chosen = choose_models(models, registry, overrides)
+    inputs = open_inputs(dialogues)
+    folder = Path(out) if out is not None else Path("runs") / run_name(inputs.name, [c.label for c in chosen])
+    with _locked(folder):
+        manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
+        for one in chosen:
+            manifest.check_spec(one.label, one.spec)
+        job = _Job(
+            inputs=inputs,
+            chosen=tuple(chosen),
+            folder=folder,
+            manifest=manifest,
+            repeat=repeat,
+            seed=seed,
+            overrides=overrides,
+            registry=registry,
+            credentials=credentials,
+            observer=observer if observer is not None else Silent(),
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        )
+        return job.run(command)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, for this process alone."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as e:
+        raise RunError(
+            f"another process is running in {folder}; wait for its end, or name another folder with -o"
+        ) from e
+    except OSError as e:
+        raise RunError(f"can't write to {folder}: {e.strerror or e}; name another folder with -o") from e
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(kw_only=True)
+class _Job:
+    """A run that may begin: all is checked that can be before a model is loaded."""
+
+    inputs: Inputs
+    chosen: tuple[Chosen, ...]
+    folder: Path
+    manifest: Manifest
+    repeat: int
+    seed: int | None
+    overrides: Mapping[str, Any]
+    registry: ModelRegistry
+    credentials: Credentials | None
+    observer: Observer
+    trust_remote_code: bool
+    progress: bool
+    stop: Stop = field(default_factory=Stop)
+    loading: bool = False
+    """Whether the main thread loads a model."""
+    summaries: dict[str, ModelSummary] = field(default_factory=dict)
+    faults: dict[str, Exception] = field(default_factory=dict)
+    manifest_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, command: Sequence[str] | None) -> RunResult:
+        labels = [one.label for one in self.chosen]
+        self._reserve_folders()
+        said = self.manifest.add_start(labels, command)
+        self.manifest.write()
+        self.observer.planned(Plan(self.folder, tuple(labels), len(self.inputs), self.repeat, self.manifest.resumed))
+        for text in said:
+            self.observer.said("", f"since the last start in this folder, {text}")
+        remote = [one for one in self.chosen if _is_service(one)]
+        threads = [threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in remote]
+        with self._sigint():
+            for thread in threads:
+                thread.start()
+            try:
+                for one in self.chosen:
+                    if one not in remote and not self.stop:
+                        self._guarded(one)
+            except KeyboardInterrupt:
+                self.stop.set()
+            self._await(threads)
+        result = self._result()
+        if self.stop:
+            raise RunInterrupted(result)
+        if self.faults and len(self.faults) == len(self.chosen):
+            raise next(iter(self.faults.values()))
+        return result
+
+    @contextmanager
+    def _sigint(self) -> Iterator[None]:
+        """Ctrl-C asks for the end instead of breaking into the middle of a write; a second one breaks in.
+
+        So does the first while a model loads, which would keep the user waiting. Where another thread than
+        the main one runs this, signals are not ours.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.stop or self.loading:
+                raise KeyboardInterrupt
+            self.stop.set()
+
+        before = signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _await(self, threads: list[threading.Thread]) -> None:
+        for thread in threads:
+            while thread.is_alive() and not self.stop:
+                thread.join(0.2)
+        for thread in threads:
+            thread.join(_SERVICES_END)
+
+    def _reserve_folders(self) -> None:
+        known = self.manifest.folders()
+        for one in self.chosen:
+            if one.label not in known:
+                known[one.label] = folder_name(one.label, known.values())
+                self.manifest.reserve(one.label, known[one.label])
+
+    def _guarded(self, one: Chosen) -> None:
+        """Run one model; its failure is its own, and the others go on."""
+        try:
+            self.summaries[one.label] = self._run_model(one)
+        except PlaybillError as e:
+            self._fail(one, e)
+        except Exception as e:  # noqa: BLE001 - whatever broke one model, the night's run goes on with the others
+            _log.debug("the model '%s' failed", one.label, exc_info=e)
+            self._fail(one, e)
+        else:
+            self.observer.finished(one.label, self.summaries[one.label])
+
+    def _fail(self, one: Chosen, e: Exception) -> None:
+        self.faults[one.label] = e
+        text = str(e) if isinstance(e, PlaybillError) else f"{type(e).__name__}: {e}"
+        summary = self._unfinished(one, text)
+        self.summaries[one.label] = summary
+        self.observer.finished(one.label, summary)
+
+    def _unfinished(self, one: Chosen, problem: str | None) -> ModelSummary:
+        """The summary of a model that stopped half-way or never began, from what its file holds."""
+        tally = Tally()
+        path = self._files()[one.label]
+        try:
+            for record in read_records(path):
+                tally.add(record)
+        except (OSError, PlaybillError):  # there is nothing yet, or what is there is what the problem is about
+            _log.debug("no records to count in %s", path, exc_info=True)
+        missing = max(0, self.inputs.turns * self.repeat - tally.records)
+        return tally.summary(one.label, missing=missing, problem=problem)
+
+    def _run_model(self, one: Chosen) -> ModelSummary:
+        self.observer.loading(one.label)
+        with self._opened(one) as model:
+            seed = self._seed_of(one, model)
+            described = describe_model(model, one.spec, seeded=seed is not None)
+            with self.manifest_lock:
+                self.manifest.set_model(one.label, described)
+                self.manifest.write()
+            with RecordStore(self.folder / self.manifest.folders()[one.label]) as store:
+                for note in store.notes:
+                    self.observer.said(one.label, note)
+                schedule = Schedule(
+                    one.label, model, store, self.observer, repeat=self.repeat, seed=seed, stop=self.stop
+                )
+                return schedule.run(self.inputs, self.inputs.turns * self.repeat)
+
+    @contextmanager
+    def _opened(self, one: Chosen) -> Iterator[Model]:
+        """The model; one that the caller loaded stays open."""
+        if one.model is not None:
+            yield one.model
+            return
+        self.loading = not _is_service(one) or self.loading
+        try:
+            model = self._load(one)
+        finally:
+            self.loading = _is_service(one) and self.loading
+        with model:
+            yield model
+
+    def _load(self, one: Chosen) -> Model:
+        backend = str(one.spec.get("backend"))
+        dated = KEYS["date"].is_read_by(backend) and one.spec.get("date") is None
+        return load_model(
+            one.selector,
+            registry=self.registry,
+            credentials=self.credentials,
+            trust_remote_code=self.trust_remote_code,
+            dialogues=len(self.inputs) * self.repeat,
+            progress=self.progress,
+            **{**self.overrides, **({"date": self.manifest.date.isoformat()} if dated else {})},
+        )
+
+    def _seed_of(self, one: Chosen, model: Model) -> int | None:
+        """The seed from which those of single answers are derived.
+
+        Several samples under one seed of the entry's would all be the same, so theirs are derived from it too.
+        """
+        seed = self.seed if self.seed is not None or self.repeat == 1 else one.spec.get("seed")
+        if seed is not None and "seed" not in model.engine.honours:
+            self.observer.said(one.label, f"the backend {one.spec.get('backend')} takes no seed; it answers without")
+            return None
+        return seed
+
+    def _files(self) -> dict[str, Path]:
+        folders = self.manifest.folders()
+        return {one.label: self.folder / folders[one.label] / RECORDS for one in self.chosen}
+
+    def _result(self) -> RunResult:
+        summaries = {one.label: self.summaries.get(one.label) or self._unfinished(one, None) for one in self.chosen}
+        return RunResult(self.folder, summaries, self._files())
+
+
+def _is_service(one: Chosen) -> bool:
+    backend = BACKENDS.get(str(one.spec.get("backend")))
+    return one.model is None and backend is not None and backend.service is not None
