@@ -27,6 +27,7 @@ from playbill.runs import ModelSummary, Plan, Silent, Tick, Workload
 __all__ = ["RunProgress"]
 
 _LONG_WAIT = 5.0  # seconds after which it is shown that an answer is being waited for
+_LINE_EVERY = 15.0  # seconds between the lines of a log that nobody watches
 
 
 class _Speed(ProgressColumn):
@@ -50,6 +51,8 @@ class RunProgress(Silent):
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._tasks: dict[str, TaskID] = {}
+        self._since: dict[str, float] = {}
+        self._next_line: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
@@ -83,6 +86,8 @@ class RunProgress(Silent):
             self._say(f"{label}: loading")
 
     def started(self, label: str, work: Workload) -> None:
+        self._since[label] = time.monotonic()
+        self._next_line[label] = time.monotonic() + _LINE_EVERY
         if self._live:
             self._progress.update(
                 self._tasks[label],
@@ -108,6 +113,10 @@ class RunProgress(Silent):
                 tokens=tick.output_tokens,
                 waiting_since=tick.waiting_since,
             )
+        elif (now := time.monotonic()) > self._next_line[label]:
+            self._next_line[label] = now + _LINE_EVERY
+            speed = tick.output_tokens / (now - self._since[label])
+            self._say(f"{label}: {tick.recorded} of {tick.turns} turns, {speed:.1f} tok/s")
 
     def finished(self, label: str, summary: ModelSummary) -> None:
         if self._live and label in self._tasks:

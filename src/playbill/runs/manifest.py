@@ -41,7 +41,7 @@ _PACKAGES = (
     "accelerate",
 )
 _KEPT = ("model_name", "spec", "template", "stops", "cleaning", "parameters", "context_size", "weights")
-_WEIGHTS = ("sha256", "revision", "commit")
+_WEIGHTS = ("weights", "sha256", "revision", "commit")
 
 
 class Manifest:
