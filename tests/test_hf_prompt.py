@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -221,9 +220,8 @@ def test_the_slow_tokenizer_gives_the_text_back(mistral):
 
 def test_where_there_is_no_slow_tokenizer_that_is_warned_of(folder, caplog):
     """A model without a SentencePiece file keeps its fast tokenizer, with a warning, and the facts say so."""
-    with caplog.at_level(logging.WARNING):
-        path = path_of(folder, slow_tokenizer=True)
-    assert "tiny: slow_tokenizer is true, but the model brings no SentencePiece file" in caplog.text
+    path = path_of(folder, slow_tokenizer=True, model_name="fast-only")
+    assert "fast-only: slow_tokenizer is true, but the model brings no SentencePiece file" in caplog.text
     assert path.tokenizer.facts()["slow_asked"] is True
     assert path.tokenizer.facts()["slow"] is False
 
@@ -231,5 +229,8 @@ def test_where_there_is_no_slow_tokenizer_that_is_warned_of(folder, caplog):
 def test_a_sentencepiece_file_of_another_numbering_is_not_used(folder, caplog):
     """A file whose pieces have other ids than the model's tokens would give wrong ids, and is left alone."""
     shutil.copy(mistral_models() / "tokenizer.model.v1", folder / "tokenizer.model")
-    assert path_of(folder, slow_tokenizer=True).tokenizer.facts()["slow"] is False
-    assert "brings no SentencePiece file that fits it" in caplog.text
+    path = path_of(folder, slow_tokenizer=True, model_name="other-numbers")
+    assert path.tokenizer.facts()["slow"] is False
+    assert (
+        "other-numbers: slow_tokenizer is true, but the model brings no SentencePiece file that fits it" in caplog.text
+    )

@@ -178,11 +178,12 @@ class TransformersEngine:
                 break
             if row is not None:
                 left.append(row)
+        failure = _as_engine_error(error or EngineError("huggingface_local was closed before it answered"))
         for row in left:
-            if error is None:
+            if row.unwanted:
                 row.drop()
             else:
-                row.fail(_as_engine_error(error))
+                row.fail(failure)
         self._rows, self._decoder = [], None
         self._waiting.clear()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,11 +11,10 @@ from playbill.backends.engines.huggingface_local.slow import load_slow
 from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import PlaybillError
+from playbill.backends.notices import warn_once
 from playbill.backends.prompt_path import Tokenizer
 
 __all__ = ["LoadedTokenizer", "TransformersTokenizer", "load_tokenizer"]
-
-_log = logging.getLogger(__name__)
 
 
 class TransformersTokenizer:
@@ -98,12 +96,10 @@ def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
     slow = load_slow(source, raw)
     if slow is not None:
         return slow
-    _log.warning(
-        "%s: slow_tokenizer is true, but the model brings no SentencePiece file that fits it, and transformers %s has "
-        "no Python tokenizer for it; the fast tokenizer (%s) is used, whose ids may differ from its training's",
-        entry.get("model_name"),
-        version("transformers"),
-        type(raw).__name__,
+    warn_once(
+        f"{entry.get('model_name')}: slow_tokenizer is true, but the model brings no SentencePiece file that fits it, and "
+        f"transformers {version('transformers')} has no Python tokenizer for it; the fast one "
+        f"({type(raw).__name__}) is used, whose ids may differ from its training's"
     )
     return TransformersTokenizer(raw, slow_asked=True)
 

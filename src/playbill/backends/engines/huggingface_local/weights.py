@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import BackendUnavailable, WeightsError
+from playbill.backends.notices import warn_once
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,11 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool) -> An
         raise WeightsError(
             f"{entry.get('model_name')}: the weights of {source.name} lack {len(missing)} of the model's tensors "
             f"({', '.join(missing[:3])} …), which would be random; the checkpoint is incomplete, or not of this model"
+        )
+    if unused := sorted(info.get("unexpected_keys") or ()):
+        warn_once(
+            f"{entry.get('model_name')}: {len(unused)} tensors of {source.name} are of no use to the model that its "
+            f"configuration describes ({', '.join(unused[:3])} …)"
         )
     if device is not None:
         model.to(device)
