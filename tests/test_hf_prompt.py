@@ -231,6 +231,4 @@ def test_a_sentencepiece_file_of_another_numbering_is_not_used(folder, caplog):
     shutil.copy(mistral_models() / "tokenizer.model.v1", folder / "tokenizer.model")
     path = path_of(folder, slow_tokenizer=True, model_name="other-numbers")
     assert path.tokenizer.facts()["slow"] is False
-    assert (
-        "other-numbers: slow_tokenizer is true, but the model brings no SentencePiece file that fits it" in caplog.text
-    )
+    assert "other-numbers: slow_tokenizer is true, but the model brings no SentencePiece file that fits" in caplog.text

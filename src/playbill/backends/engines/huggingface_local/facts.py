@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from playbill.backends.cache import file_sha256
 from playbill.backends.engines.huggingface_local.source import Source
 
 __all__ = ["computation_facts", "weights_facts"]
@@ -42,17 +40,5 @@ def weights_facts(entry: Mapping[str, Any], source: Source) -> dict[str, Any]:
         files = {p for pattern in patterns for p in source.folder.glob(pattern)}
         config = source.folder / "config.json"
         stated = [*files, *([config] if config.is_file() else [])]
-        facts["sha256"] = {p.name: _sha256_of(p) for p in sorted(stated)}
+        facts["sha256"] = {p.name: file_sha256(p) for p in sorted(stated)}
     return facts
-
-
-def _sha256_of(path: Path) -> str:
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """The hash of a file, computed once for each of its states."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -97,7 +97,7 @@ def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
     if slow is not None:
         return slow
     warn_once(
-        f"{entry.get('model_name')}: slow_tokenizer is true, but the model brings no SentencePiece file that fits it, and "
+        f"{entry.get('model_name')}: slow_tokenizer is true, but the model brings no SentencePiece file that fits, and "
         f"transformers {version('transformers')} has no Python tokenizer for it; the fast one "
         f"({type(raw).__name__}) is used, whose ids may differ from its training's"
     )
