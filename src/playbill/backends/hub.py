@@ -94,11 +94,13 @@ def hub_errors(repo: str, *, revision: str | None = None, token: str | None = No
 
 
 def _explained(e: BaseException, repo: str, revision: str | None, has_token: bool) -> PlaybillError:
-    """Our error for one of the hub library's; what lies behind it is looked at first."""
-    for error in _causes(e):
-        found = _of_answer(error, repo, revision, has_token) or _of_network(error, repo)
-        if found is not None:
-            return found
+    """Our error for one of the hub library's: what the hub answered, or else why nothing was answered."""
+    causes = _causes(e)
+    answers = (_of_answer(error, repo, revision, has_token) for error in causes)
+    silences = (_of_network(error, repo) for error in causes)
+    found = next((said for said in (*answers, *silences) if said is not None), None)
+    if found is not None:
+        return found
     return WeightsError(f"{repo} can't be had from {endpoint()}: {scrub(str(e)) or type(e).__name__}")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from playbill.backends.clean import CleaningRule
 from playbill.backends.engine import Engine, OnText
+from playbill.backends.entry_keys import setting
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.parameters import resolve_parameters
@@ -40,7 +41,8 @@ class Model:
         self._backend = backend
         self._closed = False
         self._rule = _cleaning_rule(spec, prompt_path)
-        resolve_parameters(spec, {}, engine.honours, backend)
+        self._wishes = _wishes(spec, prompt_path)
+        resolve_parameters(self._wishes, {}, engine.honours, backend)
 
     @property
     def name(self) -> str:
@@ -112,7 +114,7 @@ class Model:
         that the messages belong to, so that an engine can keep what it computed for its earlier turns.
         Raises as `generate`.
         """
-        parameters = resolve_parameters(self.spec, params, self.engine.honours, self._backend)
+        parameters = resolve_parameters(self._wishes, params, self.engine.honours, self._backend)
         started = time.perf_counter()
         try:
             prompt = make_prompt(self.spec, self.prompt_path, messages)
@@ -196,6 +198,13 @@ def _wait(future: Future[Generation]) -> Generation:
     except KeyboardInterrupt:
         future.cancel()
         raise
+
+
+def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
+    """The entry, and below it the repository's recommended sampling where the entry says so."""
+    if path is None or setting(spec, "generation_config") != "repo":
+        return spec
+    return {**path.recommended, **spec}
 
 
 def _cleaning_rule(spec: ModelSpec, path: PromptPath | None) -> CleaningRule:

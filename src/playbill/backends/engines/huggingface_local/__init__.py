@@ -1,0 +1,72 @@
+"""Models of the Hugging Face hub or of a folder, run in this process by transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from playbill.backends.engine import Context, Loaded
+from playbill.backends.engines.huggingface_local.cores import usable_cores, wait_passively
+from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
+from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
+from playbill.backends.engines.huggingface_local.source import Source, fetch
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import EntryError
+from playbill.backends.prompt_path import PromptPath
+
+__all__ = ["load", "preview"]
+
+
+def load(entry: Mapping[str, Any], context: Context) -> Loaded:
+    """The engine of an entry and its prompt path."""
+    trust = _trusted(entry, context)
+    wait_passively()
+    source = fetch(entry, context, weights=True, code=trust)
+    path = _prompt_path(entry, context, source, trust=trust, preview=False)
+    return Loaded(_engine(entry, context, source, path, trust=trust), path)
+
+
+def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
+    """The prompt path alone. No weights are loaded, and no code of the repository ever runs."""
+    wait_passively()
+    source = fetch(entry, context, weights=False, code=False)
+    return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def _trusted(entry: Mapping[str, Any], context: Context) -> bool:
+    asks = bool(setting(entry, "trust_remote_code"))
+    if asks and not context.trust_remote_code:
+        raise EntryError(
+            f"{entry.get('model_name')}: the entry asks to run Python code from {entry['huggingface_id']} "
+            "(trust_remote_code); if you trust it, say so with --trust-remote-code, or in Python with "
+            "load_model(…, trust_remote_code=True)"
+        )
+    return asks
+
+
+def _prompt_path(
+    entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool, preview: bool
+) -> PromptPath:
+    name = str(entry.get("model_name"))
+    with quiet(context.progress), load_failures(name, "the tokenizer", preview=preview):
+        return make_prompt_path(entry, context, source, trust=trust)
+
+
+def _engine(entry: Mapping[str, Any], context: Context, source: Source, path: PromptPath, *, trust: bool) -> Any:
+    from playbill.backends.engines.huggingface_local.decoder import SingleDecoder
+    from playbill.backends.engines.huggingface_local.engine import TransformersEngine
+    from playbill.backends.engines.huggingface_local.facts import computation_facts, weights_facts
+    from playbill.backends.engines.huggingface_local.weights import load_weights
+
+    name = str(entry.get("model_name"))
+    with quiet(context.progress), load_failures(name, "the weights", preview=False):
+        model = load_weights(entry, source, trust=trust)
+    threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
+    computation = computation_facts(model, threads)
+    return TransformersEngine(
+        SingleDecoder(model),
+        vocabulary=model.get_input_embeddings().weight.shape[0],
+        decode=path.decode,
+        facts=lambda: {**weights_facts(entry, source), **computation, "tokenizer": path.tokenizer.facts()},
+        threads=threads,
+    )

@@ -1,0 +1,33 @@
+"""How many CPU threads an engine should use here, and how they wait."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["usable_cores", "wait_passively"]
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores() -> int:
+    """The cores that this process may really use: its affinity, and a container's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores, _quota() or cores))
+
+
+def _quota() -> int | None:
+    try:
+        limit, period = _QUOTA.read_text().split()
+        return None if limit == "max" else max(1, int(limit) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the user said otherwise; before torch is loaded.
+
+    Threads that spin instead make an engine dozens of times slower as soon as another process needs a core.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,0 +1,53 @@
+"""The computation of next-token logits, one row at a time: what every model of transformers can do.
+
+It is the measure of exactness: whatever computes several rows at once is tested against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from playbill.backends.engines.huggingface_local.row import Row
+
+__all__ = ["Decoder", "SingleDecoder"]
+
+
+class Decoder(Protocol):
+    """Computes what comes next in some rows."""
+
+    most_rows: int
+    """How many rows are computed together at the most."""
+
+    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        """The logits of each row's next token, once all its ids are in its cache."""
+        ...
+
+    def forget(self, row: Row) -> None:
+        """Free what is kept for a row; its ids can be computed anew."""
+        ...
+
+
+class SingleDecoder:
+    """One row after the other, each with transformers' own cache."""
+
+    most_rows = 1
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._device = model.get_input_embeddings().weight.device
+
+    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        return [self._next(row) for row in rows]
+
+    def forget(self, row: Row) -> None:
+        row.cache, row.computed = None, 0
+
+    def _next(self, row: Row) -> torch.Tensor:
+        ids = torch.tensor([row.ids[row.computed :]], device=self._device)
+        output = self._model(input_ids=ids, past_key_values=row.cache, use_cache=True, logits_to_keep=1)
+        row.cache, row.computed = output.past_key_values, len(row.ids)
+        logits: torch.Tensor = output.logits[0, -1]
+        return logits

@@ -1,0 +1,206 @@
+"""The engine: one thread that owns the model and completes whatever requests are waiting, together.
+
+Knows no tokenizer but a function that decodes, and nothing of how logits are computed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import torch
+
+from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.huggingface_local.decoder import Decoder
+from playbill.backends.engines.huggingface_local.row import Row
+from playbill.backends.engines.huggingface_local.sampling import HONOURED
+from playbill.backends.engines.threads import WorkFuture
+from playbill.backends.errors import EngineError
+
+__all__ = ["TransformersEngine"]
+
+_log = logging.getLogger(__name__)
+_CLOSING_SECONDS = 60.0
+
+
+class TransformersEngine:
+    """A model of transformers that completes requests."""
+
+    honours = HONOURED | {"max_tokens", "stop"}
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        vocabulary: int,
+        decode: Callable[[Sequence[int]], str],
+        facts: Callable[[], Mapping[str, Any]],
+        threads: int | None,
+    ) -> None:
+        self.concurrency = decoder.most_rows
+        self._decoder: Decoder | None = decoder
+        self._most_rows = decoder.most_rows
+        self._vocabulary = vocabulary
+        self._decode = decode
+        self._facts = facts
+        self._torch_threads = threads
+        self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._waiting: deque[Row] = deque()
+        self._rows: list[Row] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="playbill-huggingface_local", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
+        ids = request.prompt_ids
+        if not ids:
+            raise EngineError("the prompt has no tokens")
+        strange = next((i for i in ids if not 0 <= i < self._vocabulary), None)
+        if strange is not None:
+            raise EngineError(
+                f"the prompt has the token id {strange}, but the model knows only 0 to {self._vocabulary - 1}: "
+                "tokenizer and weights don't belong together"
+            )
+        row = Row(request, on_text, WorkFuture(), self._decode)
+        with self._lock:
+            if self._closed:
+                raise EngineError("huggingface_local is closed")
+            self._inbox.put(row)
+        return row.future
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSING_SECONDS)
+
+    def facts(self) -> Mapping[str, Any]:
+        return self._facts()
+
+    # The rest runs in the engine's own thread.
+
+    def _work(self) -> None:
+        if self._torch_threads:
+            torch.set_num_threads(self._torch_threads)
+        error: BaseException | None = None
+        try:
+            with torch.inference_mode():
+                while self._take_in():
+                    self._step()
+        except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
+            error = e
+            _log.debug("the engine's thread ended", exc_info=e)
+        with self._lock:
+            self._closed = True
+        self._end(error)
+
+    def _take_in(self) -> bool:
+        """Take what has come, waiting for it only if there is nothing to do; False at the end."""
+        while True:
+            try:
+                row = self._inbox.get(block=not (self._rows or self._waiting))
+            except queue.Empty:
+                break
+            if row is None:
+                return False
+            if row.future.set_running_or_notify_cancel():
+                self._waiting.append(row)
+        while self._waiting and len(self._rows) < self._most_rows:
+            self._rows.append(self._waiting.popleft())
+        return True
+
+    def _step(self) -> None:
+        """One token further, in each row."""
+        for row in [row for row in self._rows if row.unwanted]:
+            row.drop()
+            self._leave(row)
+        if not self._rows:
+            return
+        logits = self._advance(list(self._rows))
+        for row, scores in logits:
+            try:
+                row.accept(scores)
+            except Exception as e:  # noqa: BLE001 - a fault of this row, its callback's for one, stays with it
+                row.fail(_as_engine_error(e))
+            if row.done:
+                self._leave(row)
+
+    def _leave(self, row: Row) -> None:
+        self._rows.remove(row)
+        if self._decoder is not None:
+            self._decoder.forget(row)
+
+    def _advance(self, rows: list[Row]) -> list[tuple[Row, torch.Tensor]]:
+        """The logits of all rows that could be computed. Out of memory, fewer are computed at once, none is lost;
+        otherwise a failure is tried row by row, so that it stays with the row that caused it."""
+        assert self._decoder is not None
+        try:
+            return list(zip(rows, self._decoder.advance(rows), strict=True))
+        except Exception as e:  # noqa: BLE001 - torch raises anything; it is sorted out here
+            failure = e
+        for row in rows:
+            self._decoder.forget(row)
+        if len(rows) == 1:
+            rows[0].fail(_as_engine_error(failure))
+            self._leave(rows[0])
+            return []
+        if _is_out_of_memory(failure):
+            self._make_room(rows)
+            return []
+        return [pair for row in rows for pair in self._advance([row])]
+
+    def _make_room(self, rows: list[Row]) -> None:
+        """Half as many rows from now on; the others wait, with all that they have."""
+        self._most_rows = max(1, len(rows) // 2)
+        for row in reversed(rows[self._most_rows :]):
+            self._rows.remove(row)
+            self._waiting.appendleft(row)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        _log.warning("out of memory with %d requests at once; going on with %d", len(rows), self._most_rows)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Deliver to all who still wait, and let go of the model."""
+        left = [*self._rows, *self._waiting]
+        while True:
+            try:
+                row = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if row is not None:
+                left.append(row)
+        failure = _as_engine_error(error or EngineError("huggingface_local was closed before it answered"))
+        for row in left:
+            if row.unwanted:
+                row.drop()
+            else:
+                row.fail(failure)
+        self._rows, self._decoder = [], None
+        self._waiting.clear()
+
+
+def _is_out_of_memory(e: BaseException) -> bool:
+    text = str(e)
+    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(e, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    )
+
+
+def _as_engine_error(e: BaseException) -> EngineError:
+    if isinstance(e, EngineError):
+        return e
+    if _is_out_of_memory(e):
+        error = EngineError("out of memory, with this one request alone; a smaller dtype or a shorter prompt may fit")
+    else:
+        error = EngineError(f"{type(e).__name__}: {e}")
+    error.__cause__ = e
+    return error

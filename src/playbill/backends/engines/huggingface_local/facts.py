@@ -1,0 +1,44 @@
+"""What a stranger needs to repeat the answers of a loaded model: its weights, and what computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from playbill.backends.cache import file_sha256
+from playbill.backends.engines.huggingface_local.source import Source
+
+__all__ = ["computation_facts", "weights_facts"]
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def computation_facts(model: Any, threads: int | None) -> dict[str, Any]:
+    """Versions, number format, devices and the kind of attention. Keeps no hold of the model."""
+    devices = sorted({str(p.device) for p in model.parameters()})
+    return {
+        "transformers": version("transformers"),
+        "torch": torch.__version__,
+        "class": type(model).__name__,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": ", ".join(devices),
+        "threads": threads if threads is not None else torch.get_num_threads(),
+        "attention": getattr(model.config, "_attn_implementation", None),
+    }
+
+
+def weights_facts(entry: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """Which weights they are: the repository's commit, or the hashes of a folder's files."""
+    facts: dict[str, Any] = {"weights": source.name}
+    if source.commit is not None:
+        facts["revision"] = source.commit
+    else:
+        patterns = (str(entry["gguf_file"]),) if entry.get("gguf_file") else _WEIGHTS
+        files = {p for pattern in patterns for p in source.folder.glob(pattern)}
+        config = source.folder / "config.json"
+        stated = [*files, *([config] if config.is_file() else [])]
+        facts["sha256"] = {p.name: file_sha256(p) for p in sorted(stated)}
+    return facts

@@ -1,0 +1,47 @@
+"""The prompt path of a model: its tokenizer, its template, what ends its answers. Loads no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from playbill.backends.engine import Context
+from playbill.backends.engines.huggingface_local.config import (
+    context_size,
+    eos_ids,
+    read_config,
+    read_generation_config,
+    recommended_sampling,
+    refuse_unhonoured,
+)
+from playbill.backends.engines.huggingface_local.source import Source
+from playbill.backends.engines.huggingface_local.tokenizer import load_tokenizer
+from playbill.backends.prompt_path import PromptPath, collect_stops, pick_template
+from playbill.backends.template import GENERIC_TEMPLATE
+
+__all__ = ["make_prompt_path"]
+
+
+def make_prompt_path(entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool) -> PromptPath:
+    """The prompt path of an entry whose files are here."""
+    config = read_config(entry, source, trust=trust)
+    generation = read_generation_config(source)
+    loaded = load_tokenizer(entry, source, trust=trust)
+    template = pick_template(entry, loaded.chat_template, loaded.special_tokens, GENERIC_TEMPLATE)
+    recommended = recommended_sampling(generation)
+    refuse_unhonoured(entry, recommended)
+    stops = collect_stops(
+        loaded.tokenizer,
+        template,
+        context.date,
+        eos_to_cull=entry.get("eos_to_cull") or (),
+        declared={"tokenizer": loaded.eos_ids, "generation_config": eos_ids(generation), "config": eos_ids(config)},
+    )
+    return PromptPath(
+        template=template,
+        tokenizer=loaded.tokenizer,
+        stops=stops,
+        date=context.date,
+        context_size=context_size(entry, config),
+        recommended=recommended,
+    )

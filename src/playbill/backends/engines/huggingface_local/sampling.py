@@ -1,0 +1,99 @@
+"""From logits to the next token: penalties, temperature, the cuts, and a random generator of one request's own.
+
+In the order, and with the meaning, of transformers' own `generate`. Knows no model and no other request.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+__all__ = ["HONOURED", "Sampler"]
+
+HONOURED = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+    }
+)
+
+
+class Sampler:
+    """Picks the tokens of one request. ``effective`` is what turned out otherwise than asked: a drawn seed."""
+
+    def __init__(self, params: Mapping[str, Any], prompt_ids: Sequence[int]) -> None:
+        self.temperature = float(params.get("temperature") or 0.0)
+        self._top_p = float(params.get("top_p", 1.0))
+        self._top_k = int(params.get("top_k") or 0)
+        self._min_p = float(params.get("min_p") or 0.0)
+        self._repetition = float(params.get("repetition_penalty") or 1.0)
+        self._presence = float(params.get("presence_penalty") or 0.0)
+        self._frequency = float(params.get("frequency_penalty") or 0.0)
+        self._occurred = set(prompt_ids) if self._repetition != 1.0 else set()
+        self._counts: dict[int, int] = {}
+        self.effective: dict[str, Any] = {}
+        if self.temperature > 0:
+            seed = params.get("seed")
+            if seed is None:
+                seed = self.effective["seed"] = secrets.randbits(32)
+            self._random = torch.Generator().manual_seed(int(seed) % 2**63)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the likeliest token is picked, whatever came before."""
+        return self.temperature <= 0 and not self._has_penalties
+
+    @property
+    def _has_penalties(self) -> bool:
+        return self._repetition != 1.0 or self._presence != 0.0 or self._frequency != 0.0
+
+    def pick(self, logits: torch.Tensor) -> int:
+        """The next token's id, from the logits of the vocabulary, of one dimension."""
+        if self.is_plain:
+            return int(logits.argmax())
+        scores = logits.float().cpu()
+        if self._has_penalties:
+            scores = self._penalised(scores)
+        token = int(scores.argmax()) if self.temperature <= 0 else self._draw(scores / self.temperature)
+        self._occurred.add(token)
+        self._counts[token] = self._counts.get(token, 0) + 1
+        return token
+
+    def _penalised(self, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.clone()
+        if self._repetition != 1.0 and self._occurred:
+            ids = torch.tensor(sorted(self._occurred))
+            found = scores[ids]
+            scores[ids] = torch.where(found < 0, found * self._repetition, found / self._repetition)
+        if self._counts and (self._presence or self._frequency):
+            ids = torch.tensor(list(self._counts))
+            counts = torch.tensor(list(self._counts.values()), dtype=scores.dtype)
+            scores[ids] -= self._presence + self._frequency * counts
+        return scores
+
+    def _draw(self, scores: torch.Tensor) -> int:
+        if 0 < self._top_k < scores.numel():
+            scores = scores.masked_fill(scores < scores.topk(self._top_k).values[-1], -torch.inf)
+        if self._top_p < 1.0:
+            scores = _cut_top_p(scores, self._top_p)
+        if self._min_p > 0.0:
+            shares = scores.softmax(-1)
+            scores = scores.masked_fill(shares < self._min_p * shares.max(), -torch.inf)
+        return int(torch.multinomial(scores.softmax(-1), 1, generator=self._random))
+
+
+def _cut_top_p(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Only the likeliest tokens that together reach the share ``top_p``; the likeliest one always."""
+    ordered, places = scores.sort(descending=False)
+    cut = ordered.softmax(-1).cumsum(-1) <= 1.0 - top_p
+    cut[-1] = False
+    return scores.masked_fill(torch.zeros_like(cut).scatter(0, places, cut), -torch.inf)

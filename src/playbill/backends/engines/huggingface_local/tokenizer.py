@@ -1,0 +1,117 @@
+"""Tokenizers of transformers behind our own contract: nothing is added, nothing dropped, nothing tidied up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from playbill.backends.engines.huggingface_local.slow import load_slow
+from playbill.backends.engines.huggingface_local.source import Source
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import PlaybillError
+from playbill.backends.notices import warn_once
+from playbill.backends.prompt_path import Tokenizer
+
+__all__ = ["LoadedTokenizer", "TransformersTokenizer", "load_tokenizer"]
+
+
+class TransformersTokenizer:
+    """A tokenizer of transformers: fast (Rust), or a Python class of its own."""
+
+    def __init__(self, tokenizer: Any, *, slow_asked: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._slow_asked = slow_asked
+        self._rust = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        tokenizer.split_special_tokens = False
+        if self._rust is not None:
+            # The Rust tokenizer is used directly: transformers' wrapper changes its state on every call, which
+            # other threads must not see. A tokenizer.json may carry truncation and padding from its training.
+            self._rust.no_truncation()
+            self._rust.no_padding()
+            self._rust.encode_special_tokens = False
+
+    def encode(self, text: str) -> list[int]:
+        if self._rust is not None:
+            return list(self._rust.encode(text, add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        if self._rust is not None:
+            return str(self._rust.decode(list(ids), skip_special_tokens=False))
+        text = self._tokenizer.decode(
+            list(ids),
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
+            spaces_between_special_tokens=False,
+        )
+        return str(text)
+
+    def special_ids(self) -> frozenset[int]:
+        added = self._tokenizer.added_tokens_decoder.items()
+        return frozenset([*self._tokenizer.all_special_ids, *(i for i, token in added if token.special)])
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "class": type(self._tokenizer).__name__,
+            "slow": self._rust is None,
+            "slow_asked": self._slow_asked,
+            "transformers": version("transformers"),
+            "tokenizers": version("tokenizers"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTokenizer:
+    """The tokenizer in use, and what its repository says beside it: special tokens, EOS, chat templates."""
+
+    tokenizer: Tokenizer
+    special_tokens: Mapping[str, str]
+    eos_ids: tuple[int, ...]
+    chat_template: str | None
+
+
+def load_tokenizer(entry: Mapping[str, Any], source: Source, *, trust: bool) -> LoadedTokenizer:
+    """The tokenizer that an entry asks for. Where it asks for a slow one and there is none, that is warned of."""
+    from transformers import AutoTokenizer
+
+    options = {**source.options, "trust_remote_code": trust}
+    if gguf := entry.get("gguf_file"):
+        options["gguf_file"] = gguf
+    # mistral-common's own tokenizers never recognise a special token in a text, and prompts are texts here.
+    raw = AutoTokenizer.from_pretrained(source.name, mistral_format=False, **options)
+    return LoadedTokenizer(
+        tokenizer=_chosen(entry, source, raw),
+        special_tokens={name: str(token) for name, token in raw.special_tokens_map.items()},
+        eos_ids=() if raw.eos_token_id is None else (int(raw.eos_token_id),),
+        chat_template=_default_template(entry, raw.chat_template),
+    )
+
+
+def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
+    slow_asked = setting(entry, "slow_tokenizer")
+    if not slow_asked or not raw.is_fast:
+        return TransformersTokenizer(raw, slow_asked=slow_asked)
+    slow = load_slow(source, raw)
+    if slow is not None:
+        return slow
+    warn_once(
+        f"{entry.get('model_name')}: slow_tokenizer is true, but the model brings no SentencePiece file that fits, and "
+        f"transformers {version('transformers')} has no Python tokenizer for it; the fast one "
+        f"({type(raw).__name__}) is used, whose ids may differ from its training's"
+    )
+    return TransformersTokenizer(raw, slow_asked=True)
+
+
+def _default_template(entry: Mapping[str, Any], template: Any) -> str | None:
+    """The chat template; of several named ones, the one called "default"."""
+    if not isinstance(template, Mapping):
+        return template or None
+    if "default" not in template and entry.get("premade_chat_template"):
+        names = ", ".join(sorted(template)) or "none"
+        raise PlaybillError(
+            f"{entry.get('model_name')}: the model has no chat template named 'default', only: {names}; set "
+            "premade_chat_template to false, and custom_chat_template to the right one"
+        )
+    return template.get("default")

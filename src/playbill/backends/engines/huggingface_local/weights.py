@@ -1,0 +1,93 @@
+"""The weights: loaded in the asked number format, onto the asked devices, and whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from playbill.backends.engines.huggingface_local.source import Source
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import BackendUnavailable, WeightsError
+from playbill.backends.notices import warn_once
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load_weights"]
+
+
+def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool) -> Any:
+    """The model, ready to compute. Raises WeightsError where a part of the weights is missing."""
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {
+        **source.options,
+        "dtype": setting(entry, "dtype"),
+        "trust_remote_code": trust,
+        "output_loading_info": True,
+        **_gguf_options(entry),
+    }
+    device_map, device = _placement(entry)
+    if device_map is not None:
+        options["device_map"] = device_map
+    loader: Any = AutoModelForCausalLM
+    model, info = loader.from_pretrained(source.name, **options)
+    missing = sorted(info.get("missing_keys") or ())
+    if missing:
+        raise WeightsError(
+            f"{entry.get('model_name')}: the weights of {source.name} lack {len(missing)} of the model's tensors "
+            f"({', '.join(missing[:3])} …), which would be random; the checkpoint is incomplete, or not of this model"
+        )
+    if unused := sorted(info.get("unexpected_keys") or ()):
+        warn_once(
+            f"{entry.get('model_name')}: {len(unused)} tensors of {source.name} are of no use to the model that its "
+            f"configuration describes ({', '.join(unused[:3])} …)"
+        )
+    if device is not None:
+        model.to(device)
+    return model.eval()
+
+
+def _gguf_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    file = entry.get("gguf_file")
+    if not file:
+        return {}
+    from transformers import GgufConfig
+
+    _need_accelerate(entry, "gguf_file")
+    return {"gguf_file": file, "quantization_config": GgufConfig(gguf_file=file, dequantize=True)}
+
+
+def _placement(entry: Mapping[str, Any]) -> tuple[Any, torch.device | None]:
+    """The ``device_map`` for transformers, or else the one device that everything is moved to afterwards.
+
+    Only a real distribution needs accelerate; one device doesn't.
+    """
+    import torch
+
+    wish = setting(entry, "device_map")
+    if wish is None or wish == "auto":
+        if torch.cuda.is_available():
+            return ("auto", None) if find_spec("accelerate") else (None, torch.device("cuda"))
+        return None, torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    single = wish.get("") if isinstance(wish, dict) and set(wish) == {""} else wish
+    if isinstance(single, int):
+        return None, torch.device("cuda", single)
+    if isinstance(single, str) and single not in ("balanced", "balanced_low_0", "sequential"):
+        try:
+            return None, torch.device(single)
+        except RuntimeError as e:
+            raise WeightsError(
+                f"{entry.get('model_name')}: device_map '{single}' is no device: say 'auto', 'cpu', 'cuda:0' or such"
+            ) from e
+    _need_accelerate(entry, "device_map")
+    return wish, None
+
+
+def _need_accelerate(entry: Mapping[str, Any], key: str) -> None:
+    if find_spec("accelerate") is None:
+        raise BackendUnavailable(
+            f"{entry.get('model_name')}: {key} needs accelerate, which is not installed here; install with: "
+            "pip install accelerate"
+        )
