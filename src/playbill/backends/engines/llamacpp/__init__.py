@@ -11,19 +11,17 @@ from typing import Any
 from playbill.backends.engine import Context, Loaded
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
 from playbill.backends.engines.llamacpp.header import Header, read_header
-from playbill.backends.engines.llamacpp.plan import Plan, available_memory, context_limit, make_plan
+from playbill.backends.engines.llamacpp.plan import Plan, available_memory, context_limit, gpu_layers, make_plan
 from playbill.backends.engines.llamacpp.server import Server, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import EngineError
 from playbill.backends.prompt_path import PromptPath, collect_stops, pick_template
 from playbill.backends.template import GENERIC_TEMPLATE
 from playbill.backends.weights import Weights, find_weights
 
 __all__ = ["load", "preview"]
 
-_ALL_LAYERS = 9999
 _TEMPLATE = "tokenizer.chat_template"
 
 
@@ -35,9 +33,10 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     weights = find_weights(entry, context)
     header = read_header(weights.path)
     vocabulary = Vocabulary(header)
-    layers = _gpu_layers(entry)
+    devices = xllamacpp.get_device_info()
+    layers = gpu_layers(entry, devices)
     size = sum(file.stat().st_size for file in weights.files)
-    memory = max(0, available_memory(xllamacpp.get_device_info()) - size) // 2
+    memory = max(0, available_memory(devices) - size) // 2
     plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory)
     server = Server(_params(weights, plan, layers))
     try:
@@ -80,28 +79,14 @@ def _prompt_path(
     )
 
 
-def _gpu_layers(entry: Mapping[str, Any]) -> int:
-    """How many layers go to a GPU. Raises EngineError where one is asked for and there is none."""
-    if setting(entry, "execute_on") == "cpu":
-        return 0
-    devices = [device["name"] for device in xllamacpp.get_device_info()]
-    if all(name == "CPU" for name in devices):
-        raise EngineError(
-            f"{entry.get('model_name')}: execute_on is gpu, but this build of xllamacpp ({xllamacpp.__version__}) "
-            "finds none; set execute_on to cpu (-p execute_on=cpu), or install a build of xllamacpp for your GPU"
-        )
-    layers = setting(entry, "gpu_layers_offloaded")
-    return _ALL_LAYERS if layers is None else int(layers)
-
-
-def _params(weights: Weights, plan: Plan, gpu_layers: int) -> Any:
+def _params(weights: Weights, plan: Plan, layers: int) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(weights.path)
     params.n_parallel = plan.slots
     params.n_ctx = plan.n_ctx * plan.slots
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = plan.threads
     params.n_threads_http = plan.slots + 4
-    params.n_gpu_layers = gpu_layers
+    params.n_gpu_layers = layers
     params.kv_unified = False  # shared, one dialogue's context would change another's answer
     params.slot_prompt_similarity = 0.0
     params.cache_ram_mib = plan.cache_mib

@@ -17,6 +17,7 @@ from playbill.backends.engines.llamacpp.plan import Plan
 from playbill.backends.engines.llamacpp.restore import StreamedIds
 from playbill.backends.engines.llamacpp.sampling import HONOURED, effective_parameters, sampling_body
 from playbill.backends.engines.llamacpp.server import Cancelled, Server, xllamacpp
+from playbill.backends.engines.llamacpp.slots import Slots
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
 from playbill.backends.engines.llamacpp.vocabulary import incomplete
 from playbill.backends.engines.threads import Threads, WorkFuture
@@ -44,6 +45,7 @@ class LlamaCpp:
         self._weights = weights
         self._gpu_layers = gpu_layers
         self._ending = frozenset(tokenizer.ending_ids())
+        self._slots = Slots(plan.slots)
         self.concurrency = plan.slots
         self._threads = Threads(self._complete, plan.slots, "llamacpp")
 
@@ -71,6 +73,7 @@ class LlamaCpp:
         effective = effective_parameters(request.params)
         stops = self._stop_texts(request.stop_ids)
         prompt = list(request.prompt_ids or ())
+        lease = self._slots.take(prompt)
         body = {
             **sampling_body(effective, len(prompt)),
             "prompt": prompt,
@@ -78,7 +81,9 @@ class LlamaCpp:
             "preserved_tokens": stops.texts,
             "cache_prompt": True,
             "return_tokens": True,
+            "id_slot": lease.asked,
         }
+        answer = None
         try:
             if on_text is None and not stops.watched:
                 answer = self._whole(body, stop_wanted)
@@ -86,6 +91,8 @@ class LlamaCpp:
                 answer = self._streamed(body, stops.watched, on_text, stop_wanted)
         except Cancelled as e:
             raise EngineError("cancelled") from e
+        finally:
+            self._slots.give_back(lease, prompt, answer.slot if answer is not None else None)
         return self._completion(answer, request, effective)
 
     def _stop_texts(self, stop_ids: Iterable[int]) -> _Stops:
@@ -106,6 +113,7 @@ class LlamaCpp:
             answer["stop_type"],
             answer["stopping_word"],
             answer["timings"]["cache_n"],
+            slot=answer["id_slot"],
             truncated=answer["truncated"],
             probabilities=answer.get("completion_probabilities", ()),
         )
@@ -152,6 +160,7 @@ class LlamaCpp:
             stop_type,
             word,
             streamed.cached,
+            slot=event["id_slot"] if event["stop"] else None,
             truncated=event.get("truncated", False),
             uncertain=restored.uncertain,
             probabilities=streamed.probabilities,
@@ -203,6 +212,7 @@ class _Answer:
     stop_type: str
     stopping_word: str
     cached: int | None
+    slot: int | None = None
     truncated: bool = False
     uncertain: int = 0
     probabilities: Sequence[Any] = ()

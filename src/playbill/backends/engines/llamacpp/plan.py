@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 
 from playbill.backends.engines.llamacpp.header import Header
 from playbill.backends.entry_keys import setting
+from playbill.backends.errors import EngineError
 from playbill.backends.values import parse_token_count
 
-__all__ = ["Plan", "available_memory", "context_limit", "kv_bytes_per_token", "make_plan"]
+__all__ = ["Plan", "available_memory", "context_limit", "kv_bytes_per_token", "gpu_layers", "make_plan"]
 
 _log = logging.getLogger(__name__)
 _SLOTS = 8
@@ -23,6 +24,7 @@ _ROUNDING = 256
 _LEAST_CONTEXT = 512
 _UNSTATED_CONTEXT = 4096
 _F16 = 2
+_ALL_LAYERS = 9999
 _MIB = 1 << 20
 _MOST_CACHE_MIB = 8192
 
@@ -109,7 +111,20 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def available_memory(devices: list[dict[str, Any]]) -> int:
+def gpu_layers(entry: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> int:
+    """How many layers go to a GPU. Raises EngineError where one is asked for and there is none."""
+    if setting(entry, "execute_on") == "cpu":
+        return 0
+    if all(device["name"] == "CPU" for device in devices):
+        raise EngineError(
+            f"{entry.get('model_name')}: execute_on is gpu, but this build of xllamacpp finds none; set execute_on "
+            "to cpu, or install a build of xllamacpp for your GPU"
+        )
+    layers = setting(entry, "gpu_layers_offloaded")
+    return _ALL_LAYERS if layers is None else int(layers)
+
+
+def available_memory(devices: Sequence[Mapping[str, Any]]) -> int:
     """Free memory in bytes: what the system and the control group say, else llama.cpp's word for the CPU."""
     stated = [int(d["memory_free"]) for d in devices if d["name"] == "CPU"]
     with suppress(OSError, ValueError, IndexError):

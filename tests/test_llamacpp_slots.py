@@ -1,0 +1,40 @@
+"""Which slot a request goes to. No engine runs here."""
+
+from __future__ import annotations
+
+from playbill.backends.engines.llamacpp.slots import Slots
+
+
+def test_a_dialogues_next_turn_goes_to_its_slot() -> None:
+    """Also while others that begin alike lie in other slots."""
+    slots = Slots(3)
+    for place, prompt in enumerate(([1, 2, 3], [1, 2, 4], [1, 2])):
+        slots.give_back(slots.take(prompt), prompt, place)
+    assert slots.take([1, 2, 4, 9, 9]).asked == 1
+    assert slots.take([1, 2, 3, 7]).asked == 0
+    assert slots.take([1, 2, 5]).asked == 2
+
+
+def test_a_new_dialogue_is_left_to_llama_cpp_which_takes_the_slot_unused_for_longest() -> None:
+    slots = Slots(2)
+    first = slots.take([5])
+    assert (first.asked, first.expected) == (-1, 1)
+    second = slots.take([6])
+    assert (second.asked, second.expected) == (-1, 0)
+    slots.give_back(second, [6], 0)
+    slots.give_back(first, [5], 1)
+    assert slots.take([7]).expected == 0
+
+
+def test_a_busy_slot_is_never_asked_for() -> None:
+    slots = Slots(1)
+    slots.give_back(slots.take([5]), [5], 0)
+    assert slots.take([5, 6]).asked == 0
+    assert slots.take([5, 6, 7]).asked == -1
+
+
+def test_what_a_cancelled_request_left_behind_is_not_relied_on() -> None:
+    slots = Slots(1)
+    slots.give_back(slots.take([5]), [5], 0)
+    slots.give_back(slots.take([5, 6]), [5, 6], None)
+    assert slots.take([5, 6]).asked == -1
