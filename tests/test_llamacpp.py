@@ -13,13 +13,13 @@ import pytest
 
 pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
+from gguf_smollm2 import NAME, entry, gguf, reference, user
 from playbill.backends import load_model
 from playbill.backends.engine import Completion, Request
 from playbill.backends.errors import ContextExceeded, EngineError
 from playbill.backends.generation import FinishReason, Outcome
 from playbill.backends.loading import load_prompt_path
 from playbill.backends.model import Model
-from gguf_smollm2 import NAME, entry, gguf, reference, user
 
 QUESTIONS = [
     "Describe a tower without saying the word.",

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
+from gguf_smollm2 import entry, gguf, user
 from playbill.backends import load_model
 from playbill.backends.engines.llamacpp.header import Header, read_header
 from playbill.backends.engines.llamacpp.plan import gpu_layers, kv_bytes_per_token, make_plan
@@ -19,7 +20,6 @@ from playbill.backends.errors import CredentialsError, EngineError, PlaybillErro
 from playbill.backends.generation import Outcome
 from playbill.backends.loading import load_prompt_path
 from playbill.backends.prompt_path import PromptPath
-from gguf_smollm2 import entry, gguf, user
 
 QUESTION = user("Name three colours.")
 

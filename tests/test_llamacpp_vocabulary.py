@@ -9,11 +9,11 @@ import pytest
 pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
 from assets import vocabularies
+from gguf_smollm2 import gguf
 from playbill.backends.engines.llamacpp.header import read_header
 from playbill.backends.engines.llamacpp.restore import StreamedIds
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary, incomplete
-from gguf_smollm2 import gguf
 
 TEXT = "Grüße 👋🏽 an 日本語,\n\n  naïve x²\t<|im_end|> हिन्दी"
 LOSSY = ("bert-bge", "nomic-bert-moe")  # tokenizers of encoders, which drop case and white space
