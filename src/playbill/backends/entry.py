@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from playbill.backends import entry_rules as rules
 from playbill.backends.catalogue import BACKENDS, UNSUPPORTED, backend_names
 from playbill.backends.entry_keys import KEYS, UNREAD, Key
 from playbill.backends.findings import Finding, Severity
@@ -71,7 +72,7 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
     nested = raw.get(NESTED_KEY, {})
     findings.extend(_repeated(raw, where))
     if not isinstance(nested, dict):
-        findings.append(Finding("PB103", "wrong-type", Severity.ERROR, f"{where}.{NESTED_KEY}", "is not an object"))
+        findings.append(rules.WRONG_TYPE.at(f"{where}.{NESTED_KEY}", "is not an object"))
         nested = {}
     findings.extend(_repeated(nested, f"{where}.{NESTED_KEY}"))
     for key, value in nested.items():
@@ -81,10 +82,7 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
             findings.extend(problem)
         if key in entry and entry[key] != value:
             findings.append(
-                Finding(
-                    "PB109",
-                    "said-twice",
-                    Severity.ERROR,
+                rules.SAID_TWICE.at(
                     path,
                     f"says {value!r}, but {paths[key]} says {entry[key]!r}",
                     "keep the flat one",
@@ -95,15 +93,13 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
         paths[key] = path
     for key in [key for key, value in entry.items() if _is_deeper(value, _DEEPEST)]:
         del entry[key]
-        findings.append(Finding("PB103", "wrong-type", Severity.ERROR, paths[key], "is nested too deeply to be read"))
+        findings.append(rules.WRONG_TYPE.at(paths[key], "is nested too deeply to be read"))
     return Flat(entry, paths, tuple(findings))
 
 
 def _repeated(value: Any, path: str) -> Iterator[Finding]:
     for key in value.repeated if isinstance(value, Repeating) else ():
-        yield Finding(
-            "PB109", "said-twice", Severity.ERROR, f"{path}.{key}", "stands twice in one object", "keep one of them"
-        )
+        yield rules.SAID_TWICE.at(f"{path}.{key}", "stands twice in one object", "keep one of them")
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
@@ -119,10 +115,7 @@ def _from_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
     if literals is not None:
         return literals, []
     return pattern, [
-        Finding(
-            "PB108",
-            "eos-is-pattern",
-            Severity.ERROR,
+        rules.EOS_IS_PATTERN.at(
             path,
             f"is the regular expression {pattern!r}, which stands for no list of literals",
             "write the literal end-of-sequence text, or a list of such texts",
@@ -143,10 +136,7 @@ def _missing(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
     backend = entry.get("backend")
     for key in (*KEYS.values(), *_own_keys(backend)):
         if key.name not in entry and key.is_required_by(str(backend)):
-            yield Finding(
-                "PB102",
-                "missing-key",
-                Severity.ERROR,
+            yield rules.MISSING_KEY.at(
                 where,
                 f"'{key.name}' is missing",
                 f"add it: {key.summary[0].lower()}{key.summary[1:]}",
@@ -164,7 +154,7 @@ def _backend(flat: Flat) -> Iterator[Finding]:
         near = get_close_matches(backend, backend_names(), n=1)
         message = f"unknown backend '{backend}'"
         fix = f"did you mean '{near[0]}'?" if near else "`playbill backends` lists them"
-    yield Finding("PB112", "unknown-backend", Severity.ERROR, path, message, fix)
+    yield rules.UNKNOWN_BACKEND.at(path, message, fix)
 
 
 def _own_keys(backend: object) -> tuple[Key, ...]:
@@ -183,19 +173,16 @@ def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
         return
     if not key.type.accepts(value):
         shown = json.dumps(value, ensure_ascii=False, default=repr)[:80]
-        yield Finding("PB103", "wrong-type", Severity.ERROR, path, f"{shown} is not {key.type.name}")
+        yield rules.WRONG_TYPE.at(path, f"{shown} is not {key.type.name}")
         return
     if key.read_by and name not in own and backend in BACKENDS and not key.is_read_by(str(backend)):
         readers = ", ".join(key.read_by)
         message = f"the backend {backend} doesn't read this key; {readers} would"
-        yield Finding("PB111", "misplaced-key", Severity.WARNING, path, message, "take it out")
+        yield rules.MISPLACED_KEY.at(path, message, "take it out")
     if name == "eos_to_cull" and not any(f.name == "eos-is-pattern" for f in flat.findings):
         yield from _probable_regex(value, path)
     if name == "custom_chat_template" and flat.entry.get("premade_chat_template") is True:
-        yield Finding(
-            "PB110",
-            "two-templates",
-            Severity.WARNING,
+        yield rules.TWO_TEMPLATES.at(
             path,
             "is not used, since premade_chat_template is true",
             "set premade_chat_template to false, or take the template out",
@@ -206,16 +193,13 @@ def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
     if name.startswith("x_"):
         return
     if name in UNREAD:
-        yield Finding("PB106", "unread-key", Severity.NOTE, path, f"nothing reads this key: {UNREAD[name]}")
+        yield rules.UNREAD_KEY.at(path, f"nothing reads this key: {UNREAD[name]}")
         return
     near = get_close_matches(name, known, n=1, cutoff=0.8)
     if near:
-        yield Finding("PB104", "unknown-key", Severity.ERROR, path, "unknown key", f"did you mean '{near[0]}'?")
+        yield rules.UNKNOWN_KEY.at(path, "unknown key", f"did you mean '{near[0]}'?")
     else:
-        yield Finding(
-            "PB105",
-            "foreign-key",
-            Severity.WARNING,
+        yield rules.FOREIGN_KEY.at(
             path,
             "unknown key, read by nothing",
             f"take it out, or call it 'x_{name}' if it is yours",
@@ -228,10 +212,7 @@ def _probable_regex(value: Any, path: str) -> Iterator[Finding]:
             continue
         meant = literals_of_regex(literal)
         shown = json.dumps(meant, ensure_ascii=False) if meant else "the literal text"
-        yield Finding(
-            "PB107",
-            "probable-regex",
-            Severity.WARNING,
+        yield rules.PROBABLE_REGEX.at(
             path,
             f"{literal!r} looks like a regular expression, but is taken as it stands",
             f"write {shown}",

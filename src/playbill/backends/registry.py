@@ -13,6 +13,7 @@ from typing import Any
 
 import platformdirs
 
+from playbill.backends import entry_rules as rules
 from playbill.backends.entry import Flat, flatten, judge_entry
 from playbill.backends.errors import FileFormatError, PlaybillError, UnificationError, UnknownModel
 from playbill.backends.findings import Finding, Severity
@@ -65,7 +66,7 @@ class RegistryEntry:
     def findings(self) -> tuple[Finding, ...]:
         """All that is wrong or odd with the entry; see `playbill.backends.entry`."""
         if not isinstance(self.raw, dict):
-            return (Finding("PB101", "not-an-entry", Severity.ERROR, self.where, "is not an object"),)
+            return (rules.NOT_AN_ENTRY.at(self.where, "is not an object"),)
         return judge_entry(self.flat, self.where)
 
     @property
