@@ -73,10 +73,13 @@ def _line(line: bytes, number: int) -> Item:
     except UnicodeDecodeError as e:
         return Item(number, problem=f"not UTF-8 at byte {e.start} of the line")
     except FileFormatError as e:
-        cause = e.__cause__
-        if isinstance(cause, json.JSONDecodeError):
-            return Item(number, problem=f"not JSON: {cause.msg}", column=cause.colno)
-        return Item(number, problem=str(e).removeprefix(": "))
+        return _fault(e, number)
+
+
+def _fault(e: FileFormatError, first_line: int) -> Item:
+    """What is wrong with a text that was parsed without a name, so that its error begins ``:LINE:COLUMN: ``."""
+    _, line, column, text = str(e).split(":", 3)
+    return Item(first_line + int(line) - 1, problem=text.strip(), column=int(column))
 
 
 def _whole(content: bytes) -> Iterator[Item]:
@@ -89,11 +92,7 @@ def _whole(content: bytes) -> Iterator[Item]:
     try:
         value = parse_json(text, "")
     except FileFormatError as e:
-        cause = e.__cause__
-        if isinstance(cause, json.JSONDecodeError):
-            yield Item(cause.lineno, problem=f"not JSON: {cause.msg}", column=cause.colno)
-        else:
-            yield Item(1, problem=str(e).removeprefix(": "))
+        yield _fault(e, 1)
         return
     if isinstance(value, dict):
         yield Item(1, value)

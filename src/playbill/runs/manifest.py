@@ -91,9 +91,10 @@ class Manifest:
     def set_model(self, label: str, described: Mapping[str, Any]) -> None:
         """Fix what a loaded model is; RunError where it is another than at an earlier start."""
         known = self.content["models"][label]
+        described = scrub(dict(described))
         if "spec" in known:
             self._refuse(label, _part(known), _part(described))
-        known.update(scrub(dict(described)))
+        known.update(described)
 
     def _refuse(self, label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = list(differences(old, _as_json(new), f"models.{label}"))

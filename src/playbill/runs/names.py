@@ -28,9 +28,10 @@ def folder_name(label: str, taken: Collection[str] = ()) -> str:
     if name == text and _is_safe(name) and _folded(name) not in lowered:
         return name
     mark = hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()
-    cut = _cut(name.strip("._"), _LONGEST - 9)
+    cut = _cut(name.strip("._"), _LONGEST - 18)
     for length in (8, 16, 64):
         found = f"{cut}-{mark[:length]}" if cut else f"label-{mark[:length]}"
+        found = found if _is_safe(found) else f"_{found}"
         if _folded(found) not in lowered:
             return found
     raise AssertionError("two labels of one SHA-256")
