@@ -5,27 +5,23 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from playbill.backends.credentials import Credentials
-from playbill.backends.errors import BackendUnavailable, EntryError
-from playbill.backends.findings import Severity
-from playbill.backends.loading import find_spec, judge_spec, load_model
+from playbill.backends.errors import BackendUnavailable
 from playbill.backends.model import Model
 from playbill.backends.registry import ModelRegistry
-from playbill.backends.spec import ModelSpec
 from playbill.cli.options import (
     key_file_option,
     parameter_option,
     read_parameters,
-    read_selector,
     registry_option,
     trust_option,
 )
+from playbill.serve.loaders import make_loaders
 
 if TYPE_CHECKING:
     from playbill.serve.server import Server
@@ -86,22 +82,16 @@ def serve(
     A model is loaded when it is first asked for. Its address is printed on stdout. With a key (PLAYBILL_SERVE_KEY,
     or `playbill keys set serve`) every client needs it; without one no other machine may ask.
     """
-    registry, credentials = ModelRegistry.load(registries), Credentials.load(key_files)
-    # Clients know what they send: messages go on as they were given, unless -p says otherwise.
-    overrides = {"consecutive_roles": "keep", **read_parameters(params)}
-    loaders: dict[str, Callable[[], Model]] = {}
-    for name in names:
-        label, selector = _labelled(name)
-        spec = find_spec(selector, registry=registry, overrides=overrides)
-        _check(spec)
-        loaders[label] = partial(
-            load_model,
-            spec,
-            registry=ModelRegistry([]),
-            credentials=credentials,
-            trust_remote_code=trust_remote_code,
-            dialogues=dialogues,
-        )
+    credentials = Credentials.load(key_files)
+    loaders = make_loaders(
+        names,
+        registry=ModelRegistry.load(registries),
+        credentials=credentials,
+        # Clients know what they send: messages go on as they were given, unless -p says otherwise.
+        params={"consecutive_roles": "keep", **read_parameters(params)},
+        trust_remote_code=trust_remote_code,
+        dialogues=dialogues,
+    )
     _serve(loaders, host, port, hosts, origins, credentials, unload_after, memory, max_body, max_requests)
 
 
@@ -151,20 +141,3 @@ def _until_a_signal(server: Server) -> None:
     server.run()
     for number in both:
         signal.signal(number, signal.SIG_DFL)
-
-
-def _labelled(text: str) -> tuple[str, str | dict[str, Any]]:
-    """What clients call a model, and the selector that finds it: NAME, or LABEL={"model_name": …}."""
-    label, equals, selector = text.partition("=")
-    if equals and selector.lstrip().startswith("{") and not label.lstrip().startswith("{"):
-        return label.strip(), read_selector(selector)
-    found = read_selector(text)
-    return (found, found) if isinstance(found, str) else (str(found["model_name"]), found)
-
-
-def _check(spec: ModelSpec) -> None:
-    """Say now what would be said when the model is loaded; a server may run long before that."""
-    errors = [f for f in judge_spec(spec) if f.severity is Severity.ERROR]
-    if errors:
-        lines = "\n".join(f"  {finding}" for finding in errors)
-        raise EntryError(f"the entry '{spec.get('model_name')}' can't be used:\n{lines}", errors)

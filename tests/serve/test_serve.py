@@ -17,7 +17,6 @@ from datetime import datetime
 
 import pytest
 
-pytest.importorskip("uvicorn", reason='needs "playbill[serve]"')
 openai = pytest.importorskip("openai", reason='needs "playbill[openai]"')
 
 import httpx  # noqa: E402 - there with either
