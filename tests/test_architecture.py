@@ -34,13 +34,17 @@ BELOW = {
     "proof": {"backends", "proof"},
     "runs": {"backends", "runs"},
     "serve": {"backends", "runs", "serve"},
-    "bridges": {"backends", "runs", "bridges"},
+    "bridges": {"backends", "runs", "serve", "bridges"},
 }
 # Modules that need what is not everywhere installed; each names it.
 NEEDS = {
     "playbill.backends.engines.huggingface_local": "torch",
     "playbill.backends.engines.llamacpp": "xllamacpp",
     "playbill.serve.mock": "h11",
+    "playbill.serve.app": "starlette",
+    "playbill.serve.guard": "starlette",
+    "playbill.serve.pool": "psutil",
+    "playbill.serve.server": "uvicorn",
 }
 
 

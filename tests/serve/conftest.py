@@ -2,8 +2,9 @@
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("h11") else ["test_*.py"]
+MISSING = [name for name in ("h11", "psutil", "starlette", "uvicorn") if not find_spec(name)]
+collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 
 def pytest_report_header():
-    return "serve: not tested, needs the extra `serve` (h11)" if collect_ignore_glob else None
+    return f"serve: not tested, needs the extra `serve` ({', '.join(MISSING)})" if MISSING else None

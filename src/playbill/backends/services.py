@@ -25,6 +25,8 @@ _ROWS = (
         "https://huggingface.co",
         "https://huggingface.co/settings/tokens",
     ),
+    # The key that `playbill serve` asks its own clients for; it is sent nowhere.
+    Service("serve", ("PLAYBILL_SERVE_KEY",)),
 )
 
 SERVICES: dict[str, Service] = {row.name: row for row in _ROWS}

@@ -31,6 +31,7 @@ _COMMANDS = {
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",
     "keys": "playbill.cli.keys:keys",
+    "serve": "playbill.cli.serve:serve",
     "backends": "playbill.cli.listing:list_backends",
     "completion": "playbill.cli.completion:completion",
 }

@@ -1,0 +1,144 @@
+"""Generations in the form of OpenAI's chat completions, whole and in chunks. Pure data; knows no HTTP."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
+
+__all__ = ["Reply", "record_of", "usage_of"]
+
+Decode = Callable[[Sequence[int]], str]
+_LEAST = -9999.0  # OpenAI's stand-in for minus infinity, which JSON can't say
+
+_FINISH = {
+    Outcome.TRUNCATED: "length",
+    Outcome.TRUNCATED_IN_THINKING: "length",
+    Outcome.REFUSED: "content_filter",
+}
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What all objects of one reply have in common. ``decode`` gives the texts of ids, for logprobs."""
+
+    model: str
+    decode: Decode | None = None
+    id: str = field(default_factory=_new_id)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, generation: Generation, *, record: bool = False) -> dict[str, Any]:
+        """The completion object. With ``record`` it carries all that is known, under ``playbill``."""
+        message: dict[str, Any] = {"role": "assistant", "content": generation.text, "refusal": _refusal(generation)}
+        if generation.thinking:
+            message["reasoning_content"] = generation.thinking
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": self._logprobs(generation),
+            "finish_reason": _finish_reason(generation),
+        }
+        whole = {**self._head("chat.completion"), "choices": [choice], "usage": usage_of(generation.usage)}
+        return {**whole, "playbill": record_of(generation)} if record else whole
+
+    def first(self) -> dict[str, Any]:
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, text: str) -> dict[str, Any]:
+        return self._chunk({"content": text})
+
+    def last(self, generation: Generation, rest: str, *, record: bool = False) -> list[dict[str, Any]]:
+        """The chunks that end a stream: what is left of the answer, then why it ended."""
+        delta: dict[str, Any] = {"content": rest} if rest else {}
+        if generation.thinking:
+            delta["reasoning_content"] = generation.thinking
+        if refusal := _refusal(generation):
+            delta["refusal"] = refusal
+        chunks = [self._chunk(delta, logprobs=self._logprobs(generation))] if delta or generation.details else []
+        chunks.append(self._chunk({}, finish_reason=_finish_reason(generation)))
+        if record:
+            chunks[-1]["playbill"] = record_of(generation)
+        return chunks
+
+    def usage(self, generation: Generation) -> dict[str, Any]:
+        """The chunk that carries the usage, and no choice."""
+        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage_of(generation.usage)}
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def _chunk(
+        self, delta: Mapping[str, Any], *, finish_reason: str | None = None, logprobs: Any = None
+    ) -> dict[str, Any]:
+        choice = {"index": 0, "delta": dict(delta), "logprobs": logprobs, "finish_reason": finish_reason}
+        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+
+    def _logprobs(self, generation: Generation) -> dict[str, Any] | None:
+        """The engine's log probabilities, place by place, where it has them and they were asked for."""
+        reported = generation.details.get("logprobs")
+        if self.decode is None or not isinstance(reported, list):
+            return None
+        content = [self._place(each) for each in reported if isinstance(each, Mapping)]
+        return {"content": content, "refusal": None}
+
+    def _place(self, reported: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self._token(reported), "top_logprobs": [self._token(each) for each in reported["top"]]}
+
+    def _token(self, reported: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.decode is not None
+        text = self.decode([reported["id"]])
+        return {"token": text, "logprob": max(reported["logprob"], _LEAST), "bytes": list(text.encode())}
+
+
+def usage_of(usage: Usage) -> dict[str, Any] | None:
+    """OpenAI's usage object; None where the engine didn't count."""
+    sent, made = usage.input_tokens, usage.output_tokens
+    if sent is None or made is None:
+        return None
+    found: dict[str, Any] = {"prompt_tokens": sent, "completion_tokens": made, "total_tokens": sent + made}
+    if usage.cached_tokens is not None:
+        found["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.thinking_tokens is not None:
+        found["completion_tokens_details"] = {"reasoning_tokens": usage.thinking_tokens}
+    return found
+
+
+def record_of(generation: Generation) -> dict[str, Any]:
+    """All that Playbill knows of a generation, as JSON."""
+    return {
+        "outcome": generation.outcome.value,
+        "prompt": generation.prompt,
+        "raw": generation.raw,
+        "text": generation.text,
+        "thinking": generation.thinking,
+        "finish_reason": generation.finish_reason.value if generation.finish_reason else None,
+        "finish_reason_raw": generation.finish_reason_raw,
+        "usage": generation.usage.to_dict(),
+        "params": {"asked": dict(generation.params.asked), "effective": dict(generation.params.effective)},
+        "changes": list(generation.changes),
+        "request": generation.request,
+        "response": generation.response,
+        "seconds": generation.seconds,
+        "attempts": generation.attempts,
+        "error": dict(generation.error) if generation.error else None,
+        "details": dict(generation.details),
+    }
+
+
+def _finish_reason(generation: Generation) -> str:
+    if generation.finish_reason is FinishReason.TOOL_CALLS:
+        return "tool_calls"
+    return _FINISH.get(generation.outcome, "length" if generation.finish_reason is FinishReason.LENGTH else "stop")
+
+
+def _refusal(generation: Generation) -> str | None:
+    refused = generation.outcome is Outcome.REFUSED
+    return (generation.error or {}).get("message") if refused else None

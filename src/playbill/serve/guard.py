@@ -1,0 +1,215 @@
+"""What stands before every request: who may ask (Host, Origin, key), how much, and whether they are still there.
+
+ASGI middleware; knows no model. A web page that somebody has open must not reach a server on their machine: by DNS
+rebinding it would come with a foreign Host, otherwise with a foreign Origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from traceback import format_exception
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from playbill.backends.secret import Secret, scrub
+from playbill.serve.faults import ApiError, fault_of_error
+from playbill.serve.metrics import Metrics
+
+__all__ = ["LOOPBACK_HOSTS", "Guard", "Limits", "Rules", "refuse"]
+
+_log = logging.getLogger(__name__)
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+_OPEN = "/healthz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Who may ask, and how much.
+
+    ``hosts`` are the names by which the server may be called, None for any, which is safe only with a key.
+    ``origins`` are the web pages that may ask, as ``https://example.org``. ``body_limit`` is in bytes,
+    ``body_seconds`` how long a body may take, ``most_requests`` how many may be under way at once.
+    """
+
+    hosts: tuple[str, ...] | None = LOOPBACK_HOSTS
+    origins: tuple[str, ...] = ()
+    key: Secret | None = None
+    body_limit: int = 16 << 20
+    body_seconds: float = 60.0
+    most_requests: int = 1024
+
+
+async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with an error in OpenAI's form."""
+    await JSONResponse(error.to_dict(), error.status, error.headers())(scope, receive, send)
+
+
+class Guard:
+    """Refuses requests by their headers: Host, Origin, content type, key."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, metrics: Metrics) -> None:
+        self._app = app
+        self._rules = rules
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        try:
+            self._check(scope, Headers(scope=scope))
+        except ApiError as e:
+            self._metrics.count("refused", code=str(e.code))
+            await refuse(e, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        self._check_host(headers.getlist("host"))
+        origins = headers.getlist("origin")
+        if any(origin not in self._rules.origins for origin in origins):
+            raise ApiError(
+                403, f"the origin {origins[0]!r} may not ask here; --allow-origin lets it", code="origin_not_allowed"
+            )
+        is_preflight = scope["method"] == "OPTIONS" and origins
+        if scope["path"] != _OPEN and not is_preflight:
+            self._check_key(headers.get("authorization", ""))
+        if scope["method"] == "POST":
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise ApiError(415, "the content type must be application/json", code="unsupported_content_type")
+
+    def _check_host(self, hosts: Sequence[str]) -> None:
+        if self._rules.hosts is None:
+            return
+        if len(hosts) != 1 or _name_of(hosts[0]) not in self._rules.hosts:
+            said = hosts[0] if hosts else "none"
+            raise ApiError(403, f"the host {said!r} is not known here; --allow-host lets it", code="host_not_allowed")
+
+    def _check_key(self, authorization: str) -> None:
+        if self._rules.key is None:
+            return
+        scheme, _, given = authorization.partition(" ")
+        right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._rules.key.reveal().encode())
+        if scheme.lower() != "bearer" or not right:
+            raise ApiError(401, "this server needs its key, as 'Authorization: Bearer …'", code="invalid_api_key")
+
+
+def _name_of(host: str) -> str | None:
+    """The name in a Host header, without its port."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts.hostname if parts.username is None and not parts.path else None
+
+
+class Limits:
+    """Bounds what a request may cost: how many at once, the body's size and time; and ends it when its client left."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, metrics: Metrics) -> None:
+        self._app = app
+        self._rules = rules
+        self._metrics = metrics
+        self.under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self.under_way >= self._rules.most_requests:
+            self._metrics.count("refused", code="overloaded")
+            busy = ApiError(503, "too many requests are under way", code="overloaded", retry_after=1)
+            await refuse(busy, scope, receive, send)
+            return
+        self.under_way += 1
+        try:
+            await self._bounded(scope, receive, send)
+        finally:
+            self.under_way -= 1
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self._rules.body_seconds):
+                body = await self._read(scope, receive)
+        except TimeoutError:
+            await refuse(ApiError(408, "the body took too long", code="timeout"), scope, receive, send)
+            return
+        except ApiError as e:
+            self._metrics.count("refused", code=str(e.code))
+            await refuse(e, scope, receive, send)
+            return
+        if body is not None:
+            await self._while_there(body, scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The body, or None where the client left before it was whole."""
+        limit = self._rules.body_limit
+        declared = Headers(scope=scope).get("content-length", "0")
+        too_large = ApiError(413, f"the body is larger than {limit} bytes", code="body_too_large")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise too_large
+            more = message.get("more_body", False)
+        return bytes(body)
+
+    async def _while_there(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, and cancel it as soon as the client is gone."""
+        work = asyncio.ensure_future(self._answer(body, scope, send))
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self._metrics.count("vanished")
+        finally:
+            gone.cancel()
+            work.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _answer(self, body: bytes, scope: Scope, send: Send) -> None:
+        """The application's answer; what it fails with becomes an error in OpenAI's form, if that can yet be sent."""
+        begun = False
+        rest: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Message:
+            if rest:
+                return rest.pop()
+            await asyncio.Event().wait()  # whether the client left is watched here, not by the application
+            raise AssertionError("never set")
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as e:  # noqa: BLE001 - the one place where an error meets the client
+            error = fault_of_error(e)
+            if error.status >= 500:
+                _log.debug("a request failed: %s", scrub("".join(format_exception(e))))
+            if not begun:
+                await refuse(error, scope, receive, send)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
