@@ -3,7 +3,5 @@
 Importing this package loads nothing heavy: no engine, no SDK, not even the registry.
 """
 
-from importlib.metadata import version
-
-__version__ = version("playbill")
+__version__ = "0.1.0.dev0"
 __all__ = ["__version__"]

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from playbill.backends.notices import warn_once
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from playbill.backends.entry_keys import Key
 
 __all__ = ["BACKENDS", "BUILT_IN", "UNSUPPORTED", "Backend", "backend_names", "backends_of"]
@@ -109,6 +110,8 @@ def _built_in() -> dict[str, Backend]:
 
 @cache
 def _installed_backends() -> dict[str, Backend]:
+    from importlib.metadata import entry_points  # late: a third of the import time, for who needs no third party's
+
     return backends_of(entry_points(group="playbill.engines"))
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from playbill.backends.errors import CredentialsError, FileFormatError
 from playbill.backends.jsonfile import read_json, write_json
@@ -201,6 +200,8 @@ def _checked(url: str) -> str:
 
 def _update(service: str, change: Callable[[dict[str, Any]], dict[str, Any]], path: Path) -> Path:
     """Change one section under a lock, so that of two who write at once neither is lost."""
+    from filelock import FileLock, Timeout  # late: only who writes a key needs it
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
