@@ -149,8 +149,17 @@ def test_the_hub_librarys_own_login_is_used_where_key_json_has_no_token(client):
     with serve({"lab/tiny": tiny_repo(gated=frozenset({SECRET}))}, tokens=(SECRET,)) as hub:
         entry = {**ENTRY, "requires_api_key": True}
         found = client.ask(hub.url, entry, HF_TOKEN_PATH=str(client.home / "token"))
+        section = json.dumps({"huggingface": {"allowed_urls": [hub.url]}})
+        (client.home / "key.json").write_text(section)
+        not_from_here = client.ask(hub.url, entry, HF_TOKEN_PATH=str(client.home / "token"))
+        own = client.home / ".config" / "playbill" / "key.json"
+        own.parent.mkdir(parents=True)
+        own.write_text(section)
+        allowed = client.ask(hub.url, entry, HF_TOKEN_PATH=str(client.home / "token"))
     assert found["error"] == "CredentialsError"
     assert "the hub library's login" in found["message"]
+    assert not_from_here == found  # a file in the working directory gives a key of elsewhere no new home
+    assert allowed == {"stops": [2]}
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ class Credentials:
 def _united(places: list[Credential]) -> Credential:
     """What several places together say of one service: the first key there is, and what the others add."""
     keyed = next((c for c in places if c.api_key), places[0])
-    allowed = [url for c in places if c is keyed or c.source != str(_HERE) for url in c.allowed_urls]
+    allowed = [url for c in places if (c is keyed and c.api_key) or c.source != str(_HERE) for url in c.allowed_urls]
     asked = next((c.base_url for c in places[: places.index(keyed)] if c.base_url), keyed.elsewhere)
     return replace(keyed, allowed_urls=tuple(dict.fromkeys(allowed)), elsewhere=asked)
 

@@ -39,7 +39,7 @@ def hub_token(entry: Mapping[str, Any], context: Context) -> str | None:
         return None
     credential = context.credentials.get(_SERVICE.name)
     if credential is None or credential.api_key is None:
-        credential = _logged_in()
+        credential = _logged_in(credential)
     if credential is None or credential.api_key is None:
         raise CredentialsError(
             f"{entry.get('huggingface_id')} needs a token for the hub (requires_api_key), and there is none; {_GET}"
@@ -52,12 +52,15 @@ def hub_token(entry: Mapping[str, Any], context: Context) -> str | None:
     return credential.api_key.reveal()
 
 
-def _logged_in() -> Credential | None:
-    """The token that the hub library finds by itself: its own login, or its environment variables."""
+def _logged_in(known: Credential | None) -> Credential | None:
+    """The token that the hub library finds by itself, which may go where a section without a key allows."""
     from huggingface_hub import get_token
 
     token = get_token()
-    return Credential(_SERVICE.name, Secret(token), "the hub library's login") if token else None
+    if not token:
+        return None
+    allowed = known.allowed_urls if known else ()
+    return Credential(_SERVICE.name, Secret(token), "the hub library's login", allowed_urls=allowed)
 
 
 @contextmanager
