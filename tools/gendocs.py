@@ -1,6 +1,6 @@
 """Write the generated parts of the docs anew, from the tables that the code reads. Knows no text by itself.
 
-python tools/gendocs.py          writes docs/entries.md and the JSON Schema
+python tools/gendocs.py          writes docs/entries.md, docs/rules.md and the JSON Schema
 python tools/gendocs.py --check  exits 1 where one is not up to date
 """
 
@@ -12,11 +12,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from playbill.backends.entry_keys import EVERY, KEYS, METADATA, UNREAD, Key
+from playbill.backends.entry_rules import ENTRY_RULES
 from playbill.backends.jsonfile import write_atomically
 from playbill.backends.parameters import PARAMETERS
 from playbill.backends.schema import schema_file, schema_text
+from playbill.proof.live_rules import LIVE_RULES
+from playbill.proof.path_rules import PATH_RULES
+from playbill.proof.rules import rules_page
+from playbill.proof.template_rules import TEMPLATE_RULES
 
-ENTRIES = Path(__file__).parents[1] / "docs" / "entries.md"
+DOCS = Path(__file__).parents[1] / "docs"
+ENTRIES = DOCS / "entries.md"
+RULES = {
+    "The entry": {**ENTRY_RULES, **TEMPLATE_RULES},
+    "The prompt path": PATH_RULES,
+    "Live answers": LIVE_RULES,
+}
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -67,6 +78,7 @@ def filled(text: str) -> str:
 
 def main() -> None:
     wanted = {ENTRIES: filled(ENTRIES.read_text(encoding="utf-8")), schema_file(): schema_text()}
+    wanted[DOCS / "rules.md"] = rules_page(RULES)
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" not in sys.argv[1:]:
         for path in stale:

@@ -16,6 +16,7 @@ from playbill.backends.errors import (
     FileFormatError,
     InputError,
     MessageError,
+    NoTemplate,
     ParameterError,
     PlaybillError,
     Refused,
@@ -27,7 +28,7 @@ from playbill.backends.errors import (
     UnknownModel,
     WeightsError,
 )
-from playbill.backends.findings import Finding, Severity
+from playbill.backends.findings import Finding, Rule, Severity
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
 from playbill.backends.loading import load_model, load_prompt_path
 from playbill.backends.model import Model, Prompt, Stream, make_prompt
@@ -60,6 +61,7 @@ __all__ = [
     "Model",
     "ModelRegistry",
     "ModelSpec",
+    "NoTemplate",
     "Outcome",
     "ParameterError",
     "Parameters",
@@ -69,6 +71,7 @@ __all__ = [
     "Refused",
     "RegistryEntry",
     "Request",
+    "Rule",
     "RunError",
     "SelectionError",
     "Severity",

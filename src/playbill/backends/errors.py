@@ -22,6 +22,7 @@ __all__ = [
     "FileFormatError",
     "InputError",
     "MessageError",
+    "NoTemplate",
     "ParameterError",
     "PlaybillError",
     "Refused",
@@ -105,6 +106,10 @@ class TemplateError(PlaybillError):
 
 class TemplateRefusal(TemplateError):
     """The template itself refused the conversation; the message is its ``raise_exception``'s own words."""
+
+
+class NoTemplate(PlaybillError):
+    """An entry says that its model brings a chat template, and the model brings none."""
 
 
 class MessageError(PlaybillError):

@@ -23,7 +23,7 @@ from playbill.backends.registry import ModelRegistry
 from playbill.backends.spec import ModelSpec
 from playbill.backends.values import parse_date
 
-__all__ = ["find_spec", "judge_spec", "load_model", "load_prompt_path"]
+__all__ = ["find_spec", "judge_spec", "load_model", "load_prompt_path", "preview"]
 
 
 def find_spec(
@@ -79,6 +79,7 @@ def load_model(
     'Hello!'
     """
     spec = find_spec(selector, registry=registry, overrides=params)
+    _require_usable(spec)
     backend, module = _open_backend(spec)
     context = _context(spec, credentials, trust_remote_code, dialogues, progress)
     loaded: Loaded = module.load(spec, context)
@@ -108,13 +109,19 @@ def load_prompt_path(
     Remote code never runs here. Raises as `load_model`.
     """
     spec = find_spec(selector, registry=registry, overrides=params)
+    _require_usable(spec)
+    return spec, preview(spec, credentials=credentials, progress=progress)
+
+
+def preview(spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False) -> PromptPath | None:
+    """The prompt path of a spec that was judged before, and has no errors. Raises as `load_prompt_path`."""
     _, module = _open_backend(spec)
     path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, progress))
-    return spec, path
+    return path
 
 
-def _open_backend(spec: ModelSpec) -> tuple[Backend, ModuleType]:
-    """The backend's row and its module, once the entry is judged and its packages are known to be there."""
+def _require_usable(spec: ModelSpec) -> None:
+    """Judge the entry: raise its errors, and say its warnings once."""
     findings = judge_spec(spec)
     errors = [f for f in findings if f.severity is Severity.ERROR]
     if errors:
@@ -123,6 +130,10 @@ def _open_backend(spec: ModelSpec) -> tuple[Backend, ModuleType]:
     for finding in findings:
         if finding.severity is Severity.WARNING:
             warn_once(str(finding))
+
+
+def _open_backend(spec: ModelSpec) -> tuple[Backend, ModuleType]:
+    """The backend's row and its module, once its packages are known to be there."""
     backend = BACKENDS[spec["backend"]]
     if missing := backend.missing():
         names = ", ".join(missing)

