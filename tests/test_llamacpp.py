@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
@@ -313,3 +315,20 @@ def test_the_packaged_name_is_enough() -> None:
     assert facts["weights"] == [{"file": gguf().name, "sha256": reference().partition("sha256=")[2]}]
     assert (facts["n_ctx"], facts["slots"]) == (512, 2)
     assert facts["xllamacpp"]
+
+
+CLOSED_AT_WORK = """
+import sys, json, time
+from playbill.backends import load_model
+
+with load_model(json.loads(sys.argv[1]), dialogues=4) as model:
+    futures = [model.submit([{"role": "user", "content": f"Count to {n}."}], max_tokens=2000) for n in range(4)]
+    time.sleep(1)
+print("closed")
+"""
+
+
+def test_closing_in_the_middle_of_work_ends() -> None:
+    """A model closed while it generates, as by Ctrl-C, gives up what is under way and lets the process end."""
+    command = [sys.executable, "-c", CLOSED_AT_WORK, json.dumps(entry())]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=120).stdout == "closed\n"

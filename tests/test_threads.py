@@ -161,3 +161,23 @@ def test_work_may_be_submitted_from_a_finished_works_callback():
     assert done.wait(10)
     assert turns == ["0", "1", "2", "3", "4"]
     threads.close()
+
+
+def test_join_waits_for_what_was_asked_to_stop():
+    """After `close`, `join` says whether all work has ended, and waits no longer than it was told to."""
+    started, stopped, may_end = threading.Event(), threading.Event(), threading.Event()
+
+    def work(request, on_text, stop_wanted):
+        started.set()
+        while not stop_wanted():
+            stopped.wait(0.001)
+        may_end.wait(10)
+        return echo(request, on_text, stop_wanted)
+
+    threads = Threads(work, 1, "t")
+    threads.submit(request())
+    started.wait(10)
+    threads.close()
+    assert not threads.join(0.01)
+    may_end.set()
+    assert threads.join(10)

@@ -208,20 +208,24 @@ class _Job:
         So does the first while a model loads, which would keep the user waiting. Where another thread than
         the main one runs this, signals are not ours.
         """
-        if threading.current_thread() is not threading.main_thread():
+        before = signal.getsignal(signal.SIGINT)
+        self._listen()
+        try:
             yield
-            return
+        finally:
+            if _is_main():
+                signal.signal(signal.SIGINT, before)
+
+    def _listen(self) -> None:
+        """Take Ctrl-C. Done again after every load, for native libraries take it from us without asking."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.stop or self.loading:
                 raise KeyboardInterrupt
             self.stop.set()
 
-        before = signal.signal(signal.SIGINT, handle)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        if _is_main():
+            signal.signal(signal.SIGINT, handle)
 
     def _await(self, threads: list[threading.Thread]) -> None:
         for thread in threads:
@@ -295,6 +299,7 @@ class _Job:
             model = self._load(one)
         finally:
             self.loading = _is_service(one) and self.loading
+        self._listen()
         with model:
             yield model
 
@@ -334,3 +339,7 @@ class _Job:
 def _is_service(one: Chosen) -> bool:
     backend = BACKENDS.get(str(one.spec.get("backend")))
     return one.model is None and backend is not None and backend.service is not None
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()

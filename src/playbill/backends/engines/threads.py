@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -86,6 +87,13 @@ class Threads:
             future.cancel()
         for _ in self._threads:
             self._jobs.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait so long at the most, after `close`, for work that was asked to stop; whether all of it did."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _start_thread(self) -> None:
         name = f"playbill-{self._name}-{len(self._threads)}"

@@ -29,6 +29,7 @@ __all__ = ["LlamaCpp"]
 
 StopWanted = Callable[[], bool]
 _ROUTE = "/completion"
+_HANG_UP_SECONDS = 10.0
 _MOST_TOKENS_OF_A_CHARACTER = 4
 _STREAMING = {"stream": True, "return_progress": True}
 
@@ -56,6 +57,9 @@ class LlamaCpp:
 
     def close(self) -> None:
         self._threads.close()
+        # The binding ends its server without letting Python run: threads that still have to hang up never could,
+        # and it would wait for them for ever.
+        self._threads.join(_HANG_UP_SECONDS)
         self._server.close()
 
     def facts(self) -> Mapping[str, Any]:
