@@ -29,7 +29,7 @@ class Backend:
 
     ``module`` is imported late. It has ``load(entry, context) -> Loaded``, and ``preview(entry, context)``
     which does the same without weights (see `playbill.backends.engine`). ``requires`` are the import names
-    that must be there, ``install`` the pip line that brings them. ``keys`` are entry keys that only this
+    that must be there, ``preview_requires`` those that do for a preview where they are fewer, ``install`` the pip line that brings them. ``keys`` are entry keys that only this
     backend knows. ``service`` is the section of key.json that its API key stands in.
     """
 
@@ -38,12 +38,14 @@ class Backend:
     module: str
     requires: tuple[str, ...] = ()
     install: str = ""
+    preview_requires: tuple[str, ...] | None = None
     keys: tuple[Key, ...] = field(default=())
     service: str | None = None
 
-    def missing(self) -> tuple[str, ...]:
-        """The import names that this environment lacks; nothing is imported to find out."""
-        return tuple(name for name in self.requires if not _installed(name))
+    def missing(self, *, preview: bool = False) -> tuple[str, ...]:
+        """The import names that this environment lacks, for a load or for a preview; nothing is imported."""
+        needed = self.preview_requires if preview and self.preview_requires is not None else self.requires
+        return tuple(name for name in needed if not _installed(name))
 
 
 def _installed(name: str) -> bool:
@@ -61,6 +63,7 @@ _ROWS = (
         f"{_ENGINES}.huggingface_local",
         ("transformers", "torch"),
         'pip install "playbill[hf]"',
+        preview_requires=("transformers",),
     ),
     Backend(
         "llamacpp",

@@ -115,7 +115,7 @@ def load_prompt_path(
 
 def preview(spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False) -> PromptPath | None:
     """The prompt path of a spec that was judged before, and has no errors. Raises as `load_prompt_path`."""
-    _, module = _open_backend(spec)
+    _, module = _open_backend(spec, preview=True)
     path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, progress))
     return path
 
@@ -132,10 +132,10 @@ def _require_usable(spec: ModelSpec) -> None:
             warn_once(str(finding))
 
 
-def _open_backend(spec: ModelSpec) -> tuple[Backend, ModuleType]:
+def _open_backend(spec: ModelSpec, *, preview: bool = False) -> tuple[Backend, ModuleType]:
     """The backend's row and its module, once its packages are known to be there."""
     backend = BACKENDS[spec["backend"]]
-    if missing := backend.missing():
+    if missing := backend.missing(preview=preview):
         names = ", ".join(missing)
         raise BackendUnavailable(
             f"the backend {backend.name} needs {names}, which {'is' if len(missing) == 1 else 'are'} not installed "

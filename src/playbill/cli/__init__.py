@@ -29,6 +29,7 @@ _COMMANDS = {
     "show": "playbill.cli.show:show",
     "prompt": "playbill.cli.prompt:prompt",
     "check": "playbill.cli.check:check",
+    "add": "playbill.cli.add:add",
     "import": "playbill.cli.import_:import_",
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",

@@ -24,6 +24,7 @@ class TransformersTokenizer:
         self._tokenizer = tokenizer
         self._slow_asked = slow_asked
         self._rust = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        self._adds_bos = tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         tokenizer.split_special_tokens = False
         if self._rust is not None:
             # The Rust tokenizer is used directly: transformers' wrapper changes its state on every call, which
@@ -57,6 +58,7 @@ class TransformersTokenizer:
             "class": type(self._tokenizer).__name__,
             "slow": self._rust is None,
             "slow_asked": self._slow_asked,
+            "adds_bos": self._adds_bos,
             "transformers": version("transformers"),
             "tokenizers": version("tokenizers"),
         }

@@ -43,7 +43,12 @@ class GgufTokenizer:
         return self.vocabulary.special
 
     def facts(self) -> Mapping[str, Any]:
-        return {"class": "llama.cpp", "slow": False, "xllamacpp": xllamacpp.__version__}
+        return {
+            "class": "llama.cpp",
+            "slow": False,
+            "adds_bos": self.vocabulary.adds_bos,
+            "xllamacpp": xllamacpp.__version__,
+        }
 
     def ending_ids(self) -> tuple[int, ...]:
         """The tokens at which llama.cpp itself ends a generation, by the file's word or by their text.

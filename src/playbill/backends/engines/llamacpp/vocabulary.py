@@ -85,6 +85,11 @@ class Vocabulary:
         found = self._header.values.get(f"tokenizer.ggml.{key}")
         return self.texts[found] if isinstance(found, int) and 0 <= found < len(self.texts) else None
 
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the file says that a text begins with its BOS token; where it says nothing, no."""
+        return self._header.values.get("tokenizer.ggml.add_bos_token") is True
+
     def declared(self) -> dict[str, tuple[int, ...]]:
         """The tokens that the file says end a generation, by the key that says so."""
         found: dict[str, tuple[int, ...]] = {}

@@ -1,0 +1,49 @@
+"""What a model's own prompt path says that an entry needs: end tokens, thinking tags, split prefix, context.
+
+Knows no file: a prompt path is opened without weights, and looked at.
+"""
+
+from __future__ import annotations
+
+import re
+
+from playbill.backends.prompt_path import PromptPath
+from playbill.proof.probe import PLAIN, Probe
+from playbill.proof.sources.proposal import Proposal
+
+__all__ = ["put_prompt_values"]
+
+_DECLARED = frozenset({"tokenizer", "generation_config", "config", "gguf eos_token_id", "gguf eot_token_id"})
+_THINKING_END = re.compile(r"</(?:[\w-]+:)?think(?:ing)?>")
+_MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>")
+
+
+def put_prompt_values(proposal: Proposal, path: PromptPath, of: str) -> None:
+    """Add what the prompt path shows; ``of`` names the model's files in origins."""
+    probe = Probe(path.template.text, path.template.variables, path.date)
+    _put_end(proposal, path)
+    proposal.put("context_size", path.context_size, f"context length in {of}")
+    opened, answered = probe.attempt(PLAIN).text or "", probe.answered()
+    between = answered[0][len(opened) :] if answered and answered[0].startswith(opened) else ""
+    thinking = _THINKING_END.search(between) or _THINKING_END.search(path.template.text)
+    if thinking is not None:
+        origin = f"the chat template writes {thinking[0]}"
+        proposal.put("cot_start_tag", thinking[0].replace("</", "<"), origin)
+        proposal.put("cot_end_tag", thinking[0], origin)
+    elif _MARKER.search(between):
+        proposal.put("output_split_prefix", between.strip("\n"), "what the chat template writes before an answer")
+    if not (probe.attempt(PLAIN).error or probe.attempt(_SYSTEM).text):
+        proposal.put("system_role", "fold", "the chat template refuses a system message")
+
+
+_SYSTEM = ({"role": "system", "content": "Be brief."}, *PLAIN)
+
+
+def _put_end(proposal: Proposal, path: PromptPath) -> None:
+    """The token that closes a turn first, then those that the model's files declare."""
+    stops = sorted(path.stops.ids, key=lambda stop: "template" not in stop.sources)
+    told = [stop for stop in stops if "template" in stop.sources or _DECLARED & set(stop.sources)]
+    texts = list(dict.fromkeys(stop.text for stop in told))
+    sources = list(dict.fromkeys(source for stop in told for source in stop.sources))
+    if texts:
+        proposal.replace("eos_to_cull", texts[0] if len(texts) == 1 else texts, f"says {', '.join(sources)}")
