@@ -33,6 +33,7 @@ _COMMANDS = {
     "import": "playbill.cli.import_:import_",
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",
+    "audit": "playbill.cli.audit:audit",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
     "backends": "playbill.cli.listing:list_backends",

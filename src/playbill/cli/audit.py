@@ -1,0 +1,107 @@
+"""`playbill audit DIR|FILE …`: records judged; what is wrong at each call, and how much of a run it touches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from playbill.backends.errors import PlaybillError
+from playbill.backends.plain import printable
+from playbill.cli.listing import print_columns
+from playbill.cli.options import json_option
+from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source, find_sources
+
+__all__ = ["audit"]
+
+_WRONG = 1
+_UNREADABLE = 2
+
+
+@click.command()
+@click.argument("paths", metavar="DIR|FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--summary", is_flag=True, help="Only the counts, not each finding.")
+@json_option
+def audit(paths: tuple[Path, ...], summary: bool, as_json: bool) -> int:
+    """Judge records: those of `playbill run`, and results of clembench and clemcore.
+
+    Every generation is checked for failures of the layer around the model: special tokens in answers, prompts
+    with two BOS tokens, thinking taken as the answer, empty answers that cost tokens, and more; docs/rules.md
+    lists them. Where a record lacks the evidence, that is counted as "cannot tell".
+
+    Exits with 1 where there is an error, and with 2 where a file can't be read.
+    """
+    sources = find_sources(paths)
+    auditor = Audit()
+    problems: list[str] = []
+    found = _findings(auditor, sources, problems)
+    if as_json:
+        _print_json(auditor, sources, found, problems, summary=summary)
+    else:
+        for judged in found:
+            if not summary:
+                rule = judged.finding
+                click.echo(f"{rule.severity.value} {rule.code} {rule.name}: {printable(str(rule))}")
+        _print_totals(auditor, sources)
+    for problem in problems:
+        click.echo(f"playbill: error: {printable(problem)}", err=True)
+    return _UNREADABLE if problems else _WRONG if auditor.errors else 0
+
+
+def _findings(auditor: Audit, sources: Sequence[Source], problems: list[str]) -> Iterator[Judged]:
+    """The findings of all files; a file that can't be read is noted, and the others are judged still."""
+    for source in sources:
+        try:
+            yield from auditor.judge(source.calls())
+        except PlaybillError as e:
+            problems.append(str(e))
+    yield from auditor.close()
+
+
+def _print_json(
+    auditor: Audit, sources: Sequence[Source], found: Iterator[Judged], problems: list[str], *, summary: bool
+) -> None:
+    """One object, written as it comes about, so that millions of findings need no memory."""
+    click.echo('{"findings": [', nl=False)
+    comma = "\n"
+    for judged in found:
+        if not summary:
+            click.echo(comma + json.dumps(judged.to_dict(), ensure_ascii=False), nl=False)
+            comma = ",\n"
+    rest: dict[str, Any] = {
+        "models": {name: totals.to_dict() for name, totals in auditor.models.items()},
+        "files": len(sources),
+        "errors": auditor.errors,
+        "unreadable": problems,
+    }
+    click.echo(f"\n],{json.dumps(rest, ensure_ascii=False, indent=2)[1:]}")
+
+
+def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
+    rows = []
+    for model, totals in auditor.models.items():
+        calls = f"{_count(totals.calls, 'call')}, {_count(totals.dialogues, 'dialogue')}"
+        if not totals.findings:
+            rows.append((model, calls, "nothing found", ""))
+        for code, n in sorted(totals.findings.items()):
+            rule = RECORD_RULES[code]
+            share = f"{_count(n, 'call')}, {totals.share(code):.0%} of dialogues"
+            rows.append((model, calls, f"{rule.severity.value} {code} {rule.name}", share))
+    click.echo("")
+    print_columns(("MODEL", "AUDITED", "FOUND", "HOW OFTEN"), rows)
+    for model, totals in auditor.models.items():
+        lacking: dict[tuple[str, int], list[str]] = {}
+        for code, reasons in sorted(totals.cannot_tell.items()):
+            for reason, n in reasons.items():
+                lacking.setdefault((reason, n), []).append(RECORD_RULES[code].name)
+        for (reason, n), names in lacking.items():
+            click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {_count(n, 'call')}): {reason}"))
+    errors = _count(auditor.errors, "error") if auditor.errors else "no errors"
+    click.echo(f"{_count(len(sources), 'file')}: {errors}")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

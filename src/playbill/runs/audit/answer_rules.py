@@ -1,0 +1,206 @@
+"""What can be wrong with an answer: small functions over the evidence of one call. Knows no layout of records."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from playbill.backends.generation import FinishReason
+from playbill.backends.messages import Message
+from playbill.runs.audit.call import Call
+from playbill.runs.audit.judging import CannotTell, Group, Pending, Verdict
+from playbill.runs.audit.tokens import (
+    THINKING_TAGS,
+    end_tokens,
+    headers,
+    is_end,
+    opens_thinking,
+    special_tokens,
+    trailing_tokens,
+    without_special,
+)
+
+__all__ = [
+    "empty_content",
+    "eos_leak",
+    "never_stops",
+    "refused",
+    "thinking_cut",
+    "thinking_in_answer",
+    "truncated",
+]
+
+_NO_TEXT = CannotTell("the text that was used is not recorded")
+_NO_RAW = CannotTell("what the model generated is not recorded apart from the prompt")
+_TAGS = frozenset(tag for pair in THINKING_TAGS for tag in pair)
+_HARMONY = "<|channel|>"
+
+
+def eos_leak(call: Call, group: Group) -> Verdict:
+    if call.text is None:
+        return _NO_TEXT
+    found = [t for t in special_tokens(call.text) if t not in _TAGS and t not in call.tags]
+    if not found:
+        return None
+    ending = trailing_tokens(call.text)
+    leaked = [t for t in found if t in ending or not (_is_markup(t, found) or _was_said(t, call.messages))]
+    if not leaked or (ending and all(_is_markup(t, found) for t in leaked)):
+        return None
+    shown = " ".join(dict.fromkeys(leaked))
+    return f"the answer {'ends with' if leaked == ending else 'holds'} {shown}"
+
+
+def _is_markup(token: str, found: Sequence[str]) -> bool:
+    """Whether it may be HTML: <s>struck out</s>, in pairs."""
+    return token in ("<s>", "</s>") and found.count("<s>") == found.count("</s>")
+
+
+def _was_said(token: str, messages: Sequence[Message] | None) -> bool:
+    """Whether a user's or system message holds the token, so that the answer may speak of it."""
+    return any(
+        isinstance(m.get("content"), str) and token in m["content"] for m in messages or () if m["role"] != "assistant"
+    )
+
+
+def never_stops(call: Call, group: Group) -> Verdict:
+    """Judged by what was generated, before any cleaning; where that isn't recorded, by the answer."""
+    raw = call.raw if call.raw is not None else call.text
+    if raw is None:
+        return _NO_RAW
+    if _HARMONY in raw:
+        return None  # its messages within one turn each have an end and a header of their own
+    invented = _invented_turn(call, raw)
+    if invented:
+        return f"the model went on with a turn of its own: {invented}"
+    if ">" not in raw and "]" not in raw:
+        return None
+    twice = [token for token, n in Counter(end_tokens(raw)).items() if n > 1]
+    if not twice or (not call.keeps_special and _was_said(twice[0], call.messages)):
+        return None
+    if call.padded and not _goes_on(raw, twice[0]):
+        return CannotTell("the end token is repeated at the very end, where a batch may have been padded with it")
+    return f"{twice[0]} is generated {raw.count(twice[0])} times"
+
+
+def _goes_on(raw: str, token: str) -> bool:
+    """Whether anything but end tokens follows the first end token: no padding does that."""
+    return bool(without_special(raw.partition(token)[2]).strip())
+
+
+def _invented_turn(call: Call, raw: str) -> str | None:
+    """The header of a turn that follows a finished answer. At the very end it is a stop token, as some models have."""
+    for header in headers(raw):
+        rest = raw[header.end :].strip()
+        if header.plain:
+            known = {h.role for h in headers(call.prompt or "") if h.plain}
+            if header.start == 0 or not known or header.role not in known or header.role == "assistant":
+                continue
+        elif (
+            not raw[: header.start].strip()
+            or not without_special(rest).strip()
+            or (not call.keeps_special and _was_said(raw[header.start : header.end], call.messages))
+        ):
+            continue
+        return repr(raw[header.start : header.end + 20].strip())
+    return None
+
+
+def _tags(call: Call) -> tuple[tuple[str, str], ...]:
+    return ((call.tags[0], call.tags[1]), *THINKING_TAGS) if len(call.tags) == 2 else THINKING_TAGS
+
+
+def _open_thinking(call: Call) -> str | None:
+    """The tag of a thinking that was begun, by the prompt or the model, and never ended."""
+    raw = call.raw if call.raw is not None else call.text or ""
+    pair = opens_thinking(call.prompt, _tags(call)) if call.prompt else None
+    if pair:
+        return pair[0] if pair[1] not in raw else None
+    head = raw[:200].lstrip()
+    if not head.startswith(("<", "[")):
+        return None
+    return next((start for start, end in _tags(call) if head.startswith(start) and end not in raw), None)
+
+
+def thinking_cut(call: Call, group: Group) -> Verdict:
+    if call.text is None:
+        return _NO_TEXT
+    tag = _open_thinking(call) if call.text.strip() else None
+    if tag is None or _finished(call):
+        return None
+    return f"the thinking that {tag} began is cut off, and what there is of it was taken as the answer"
+
+
+def thinking_in_answer(call: Call, group: Group) -> Verdict:
+    if call.text is None:
+        return _NO_TEXT
+    if not call.text.strip():
+        return None
+    if tag := _open_thinking(call):
+        return f"the thinking that {tag} began never ends, and stands in the answer" if _finished(call) else None
+    for start, end in _tags(call):
+        for tag in (start, end):
+            if tag in call.text and not _was_said(tag, call.messages):
+                return f"the answer holds {tag}"
+    pair = opens_thinking(call.prompt, _tags(call)) if call.prompt else None
+    if pair and call.raw and pair[1] in call.raw:
+        inside = call.raw.partition(pair[1])[0].strip()
+        if len(inside) > 20 and inside[:200] in call.text:
+            return f"the answer holds what stood before {pair[1]}"
+    return None
+
+
+def _finished(call: Call) -> bool:
+    """Whether the record proves that the model ended by itself."""
+    if call.finish is not None and call.finish is not FinishReason.UNKNOWN:
+        return call.finish is not FinishReason.LENGTH
+    return bool(call.raw and any(is_end(t) for t in trailing_tokens(call.raw)))
+
+
+def empty_content(call: Call, group: Group) -> Verdict:
+    if call.text is None:
+        return _NO_TEXT
+    if call.text.strip() or call.failed or call.finish in (FinishReason.REFUSED, FinishReason.TOOL_CALLS):
+        return None
+    if call.refusal:
+        return None
+    if call.thinking and call.thinking.strip():
+        return "the answer is empty, though the model thought"
+    if call.raw is not None and without_special(call.raw).strip():
+        return f"the answer is empty, though the model generated {_short(call.raw)}"
+    if call.output_tokens is None:
+        return CannotTell("the answer is empty, and how many tokens were spent on it is not recorded")
+    ends = len(end_tokens(call.raw)) if call.raw else 1
+    if call.output_tokens > max(ends, 1):
+        return f"the answer is empty, though {call.output_tokens} tokens were spent"
+    return None
+
+
+def truncated(call: Call, group: Group) -> Verdict:
+    if call.outcome in ("error", "context_exceeded", "refused") or thinking_cut(call, group):
+        return None
+    if call.finish is FinishReason.LENGTH or (call.outcome or "").startswith("truncated"):
+        return f"cut off after {call.output_tokens or call.limit or 'as many'} tokens, as the limit says"
+    if call.finish is not None and call.finish is not FinishReason.UNKNOWN:
+        return None
+    if call.limit is not None and call.output_tokens is not None and call.output_tokens >= call.limit:
+        return f"cut off after {call.output_tokens} tokens, as the limit says"
+    if call.raw is None or not call.keeps_special:
+        return CannotTell("why the generation ended is not recorded")
+    if any(is_end(t) for t in trailing_tokens(call.raw)):
+        return None
+    return Pending(
+        "no end token is there, though this model's other answers have one: cut off",
+        "no end token was ever stored for this model",
+    )
+
+
+def refused(call: Call, group: Group) -> Verdict:
+    if call.outcome == "refused" or call.finish is FinishReason.REFUSED:
+        return f"the service refused to answer ({call.finish_raw or 'refused'})"
+    return f"the model refused: {_short(call.refusal)}" if call.refusal else None
+
+
+def _short(text: str) -> str:
+    text = re.sub(r"\s+", " ", text)
+    return repr(text if len(text) <= 60 else f"{text[:57]}…")

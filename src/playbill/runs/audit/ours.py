@@ -1,0 +1,163 @@
+"""Playbill's own records as calls: ``records.jsonl`` with the manifest of its run. Knows no rule.
+
+Token ids are skipped without being parsed: they stand at the end of a line, are most of it, and no rule reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.errors import FileFormatError, PlaybillError
+from playbill.backends.generation import FinishReason
+from playbill.backends.jsonfile import read_json
+from playbill.runs.audit.call import Call
+from playbill.runs.audit.wire import Answer, read_answer
+
+__all__ = ["is_ours", "read_line", "read_ours"]
+
+_log = logging.getLogger(__name__)
+_FINISH: dict[Any, FinishReason] = {reason.value: reason for reason in FinishReason}
+_IDS = b',"prompt_ids":'
+_OUTCOMES = ("answered", "empty", "truncated", "truncated_in_thinking", "refused", "context_exceeded", "error")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name holds records of a run."""
+    return name.endswith(".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What the manifest says of a model, as far as a rule needs it."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+def read_ours(path: Path, run: str) -> Iterator[Call]:
+    """The calls in a file. A torn last line is left out, and said in the log.
+
+    Raises FileFormatError for any other line that is not a record.
+    """
+    models = _read_manifest(path)
+    torn: str | None = None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if torn is not None:
+                raise FileFormatError(torn)
+            record = read_line(line)
+            if record is None:
+                torn = f"{path}:{number}: not a record of Playbill"
+                continue
+            yield _call(record, f"{path}:{number}", run, models)
+    if torn is not None:
+        if number == 1:
+            raise FileFormatError(torn)
+        _log.warning("%s: the last line is torn, and left out", path)
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """The record in a line, without token ids; None where there is none."""
+    cut = line.rfind(_IDS)
+    try:
+        if cut > 0:
+            try:
+                record = json.loads(line[:cut] + b"}")
+            except ValueError:  # the name stood elsewhere
+                record = json.loads(line)
+        else:
+            record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+        return None
+    return record if record.get("outcome") in _OUTCOMES and isinstance(record.get("turn"), int) else None
+
+
+def _read_manifest(path: Path) -> dict[str, _Model]:
+    """By label, what the manifest of the run says; empty where there is none."""
+    for folder in (path.parent.parent, path.parent):
+        if (folder / "manifest.json").is_file():
+            try:
+                content = read_json(folder / "manifest.json")
+            except (PlaybillError, OSError) as e:
+                _log.warning("%s", e)
+                return {}
+            models = content.get("models") if isinstance(content, dict) else None
+            return {label: _model(m) for label, m in (models or {}).items() if isinstance(m, dict)}
+    return {}
+
+
+def _model(described: Mapping[str, Any]) -> _Model:
+    facts = {}
+    template = described.get("template")
+    if isinstance(template, dict) and isinstance(template.get("text"), str):
+        facts["template"] = hashlib.sha256(template["text"].encode()).hexdigest()[:12]
+    if described.get("weights"):
+        facts["weights"] = json.dumps(described["weights"], sort_keys=True)
+    cleaning = described.get("cleaning")
+    cleaning = cleaning if isinstance(cleaning, dict) else {}
+    tags = (cleaning.get("thinking_start"), cleaning.get("thinking_end"))
+    return _Model(facts, tuple(tag for tag in tags if isinstance(tag, str) and tag))
+
+
+def _call(record: Mapping[str, Any], where: str, run: str, models: Mapping[str, _Model]) -> Call:
+    label = str(record.get("label") or record.get("model_name") or "unknown")
+    known = models.get(label) or _Model()
+    usage = _mapping(record.get("usage"))
+    params = _mapping(record.get("params"))
+    effective = _mapping(params.get("effective"))
+    response = record.get("response")
+    answer = read_answer(response) if response else Answer()
+    finish = record.get("finish_reason")
+    local = isinstance(record.get("prompt"), str)
+    limit = effective.get("max_tokens")
+    details = _mapping(record.get("details"))
+    facts = {k: details[k] for k in ("model", "fingerprint", "template_hash") if isinstance(details.get(k), str)}
+    return Call(
+        where=where,
+        run=run,
+        model=label,
+        dialogue=f"{record['id']}\x00{record.get('sample', 0)}",
+        turn=record["turn"],
+        sample=record.get("sample") or 0,
+        messages=record.get("messages"),
+        prompt=record.get("prompt"),
+        raw=record.get("raw"),
+        keeps_special=local,
+        text=record.get("text"),
+        thinking=record.get("thinking"),
+        outcome=record["outcome"],
+        finish=_FINISH.get(finish),
+        finish_raw=record.get("finish_reason_raw"),
+        refusal=answer.refusal,
+        output_tokens=usage.get("output_tokens"),
+        thinking_tokens=usage.get("thinking_tokens"),
+        seconds=record.get("seconds"),
+        limit=limit if isinstance(limit, int) and not effective.get("max_thinking_tokens") else None,
+        asked=_mapping(params.get("asked")),
+        effective=effective,
+        sent=_sent(record.get("request")),
+        facts={**known.facts, **answer.facts, **facts},
+        tags=known.tags,
+    )
+
+
+_SENT = ("temperature", "top_p", "top_k", "seed")
+
+
+def _sent(request: Any) -> dict[str, Any]:
+    """The sampling parameters in a request's body, under Playbill's names."""
+    body = _mapping(request)
+    inner = _mapping(body.get("generationConfig") or body.get("generation_config"))
+    return {k: v for k in _SENT if (v := body.get(k, inner.get(k))) is not None}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

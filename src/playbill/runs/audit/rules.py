@@ -1,0 +1,158 @@
+"""The table of what records are judged by: code, name, severity, words, and the function that judges.
+
+The functions are in `prompt_rules`, `answer_rules` and `run_rules`; the page of the docs is made from this table.
+"""
+
+from __future__ import annotations
+
+from playbill.backends.findings import Rule, Severity, table_of
+from playbill.runs.audit import answer_rules as answer
+from playbill.runs.audit import prompt_rules as prompt
+from playbill.runs.audit import run_rules as run
+from playbill.runs.audit.judging import AuditRule, Judge
+
+__all__ = ["AUDIT_RULES", "RECORD_RULES"]
+
+
+def _error(code: str, name: str, judge: Judge, *, summary: str, why: str, prevents: str, mend: str) -> AuditRule:
+    return AuditRule(Rule(code=code, name=name, severity=Severity.ERROR, summary=summary, why=why,
+                          prevents=prevents, mend=mend), judge)  # fmt: skip
+
+
+def _warning(code: str, name: str, judge: Judge, *, summary: str, why: str, prevents: str, mend: str) -> AuditRule:
+    return AuditRule(Rule(code=code, name=name, severity=Severity.WARNING, summary=summary, why=why,
+                          prevents=prevents, mend=mend), judge)  # fmt: skip
+
+
+AUDIT_RULES = (
+    _error(
+        "PB401",
+        "eos-leak",
+        answer.eos_leak,
+        summary="End tokens or other special tokens stand in the answer that was used.",
+        why="They are no part of the answer: they break its parsing, and go into the next prompt as history.",
+        prevents="published scores of a model whose every answer ended in `<end_of_turn><eos>`, which was fed back.",
+        mend="name the end token in the entry's `eos_to_cull`; `playbill show NAME --full` lists the stop ids.",
+    ),
+    _error(
+        "PB402",
+        "prompt-leak",
+        prompt.prompt_leak,
+        summary="The prompt, or its end, stands in the answer.",
+        why="What the caller wrote is judged as if the model had said it.",
+        prevents="answers that began with the whole prompt, since it was removed by a search that found nothing.",
+        mend="take the answer from the new token ids only, as every engine of Playbill does.",
+    ),
+    _error(
+        "PB403",
+        "double-bos",
+        prompt.double_bos,
+        summary="The prompt begins with two beginning-of-text tokens.",
+        why="The model was trained with one; two lower the quality of its answers without any error.",
+        prevents="chat templates that write a BOS, and tokenizers that add another.",
+        mend="encode the rendered text without adding special tokens.",
+    ),
+    _error(
+        "PB404",
+        "no-generation-prompt",
+        prompt.no_generation_prompt,
+        summary="The prompt doesn't open a turn of the assistant.",
+        why="The model goes on with the user's turn, or has to guess that it is its own.",
+        prevents="models that answered with a further question, because nobody had told them that it was their turn.",
+        mend="use a template that knows `add_generation_prompt`; `playbill check NAME` says whether it does.",
+    ),
+    _error(
+        "PB405",
+        "role-mismatch",
+        prompt.role_mismatch,
+        summary="The prompt has a turn that the messages don't have.",
+        why="The model sees a conversation that never was: an injected turn, or one of another role.",
+        prevents="turn headers inside answers that became real turns in the next prompt.",
+        mend="clean special tokens out of messages, and check the template: `playbill prompt NAME FILE`.",
+    ),
+    _error(
+        "PB406",
+        "never-stops",
+        answer.never_stops,
+        summary="The model went on after its end: repeated end tokens, or a next turn of its own invention.",
+        why="It ran to the limit, and what it made up after its answer was judged with it.",
+        prevents="models whose turn end was not among the stop ids, and which played both sides of a dialogue.",
+        mend="let the turn's end token stop the generation: name it in `eos_to_cull`.",
+    ),
+    _error(
+        "PB407",
+        "thinking-in-answer",
+        answer.thinking_in_answer,
+        summary="Thinking, or a tag of it, stands in the answer.",
+        why="The answer is what follows the thinking; a parser that looks for its first line finds a thought.",
+        prevents="reasoning models that lost games because their `<think>` was read as a move.",
+        mend="set `cot_start_tag` and `cot_end_tag` in the entry.",
+    ),
+    _error(
+        "PB408",
+        "thinking-cut",
+        answer.thinking_cut,
+        summary="The generation ended inside the thinking, and that was taken as the answer.",
+        why="The model never came to answer; its score says nothing of it.",
+        prevents="a reasoning model's published answers that were the first 100 tokens of its thoughts.",
+        mend="give thinking room of its own: `-p max_thinking_tokens=4000`.",
+    ),
+    _error(
+        "PB409",
+        "empty-content",
+        answer.empty_content,
+        summary="The answer is empty, though tokens were spent on it.",
+        why="Something was generated and paid for, and got lost on the way: a loss that counts as a bad answer.",
+        prevents='a service that returned `content: ""` after 113 tokens of reasoning, counted as an aborted game.',
+        mend="look at the response body; a larger limit, or another provider, often helps.",
+    ),
+    _warning(
+        "PB451",
+        "truncated",
+        answer.truncated,
+        summary="The generation reached the limit of tokens.",
+        why="The end of the answer is missing, and with it perhaps what was asked for.",
+        prevents="answers cut in the middle of a sentence, taken as complete.",
+        mend="raise `max_tokens`, or ask for shorter answers.",
+    ),
+    _warning(
+        "PB452",
+        "refused",
+        answer.refused,
+        summary="The service or its filter refused to answer.",
+        why="A refusal of the filter is no answer of the model.",
+        prevents="content filters counted as bad moves.",
+        mend="look at the input; report refusals apart from answers.",
+    ),
+    _warning(
+        "PB453",
+        "changed-history",
+        prompt.changed_history,
+        summary="The next prompt doesn't carry the answer as it was given.",
+        why="The model is shown words that it didn't say, and goes on from them.",
+        prevents="games that cut or lowered an answer before they put it into the history.",
+        mend="keep answers as they were in the messages; if the change is meant, it may stay.",
+    ),
+    _warning(
+        "PB454",
+        "params-differ",
+        run.params_differ,
+        summary="Parameters in effect are not those asked for, or not those of the run's other calls.",
+        why="Answers under different settings are compared as if they were of one.",
+        prevents="`temperature: 0` that the service replaced by its default.",
+        mend="compare `params.asked` with `params.effective` in the record; run the settings under labels of their own.",
+    ),
+    _warning(
+        "PB455",
+        "drift",
+        run.drift,
+        summary="Serving model, fingerprint, template or weights changed within the run.",
+        why="The records of one name come from more than one model.",
+        prevents="an alias that pointed to another snapshot half-way through a benchmark.",
+        mend="name the dated snapshot or revision in the entry, and run again what came before the change.",
+    ),
+)
+"""In the order of their codes: errors first."""
+
+RECORD_RULES = table_of(row.rule for row in AUDIT_RULES)
+"""The rules of records by code, as other tables of rules."""
