@@ -32,6 +32,7 @@ _COMMANDS = {
     "run": "playbill.cli.run:run",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
+    "clem": "playbill.cli.clem:clem",
     "backends": "playbill.cli.listing:list_backends",
     "completion": "playbill.cli.completion:completion",
 }
