@@ -45,6 +45,9 @@ NEEDS = {
     "playbill.serve.guard": "starlette",
     "playbill.serve.pool": "psutil",
     "playbill.serve.server": "uvicorn",
+    "playbill.bridges.clem.child": "uvicorn",
+    "playbill.bridges.clem.play": "uvicorn",
+    "playbill.bridges.clem.side": "clemcore",
 }
 
 

@@ -29,8 +29,9 @@ class Backend:
 
     ``module`` is imported late. It has ``load(entry, context) -> Loaded``, and ``preview(entry, context)``
     which does the same without weights (see `playbill.backends.engine`). ``requires`` are the import names
-    that must be there, ``preview_requires`` those that do for a preview where they are fewer, ``install`` the pip line that brings them. ``keys`` are entry keys that only this
-    backend knows. ``service`` is the section of key.json that its API key stands in.
+    that must be there, ``preview_requires`` those that do for a preview where they are fewer, ``install`` the pip
+    line that brings them. ``keys`` are entry keys that only this backend knows. ``service`` is the section of
+    key.json that its API key stands in.
     """
 
     name: str

@@ -141,11 +141,12 @@ class Model:
         }
         if generation.outcome in kinds:
             raise kinds[generation.outcome]((generation.error or {}).get("message", generation.outcome))
-        return *self._clembench_objects(generation, messages), generation.text
+        return *self.clembench_objects(generation, messages), generation.text
 
-    def _clembench_objects(
+    def clembench_objects(
         self, generation: Generation, messages: Sequence[Mapping[str, Any]]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The prompt and the response of a generation, as `generate_response` gives them."""
         effective = generation.params.effective
         if self.prompt_path is None or generation.prompt_ids is None:
             asked = {"messages": [dict(message) for message in messages], **effective}

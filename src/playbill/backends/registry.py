@@ -129,7 +129,7 @@ class ModelRegistry:
         for place in places:
             if not place.is_needed and not os.path.lexists(place.path):
                 continue
-            entries.extend(_read(place.path))
+            entries.extend(entry for entry in _read(place.path) if not _is_for_clemcore(entry))
             found.append(place.path)
         registry = cls(entries, found)
         if Path(FILE_NAME) in [place.path for place in places if not place.is_needed]:
@@ -200,6 +200,11 @@ def as_spec(selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:
     if isinstance(selector, ModelSpec):
         return selector
     return ModelSpec.from_name(selector) if isinstance(selector, str) else ModelSpec.from_dict(selector)
+
+
+def _is_for_clemcore(entry: RegistryEntry) -> bool:
+    """Whether an entry only tells clemcore, which reads the same file, that Playbill has the model of that name."""
+    return isinstance(entry.raw, dict) and entry.raw.get("backend") == "playbill"
 
 
 def _read(path: Path) -> list[RegistryEntry]:

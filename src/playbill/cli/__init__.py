@@ -36,6 +36,7 @@ _COMMANDS = {
     "audit": "playbill.cli.audit:audit",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
+    "clem": "playbill.cli.clem:clem",
     "backends": "playbill.cli.listing:list_backends",
     "completion": "playbill.cli.completion:completion",
 }

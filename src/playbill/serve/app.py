@@ -25,7 +25,7 @@ from playbill.backends.engine import OnText
 from playbill.backends.errors import PlaybillError
 from playbill.backends.generation import Generation
 from playbill.backends.model import Model
-from playbill.serve.chat_reply import Reply
+from playbill.serve.chat_reply import Reply, record_of
 from playbill.serve.chat_request import ChatRequest, read_chat_request
 from playbill.serve.faults import ApiError, fault_of_error, fault_of_generation
 from playbill.serve.guard import Guard, Limits, Rules, refuse
@@ -142,7 +142,7 @@ class _Chat:
         generation = await self._generate(asked, model)
         if fault := fault_of_generation(generation, is_service=_is_service(model)):
             raise fault
-        return _reply(asked, model).whole(generation, record=asked.record)
+        return {**_reply(asked, model).whole(generation), **_recorded(asked, model, generation)}
 
     async def _stream(self, asked: ChatRequest, model: Model, scope: Scope, receive: Receive, send: Send) -> None:
         """Nothing is sent before there is text, so that what fails at once is an error with its own status."""
@@ -217,8 +217,17 @@ def _last_chunks(
     rest = streamed.rest(generation.text)
     if rest is None:
         raise ApiError(500, "the whole answer is not what was streamed of it", code="stream_mismatch")
-    usage = [reply.usage(generation)] if asked.include_usage else []
-    return [*reply.last(generation, rest, record=asked.record), *usage]
+    chunks = reply.last(generation, rest)
+    chunks[-1].update(_recorded(asked, model, generation))
+    return [*chunks, reply.usage(generation)] if asked.include_usage else chunks
+
+
+def _recorded(asked: ChatRequest, model: Model, generation: Generation) -> dict[str, Any]:
+    """What a client that asked for a record gets beside the answer."""
+    if asked.record == "clembench":
+        prompt, response = model.clembench_objects(generation, asked.messages)
+        return {"playbill": {"outcome": generation.outcome.value, "prompt": prompt, "response": response}}
+    return {"playbill": record_of(generation)} if asked.record else {}
 
 
 def _event(content: Mapping[str, Any]) -> bytes:

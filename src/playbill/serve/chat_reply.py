@@ -35,8 +35,8 @@ class Reply:
     id: str = field(default_factory=_new_id)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, generation: Generation, *, record: bool = False) -> dict[str, Any]:
-        """The completion object. With ``record`` it carries all that is known, under ``playbill``."""
+    def whole(self, generation: Generation) -> dict[str, Any]:
+        """The completion object."""
         message: dict[str, Any] = {"role": "assistant", "content": generation.text, "refusal": _refusal(generation)}
         if generation.thinking:
             message["reasoning_content"] = generation.thinking
@@ -46,8 +46,7 @@ class Reply:
             "logprobs": self._logprobs(generation),
             "finish_reason": _finish_reason(generation),
         }
-        whole = {**self._head("chat.completion"), "choices": [choice], "usage": usage_of(generation.usage)}
-        return {**whole, "playbill": record_of(generation)} if record else whole
+        return {**self._head("chat.completion"), "choices": [choice], "usage": usage_of(generation.usage)}
 
     def first(self) -> dict[str, Any]:
         return self._chunk({"role": "assistant", "content": ""})
@@ -55,7 +54,7 @@ class Reply:
     def piece(self, text: str) -> dict[str, Any]:
         return self._chunk({"content": text})
 
-    def last(self, generation: Generation, rest: str, *, record: bool = False) -> list[dict[str, Any]]:
+    def last(self, generation: Generation, rest: str) -> list[dict[str, Any]]:
         """The chunks that end a stream: what is left of the answer, then why it ended."""
         delta: dict[str, Any] = {"content": rest} if rest else {}
         if generation.thinking:
@@ -64,8 +63,6 @@ class Reply:
             delta["refusal"] = refusal
         chunks = [self._chunk(delta, logprobs=self._logprobs(generation))] if delta or generation.details else []
         chunks.append(self._chunk({}, finish_reason=_finish_reason(generation)))
-        if record:
-            chunks[-1]["playbill"] = record_of(generation)
         return chunks
 
     def usage(self, generation: Generation) -> dict[str, Any]:

@@ -56,8 +56,8 @@ _MESSAGE_KEYS = frozenset(
 class ChatRequest:
     """What a client asks for. ``params`` are Playbill's generation parameters.
 
-    ``dialogue`` tells which requests extend each other; ``record`` asks for all that Playbill knows of the
-    generation beside the answer.
+    ``dialogue`` tells which requests extend each other. ``record`` asks for what Playbill knows of the generation
+    beside the answer: True for all of it, "clembench" for the objects that clembench stores.
     """
 
     model: str
@@ -66,7 +66,7 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
     dialogue: str | None = None
-    record: bool = False
+    record: bool | str = False
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def read_chat_request(body: bytes) -> ChatRequest:
         include_usage=_typed(options, "include_usage", bool, "true or false", "stream_options") or False,
         dialogue=_typed(own, "dialogue", str, "a string", "playbill")
         or _typed(fields, "prompt_cache_key", str, "a string"),
-        record=_typed(own, "record", bool, "true or false", "playbill") or False,
+        record=_record(own),
     )
 
 
@@ -162,6 +162,13 @@ def _check_part(part: Any, where: str) -> None:
         raise _bad(f"{where}.image_url.url", "is no data URL, data:image/…;base64,…; no other images are taken")
     if unknown := sorted(part.keys() - {"type", "image_url"}) + sorted(image.keys() - {"url", "detail"}):
         raise _bad(f"{where}.{unknown[0]}", "is not supported here")
+
+
+def _record(own: Mapping[str, Any]) -> bool | str:
+    record = own.get("record")
+    if record is None or isinstance(record, bool) or record == "clembench":
+        return record or False
+    raise _bad("playbill.record", "is neither true, false nor 'clembench'")
 
 
 def _object_field(fields: Mapping[str, Any], name: str, known: set[str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Other harnesses, playing with Playbill's models. One folder per harness; importing this loads none of them."""

@@ -1,0 +1,144 @@
+"""`playbill clem init` and `playbill clem run`: clembench's games with Playbill's models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from playbill.backends.credentials import Credentials
+from playbill.backends.errors import BackendUnavailable
+from playbill.backends.plain import printable
+from playbill.backends.registry import ModelRegistry
+from playbill.bridges.clem.places import find_clem_python
+from playbill.bridges.clem.prepare import prepare_folder
+from playbill.cli.options import (
+    json_option,
+    key_file_option,
+    model_option,
+    parameter_option,
+    read_parameters,
+    registry_option,
+    trust_option,
+)
+
+__all__ = ["clem"]
+
+
+@click.group()
+def clem() -> None:
+    """Play clembench's games, through clemcore in its own environment."""
+
+
+@clem.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".", help="Which one.")
+@registry_option
+def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> None:
+    """Make this folder ready for `clem run -g GAME -m NAME`, for all of Playbill's models or those of NAME.
+
+    Writes playbill_api.py, a backend that clemcore finds in its working directory, and names it in
+    model_registry.json, whose other entries stay.
+    """
+    _need_serve()
+    registry = ModelRegistry.load(registries)
+    for name in names:
+        registry.find(name)
+    known = [entry.name for entry in registry if entry.name and entry.usable]
+    chosen = list(dict.fromkeys(names or known))
+    for path in prepare_folder(folder, chosen):
+        click.echo(path)
+    click.echo(f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {len(chosen)} models", err=True)
+
+
+@clem.command()
+@click.option("-g", "--game", "games", metavar="GAME", multiple=True, required=True, help="A game. Repeatable.")
+@model_option
+@click.option("-e", "--experiment", metavar="NAME", help="Only this experiment.")
+@click.option("-i", "--instances", metavar="NAME", help="The file of instances, as clem's -i.")
+@click.option(
+    "-r", "--results", type=click.Path(path_type=Path, file_okay=False), default="results", help="As clem's -r."
+)
+@click.option("--episodes", type=click.IntRange(1), help="Episodes at once; as many as fill the models, by default.")
+@click.option("--clem-python", metavar="PATH", help="The Python that has clemcore; looked for, by default.")
+@parameter_option
+@trust_option
+@registry_option
+@key_file_option
+@json_option
+def run(
+    games: tuple[str, ...],
+    models: tuple[str, ...],
+    experiment: str | None,
+    instances: str | None,
+    results: Path,
+    episodes: int | None,
+    clem_python: str | None,
+    params: tuple[str, ...],
+    trust_remote_code: bool,
+    registries: tuple[Path, ...],
+    key_files: tuple[Path, ...],
+    as_json: bool,
+) -> int:
+    """Play GAME, one -m for each player in their order, or one for all; many episodes at a time.
+
+    The same command plays what is not finished yet. The results are clemcore's own: go on with `clem score`, `clem
+    eval` and `clem transcribe`. Exits with 1 where episodes failed.
+    """
+    _need_serve()
+    from playbill.bridges.clem.play import Asked, play
+    from playbill.serve.loaders import make_loaders
+
+    python = find_clem_python(clem_python)
+    given = read_parameters(params)
+    loaders = make_loaders(
+        dict.fromkeys(models),
+        registry=ModelRegistry.load(registries),
+        credentials=Credentials.load(key_files),
+        params=given,
+        trust_remote_code=trust_remote_code,
+        dialogues=episodes,
+    )
+    label_of = dict(zip(dict.fromkeys(models), loaders, strict=True))
+    asked = Asked(
+        games=games,
+        players=[label_of[model] for model in models],
+        results=results,
+        experiment=experiment,
+        instances=instances,
+        params={name: given[name] for name in ("temperature", "max_tokens") if name in given},
+        at_once=episodes,
+    )
+    played = play(asked, loaders, python, _tell)
+    if as_json:
+        names = ("episodes", "finished_before", "failed")
+        click.echo(json.dumps({name: getattr(played, name) for name in names} | {"results": str(results)}))
+    else:
+        click.echo(results)
+    return 1 if played.failed else 0
+
+
+def _tell(event: Mapping[str, Any]) -> None:
+    """What happens, in a line each, on stderr."""
+    if event["event"] == "game":
+        before = f", {event['finished']} of them finished before" if event["finished"] else ""
+        said = f"{event['game']}: {event['episodes']} episodes{before}"
+    elif event["event"] == "episode":
+        fate = "finished" if event["error"] is None else f"FAILED: {event['error']}"
+        said = f"{event['game']} {event['experiment']} {event['id']}: {fate} ({event['seconds']:.1f} s)"
+    else:
+        return
+    click.echo(f"playbill: {printable(said)}", err=True)
+    sys.stderr.flush()
+
+
+def _need_serve() -> None:
+    """Say now that something is missing, rather than from within another process."""
+    try:
+        import playbill.serve.server  # noqa: F401 - to see whether it can be had
+    except ImportError as e:
+        raise BackendUnavailable(f'this needs {e.name}; install with: pip install "playbill[serve]"') from e

@@ -1,0 +1,164 @@
+"""clemcore plays: the test's own game, two players, several rounds; it scores and transcribes the records."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from environments import environment
+
+pytest.importorskip("uvicorn")
+pytestmark = pytest.mark.slow
+
+ENTRIES = [
+    {"model_name": "talker", "backend": "programmatic", "answers": ["One fine thing.", "Two!", "And three?"]},
+    {"model_name": "echo", "backend": "programmatic", "delay": 0.01},
+    {"model_name": "lossy", "backend": "programmatic", "fail_every": 16},
+    {"model_name": "silent", "backend": "programmatic", "answers": [" "]},
+]
+EPISODES = 8
+
+
+@pytest.fixture(scope="module")
+def clem() -> Path:
+    """The folder of clemcore's commands, in an environment of its own."""
+    return environment("clemcore", "clemcore==3.7.2", below=(3, 13))
+
+
+@pytest.fixture
+def folder(place):
+    """A folder with the game, and models of every temper."""
+    shutil.copytree(Path(__file__).parent / "relay", place / "relay")
+    write_instances(place)
+    (place / "model_registry.json").write_text(json.dumps(ENTRIES))
+    return place
+
+
+def write_instances(folder: Path, broken: int | None = None) -> None:
+    instances = [{"game_id": i, "word": f"word{i}", "rounds": 3, "breaks": i == broken} for i in range(EPISODES)]
+    content = {"experiments": [{"name": "plain", "game_instances": instances}]}
+    (folder / "relay" / "in" / "instances.json").write_text(json.dumps(content))
+
+
+def playbill(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "playbill", "clem", *args], capture_output=True, text=True)
+
+
+def run(clem: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return playbill("run", "-g", "relay", *args, "--clem-python", str(clem / "python"))
+
+
+def plain(clem: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(clem / "clem"), *args], capture_output=True, text=True, env=dict(os.environ))
+
+
+def said(folder: Path, players: str, results: str = "results") -> dict[str, list[str]]:
+    """What was said in each finished episode."""
+    files = sorted((folder / results / players).glob("relay/plain/*/interactions.json"))
+    return {file.parent.name: json.loads(file.read_text())["said"] for file in files}
+
+
+def test_plain_clem_plays_with_playbills_models_and_scores(clem, folder):
+    """After `playbill clem init`, `clem run` plays in batches and one by one, with the same words, and scores both."""
+    assert playbill("init").returncode == 0
+    batches = plain(clem, "run", "-g", "relay", "-m", "talker", "echo", "-b", "4", "-r", "batches")
+    assert batches.returncode == 0, batches.stderr
+    single = plain(clem, "run", "-g", "relay", "-m", "talker", "echo", "-r", "single")
+    assert single.returncode == 0, single.stderr
+    words = said(folder, "talker--echo", "batches")
+    assert words == said(folder, "talker--echo", "single")
+    assert len(words) == EPISODES
+    assert words["instance_00001"][:3] == ["One fine thing.", words["instance_00001"][1], "Two!"]
+    assert words["instance_00001"][1].endswith("word1. Answer shortly.\n\nOne fine thing.")
+    assert plain(clem, "score", "-r", "batches").returncode == 0
+    assert len(list(folder.glob("batches/**/scores.json"))) == EPISODES
+
+
+def test_records_hold_what_was_sent_and_where_from(clem, folder):
+    """clemcore's request files have the messages and the answer; run.json has Playbill's entry and version."""
+    assert playbill("init", "talker").returncode == 0
+    assert plain(clem, "run", "-g", "relay", "-m", "talker").returncode == 0
+    calls = json.loads((folder / "results/talker/relay/plain/instance_00000/player_1.requests.json").read_text())
+    call = calls["calls"][0]["call"]
+    assert call["manipulated_prompt_obj"]["messages"][0]["content"].endswith("word0")
+    assert call["raw_response_obj"]["clem_player"]["response"] == "One fine thing."
+    model = json.loads((folder / "results/talker/run.json").read_text())["player_models"]["0"]["model_spec"]
+    assert model["playbill"]["entry"]["backend"] == "programmatic"
+
+
+def test_many_episodes_at_once_give_the_records_that_clemcore_reads(clem, folder):
+    """`playbill clem run` says what plain `clem run` says; clem scores, evaluates and transcribes it."""
+    done = run(clem, "-m", "talker", "-m", "echo")
+    assert done.returncode == 0, done.stderr
+    assert playbill("init").returncode == 0
+    assert plain(clem, "run", "-g", "relay", "-m", "talker", "echo", "-r", "plain").returncode == 0
+    assert said(folder, "talker--echo") == said(folder, "talker--echo", "plain")
+    for command in ("score", "eval", "transcribe"):
+        done = plain(clem, command, "-r", "results")
+        assert done.returncode == 0, done.stderr
+    (row,) = list(csv.DictReader((folder / "results" / "results.csv").open()))
+    assert row["relay, % Played"] == "100.0"
+    assert len(list(folder.glob("results/**/transcript.html"))) == EPISODES
+
+
+def test_a_failed_episode_is_played_again_and_no_other(clem, folder):
+    """A model's failure ends its episode alone; the second call plays just that one, and then all is finished."""
+    first = run(clem, "-m", "lossy", "--json", "--episodes", "3")
+    counts = json.loads(first.stdout)
+    assert first.returncode == 1, first.stderr
+    assert 0 < counts["failed"] < EPISODES
+    before = {file: file.read_bytes() for file in folder.glob("results/**/interactions.json")}
+    assert len(before) == EPISODES - counts["failed"]
+    kept = list(folder.glob("results/**/interactions.failed.json"))
+    assert len(kept) == counts["failed"]
+    done = first
+    for _ in range(5):
+        done = run(clem, "-m", "lossy", "--json", "--episodes", "1")
+        if done.returncode == 0:
+            break
+    assert json.loads(done.stdout)["finished_before"] >= len(before)
+    assert len(said(folder, "lossy")) == EPISODES
+    assert all(file.read_bytes() == content for file, content in before.items())
+    assert not list(folder.glob("results/**/*.failed.json"))
+
+
+def test_a_game_that_breaks_leaves_its_neighbours_alone(clem, folder):
+    """The broken instance has an error file and no interactions to score; the others are finished."""
+    write_instances(folder, broken=5)
+    done = run(clem, "-m", "talker")
+    assert done.returncode == 1, done.stderr
+    broken = folder / "results/talker/relay/plain/instance_00005"
+    assert json.loads((broken / "error.json").read_text())["error"] == "ZeroDivisionError"
+    assert not (broken / "interactions.json").exists()
+    assert len(said(folder, "talker")) == EPISODES - 1
+    write_instances(folder)
+    assert json.loads(run(clem, "-m", "talker", "--json").stdout)["finished_before"] == EPISODES - 1
+
+
+def test_other_settings_are_not_mixed_into_the_same_folder(clem, folder):
+    """A second call with another temperature is refused, and says what to do."""
+    assert run(clem, "-m", "talker").returncode == 0
+    other = run(clem, "-m", "talker", "-p", "temperature=0.7")
+    assert other.returncode == 2
+    assert "--results" in other.stderr
+    assert run(clem, "-m", "talker", "-p", "temperature=0.7", "-r", "warm").returncode == 0
+
+
+def test_what_a_model_does_not_say_aborts_the_game_by_its_own_rules(clem, folder):
+    """An empty answer reaches the game as such: it is the game that judges it."""
+    assert run(clem, "-m", "silent").returncode == 0
+    assert said(folder, "silent")["instance_00000"] == []
+
+
+def test_clemcores_own_players_can_take_part(clem, folder):
+    """`mock` is clemcore's programmatic player, as its users know it."""
+    assert run(clem, "-m", "talker", "-m", "mock").returncode == 0
+    assert said(folder, "talker--mock")["instance_00000"][1].startswith("I heard")
