@@ -40,6 +40,10 @@ BELOW = {
 NEEDS = {
     "playbill.backends.engines.huggingface_local": "torch",
     "playbill.backends.engines.llamacpp": "xllamacpp",
+    "playbill.backends.engines.remote": "httpx2",
+    "playbill.backends.engines.openai": "openai",
+    "playbill.backends.engines.anthropic": "anthropic",
+    "playbill.backends.engines.google": "google.genai",
     "playbill.serve.mock": "h11",
     "playbill.serve.app": "starlette",
     "playbill.serve.guard": "starlette",
@@ -51,13 +55,20 @@ NEEDS = {
 }
 
 
+def is_there(name):
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False
+
+
 def modules(package="playbill"):
     found = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
     return sorted(
         m.name
         for m in found
         if not m.name.endswith("__main__")
-        and all(find_spec(need) for start, need in NEEDS.items() if m.name.startswith(start))
+        and all(is_there(need) for start, need in NEEDS.items() if m.name.startswith(start))
     )
 
 

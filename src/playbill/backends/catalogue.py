@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from playbill.backends.notices import warn_once
+from playbill.backends.services import SERVICES, Service
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -57,6 +58,16 @@ def _installed(name: str) -> bool:
 
 
 _ENGINES = "playbill.backends.engines"
+_CLIENTS = {"openai": "openai", "anthropic": "anthropic", "google": "google.genai"}
+
+
+def _remote(service: Service) -> Backend:
+    """The backend of a service: a row of `playbill.backends.services`, spoken to by the client of its wire."""
+    wire = str(service.wire)
+    client, pip = _CLIENTS[wire], f'pip install "playbill[{wire}]"'
+    return Backend(service.name, service.summary, f"{_ENGINES}.{wire}", (client, "httpx2"), pip, service=service.name)
+
+
 _ROWS = (
     Backend(
         "huggingface_local",
@@ -75,6 +86,7 @@ _ROWS = (
     ),
     Backend("human", "a person at the terminal", f"{_ENGINES}.human"),
     Backend("programmatic", "scripted answers, an echo, or a Python function", f"{_ENGINES}.programmatic"),
+    *(_remote(service) for service in SERVICES.values() if service.wire),
 )
 
 BUILT_IN = tuple(row.name for row in _ROWS)

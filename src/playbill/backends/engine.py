@@ -6,6 +6,11 @@ A provider's module has two functions, both given the entry and a `Context`:
     the engine, ready, and its prompt path where it renders here.
 ``preview(entry, context) -> PromptPath | None``
     the prompt path alone: tokenizer and configuration, no weights. None for engines that take messages.
+
+A service's module may have a third, which sends nothing:
+
+``request_body(entry, messages, params) -> dict``
+    the body that would be sent for prepared messages; ``params`` are the caller's.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from playbill.backends.credentials import Credentials
@@ -33,7 +39,8 @@ class Request:
     Engines with a prompt path get ``prompt_ids`` and answer from them alone; others get ``messages``.
     ``params`` are effective ones, only such as the engine honours. The generation ends after any of
     ``stop_ids``, which stays in the output, and at any of ``stop_strings``. Requests of one ``dialogue``
-    extend each other as a rule: a hint for caches, nothing more.
+    extend each other as a rule: a hint for caches, nothing more. Files that messages name are below ``folder``
+    (None: the working directory).
     """
 
     messages: tuple[Message, ...]
@@ -42,6 +49,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     stop_strings: tuple[str, ...] = ()
     dialogue: str | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +86,10 @@ class Engine(Protocol):
     honours: frozenset[str]
     """Names of the generation parameters that the engine can honour."""
 
-    concurrency: int
-    """How many requests in flight fill the engine."""
+    @property
+    def concurrency(self) -> int:
+        """How many requests in flight fill the engine now; for a service it may change as it answers."""
+        ...
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
         """Take a request; return at once. ``on_text`` gets the text as it comes, from another thread."""

@@ -17,6 +17,7 @@ __all__ = [
     "BackendUnavailable",
     "ContextExceeded",
     "CredentialsError",
+    "EndpointDown",
     "EngineError",
     "EntryError",
     "FileFormatError",
@@ -25,6 +26,7 @@ __all__ = [
     "NoTemplate",
     "ParameterError",
     "PlaybillError",
+    "QuotaUsedUp",
     "Refused",
     "RunError",
     "SelectionError",
@@ -130,6 +132,14 @@ class ContextExceeded(EngineError):
 
 class Refused(EngineError):
     """The service refused to answer this content."""
+
+
+class EndpointDown(EngineError):
+    """A service answers nothing at all, after many attempts; further requests would fail as well."""
+
+
+class QuotaUsedUp(EngineError):
+    """The account at a service has no money or no quota left; waiting doesn't help."""
 
 
 class InputError(PlaybillError):

@@ -9,6 +9,7 @@ import queue
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -106,12 +107,14 @@ class Model:
         *,
         on_text: OnText | None = None,
         dialogue: str | None = None,
+        folder: Path | None = None,
         **params: Any,
     ) -> Future[Generation]:
         """Hand messages over and return at once; from any thread, any number at a time.
 
         ``on_text`` gets the generated text as it comes, from another thread. ``dialogue`` names the dialogue
         that the messages belong to, so that an engine can keep what it computed for its earlier turns.
+        Images that messages name by a path are below ``folder``, the working directory if there is none.
         Raises as `generate`.
         """
         parameters = resolve_parameters(self._wishes, params, self.engine.honours, self._backend)
@@ -124,7 +127,7 @@ class Model:
             future: Future[Generation] = Future()
             future.set_result(Pending(self, Prompt(()), parameters, started).fate_of(e))
             return future
-        return Pending(self, prompt, parameters, started).start(on_text, dialogue)
+        return Pending(self, prompt, parameters, started).start(on_text, dialogue, folder)
 
     def generate_response(
         self, messages: Sequence[Mapping[str, Any]], **params: Any

@@ -9,6 +9,7 @@ import logging
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +68,14 @@ class Pending:
     params: Parameters
     started: float
 
-    def start(self, on_text: OnText | None, dialogue: str | None) -> Future[Generation]:
+    def start(self, on_text: OnText | None, dialogue: str | None, folder: Path | None = None) -> Future[Generation]:
         future = _GenerationFuture()
         listener = _Listener(on_text, future) if on_text is not None else None
         pending = self
         try:
             if self.model.is_closed:
                 raise EngineError(f"the model {self.model.name} is closed")
-            request, params = self._request(dialogue)
+            request, params = self._request(dialogue, folder)
             pending = replace(self, params=params)
             engine_future = self.model.engine.submit(request, listener)
         except Exception as e:  # noqa: BLE001 - whatever an engine raises is the fate of this one request
@@ -84,7 +85,7 @@ class Pending:
         engine_future.add_done_callback(lambda done: pending._finish(done, future, listener))
         return future
 
-    def _request(self, dialogue: str | None) -> tuple[Request, Parameters]:
+    def _request(self, dialogue: str | None, folder: Path | None) -> tuple[Request, Parameters]:
         """The engine's request, ``max_tokens`` capped by the room that the prompt leaves in the context."""
         effective = dict(self.params.effective)
         path = self.model.prompt_path
@@ -109,6 +110,7 @@ class Pending:
             stop_ids=stop_ids,
             stop_strings=(*strings, *(s for s in asked if s)),
             dialogue=dialogue,
+            folder=folder,
         )
         return request, replace(self.params, effective=effective)
 
@@ -217,7 +219,9 @@ def _outcome(completion: Completion, text: str, thinking: str | None, in_thinkin
     if completion.finish_reason is FinishReason.REFUSED:
         return Outcome.REFUSED
     cut = completion.finish_reason is FinishReason.LENGTH
-    if cut and (in_thinking or (thinking and not text)):
+    # Services that hide the thinking count it all the same.
+    thought = thinking or completion.usage.thinking_tokens
+    if cut and (in_thinking or (thought and not text)):
         return Outcome.TRUNCATED_IN_THINKING
     if not text:
         return Outcome.EMPTY

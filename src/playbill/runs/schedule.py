@@ -30,7 +30,8 @@ __all__ = ["Schedule", "Stop", "most_in_flight"]
 
 _log = logging.getLogger(__name__)
 _WAKE = 0.5  # seconds
-_HOPELESS = frozenset(["CredentialsError"])
+_HOPELESS = frozenset(["CredentialsError", "QuotaUsedUp", "EndpointDown"])
+"""Errors after which every further request would fail as well."""
 
 
 class Stop:
@@ -99,7 +100,6 @@ class Schedule:
         self._stop = stop if stop is not None else Stop()
         self._done: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._under_way: dict[_Asked, None] = {}  # in the order of submission
-        self._most = most_in_flight(model.concurrency)
         self._turns = 0
         self._new = 0
         self._tokens = [0, 0]
@@ -112,7 +112,7 @@ class Schedule:
         """Ask until all is recorded or a stop is wanted. ``turns`` is how many answers all samples ask for."""
         started = time.monotonic()
         self._turns = turns
-        self._observer.started(self._label, Workload(turns, len(self._store), self._most))
+        self._observer.started(self._label, Workload(turns, len(self._store), most_in_flight(self._model.concurrency)))
         self._stop.wakes(self._done)
         talks = self._open_talks(dialogues)
         try:
@@ -154,7 +154,8 @@ class Schedule:
         """Submit until enough is under way. False when there is nothing more to wait for."""
         if self._stop or self._problem is not None:
             return False
-        while len(self._under_way) < self._most:
+        # Asked anew each time: what a service takes at once may grow and shrink.
+        while len(self._under_way) < most_in_flight(self._model.concurrency):
             talk = next(talks, None)
             if talk is None:
                 break
@@ -168,7 +169,7 @@ class Schedule:
         self._under_way[asked] = None
         try:
             # None is "not asked"; a seed is only there where the engine honours it.
-            asked.future = self._model.submit(asked.messages, dialogue=talk.key, seed=seed)
+            asked.future = self._model.submit(asked.messages, dialogue=talk.key, folder=talk.dialogue.folder, seed=seed)
         except ParameterError:
             del self._under_way[asked]
             raise

@@ -1,0 +1,132 @@
+"""Where a service is, with which key, and how patiently: read from entry, row and credentials. Opens no socket.
+
+The rule of keys has its home here: a key is sent where `Credential.may_go_to` lets it, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from playbill.backends.credentials import Credential, Credentials
+from playbill.backends.engines.remote.exchange import http_client
+from playbill.backends.engines.remote.gate import GateKey
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import CredentialsError, EntryError
+from playbill.backends.notices import warn_once
+from playbill.backends.secret import Secret
+from playbill.backends.services import Service
+
+__all__ = ["NO_KEY", "Connection", "model_id", "open_connection"]
+
+NO_KEY = "no-key"
+"""What is sent where a client insists on a key and the server needs none."""
+
+_CLEMCORE_SECTIONS = {"openai_compatible": "generic_openai_compatible"}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a service. ``key_from`` says where the key stood, for messages; None where none is sent."""
+
+    service: Service
+    section: str
+    base_url: str
+    api_key: Secret | None
+    key_from: str | None
+    timeout: httpx2.Timeout
+    seconds: float
+    """That a whole attempt may take."""
+    ca_bundle: str | None
+    fixed: int | None
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+    @property
+    def name(self) -> str:
+        return f"{self.service.name} at {self.host}"
+
+    @property
+    def key(self) -> str:
+        """The key to give to a client, for the wire only."""
+        return self.api_key.reveal() if self.api_key is not None else NO_KEY
+
+    @property
+    def gate_key(self) -> GateKey:
+        parts = urlsplit(self.base_url)
+        return GateKey(f"{parts.scheme}://{parts.netloc}", hash(self.api_key), self.fixed)
+
+    def client(self) -> httpx2.AsyncClient:
+        return http_client(self.timeout, self.ca_bundle)
+
+
+def model_id(entry: Mapping[str, Any]) -> str:
+    """The model's name at the service."""
+    return str(entry.get("model_id") or entry["model_name"])
+
+
+def open_connection(entry: Mapping[str, Any], service: Service, credentials: Credentials) -> Connection:
+    """Find address and key. Raises CredentialsError where a key is missing or may not go there, and EntryError."""
+    section, credential = _credential(entry, service, credentials)
+    base_url = entry.get("base_url") or (credential.address if credential else None) or service.base_url
+    if not base_url:
+        raise EntryError(
+            f"the entry '{entry.get('model_name')}' doesn't say where its server is: set 'base_url', as "
+            f'http://localhost:8000/v1, or put it beside the key of "{section}" in key.json'
+        )
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+        raise EntryError(f"the entry '{entry.get('model_name')}': base_url {base_url!r} is no http or https address")
+    key = _key_for(base_url, section, service, credential)
+    ca_bundle = entry.get("ca_bundle")
+    if ca_bundle is not None and not Path(ca_bundle).is_file():
+        raise EntryError(f"the entry '{entry.get('model_name')}': there is no ca_bundle {ca_bundle}")
+    seconds = float(setting(entry, "timeout"))
+    return Connection(
+        service=service,
+        section=section,
+        base_url=base_url.rstrip("/"),
+        api_key=key,
+        key_from=credential.source if credential is not None and key is not None else None,
+        timeout=httpx2.Timeout(seconds, connect=float(setting(entry, "connect_timeout")), pool=None),
+        seconds=seconds,
+        ca_bundle=ca_bundle,
+        fixed=setting(entry, "concurrency"),
+    )
+
+
+def _credential(entry: Mapping[str, Any], service: Service, credentials: Credentials) -> tuple[str, Credential | None]:
+    section = str(entry.get("key_section") or service.name)
+    found = credentials.get(section)
+    if found is None and section in _CLEMCORE_SECTIONS:
+        found = credentials.get(_CLEMCORE_SECTIONS[section])
+    return section, found
+
+
+def _key_for(base_url: str, section: str, service: Service, credential: Credential | None) -> Secret | None:
+    if credential is None or credential.api_key is None:
+        if service.keyless:
+            return None
+        variables = "".join(f", or set ${name}" for name in service.variables)
+        where = f" (you get one at {service.get_key})" if service.get_key else ""
+        raise CredentialsError(f"no API key for {section}: `playbill keys set {section}`{variables}{where}")
+    # A section of another name has no address of its own but the row's.
+    home = service.base_url if section != service.name and not credential.base_url else None
+    if credential.may_go_to(base_url) or (home and _same_origin(home, base_url)):
+        return credential.api_key
+    problem = f"the key of {section} (from {credential.source}) may not go to {base_url}"
+    advice = f"allow it with `playbill keys allow {section} {base_url}`"
+    if service.keyless:
+        warn_once(f"{problem}, so it is not sent; if the server needs it, {advice}")
+        return None
+    raise CredentialsError(f"{problem}; if it should, {advice}")
+
+
+def _same_origin(home: str, url: str) -> bool:
+    return urlsplit(home)[:2] == urlsplit(url)[:2]

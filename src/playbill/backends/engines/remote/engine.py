@@ -1,0 +1,279 @@
+"""The Engine of every service: queues, sends, retries what may pass, and turns the rest into errors that help.
+
+Knows no service: a `Wire` writes bodies, sends them by the official client, and reads what came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, Protocol
+
+from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.remote.connection import Connection
+from playbill.backends.engines.remote.exchange import Exchange
+from playbill.backends.engines.remote.failure import Failure, Kind
+from playbill.backends.engines.remote.gate import gate_for
+from playbill.backends.engines.remote.loop import service_loop
+from playbill.backends.engines.remote.verdict import checked, error_of, failure_of, status_failure, with_facts
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import EndpointDown, EngineError, PlaybillError
+from playbill.backends.generation import FinishReason
+
+__all__ = ["RemoteEngine", "Wire"]
+
+_log = logging.getLogger(__name__)
+_LONGEST_PAUSE = 60.0
+Body = dict[str, Any]
+
+
+class Wire(Protocol):
+    """One way to speak: its bodies, its client, its answers. Stateless but for the client."""
+
+    honours: frozenset[str]
+
+    def body(self, request: Request) -> Body:
+        """The body of a request, without what only streams have. Raises MessageError for what can't be sent."""
+        ...
+
+    def implied(self, request: Request) -> Mapping[str, Any]:
+        """Parameters that the wire had to choose itself, for ``params.effective``."""
+        ...
+
+    async def send(self, body: Body, *, stream: bool) -> None:
+        """Send by the official client, and wait for the end. What went over the wire, the exchange sees."""
+        ...
+
+    def read(self, body: Body) -> Completion:
+        """The completion in a response's body. Raises Failure where there is none."""
+        ...
+
+    def read_stream(self, exchange: Exchange) -> Completion:
+        """The completion in the events of a stream. Raises Failure where it didn't come to its end."""
+        ...
+
+    def delta(self, event: Body) -> str:
+        """The piece of the answer's text that an event brings."""
+        ...
+
+    async def close(self) -> None:
+        """Close the client."""
+        ...
+
+
+class _RemoteFuture(Future[Completion]):
+    """A future whose cancelling ends the task on the service loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self.task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        self._loop.call_soon_threadsafe(self._stop)
+        return cancelled
+
+    def _stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+
+class _Talker:
+    """Hands a stream's pieces to ``on_text``, and remembers whether anything was."""
+
+    def __init__(self, wire: Wire, on_text: OnText) -> None:
+        self._wire = wire
+        self._on_text = on_text
+        self.characters = 0
+
+    def __call__(self, event: Body) -> None:
+        text = self._wire.delta(event)
+        if text:
+            self.characters += len(text)
+            self._on_text(text)
+
+
+class RemoteEngine:
+    """Completes requests at one service for one entry."""
+
+    def __init__(self, wire: Wire, connection: Connection, entry: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        self._wire = wire
+        self._connection = connection
+        self._facts = dict(facts)
+        self._max_attempts = int(setting(entry, "max_attempts"))
+        self._retry_pause = float(setting(entry, "retry_pause"))
+        self._retry_empty = int(setting(entry, "retry_empty"))
+        self._time_budget: float | None = setting(entry, "time_budget")
+        self._loop = service_loop()
+        self._gate = gate_for(connection.gate_key, connection.name, self._loop.time)
+        self._deadline: float | None = None
+        self._unfinished: set[_RemoteFuture] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self.honours = wire.honours
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests the service takes at once, as far as is known by now."""
+        return self._gate.width
+
+    def facts(self) -> Mapping[str, Any]:
+        return {**self._facts, "service": self._connection.service.name, "base_url": self._connection.base_url}
+
+    def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
+        body = self._wire.body(request)
+        future = _RemoteFuture(self._loop)
+        with self._lock:
+            if self._closed:
+                raise EngineError(f"{self._connection.name} is closed")
+            self._unfinished.add(future)
+        self._loop.call_soon_threadsafe(self._start, future, request, body, on_text)
+        return future
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            unfinished = list(self._unfinished)
+        for future in unfinished:
+            future.cancel()
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._wire.close()))
+
+    def _start(self, future: _RemoteFuture, request: Request, body: Body, on_text: OnText | None) -> None:
+        if future.cancelled():
+            self._unfinished.discard(future)
+            return
+        future.task = self._loop.create_task(self._resolve(future, request, body, on_text))
+
+    async def _resolve(self, future: _RemoteFuture, request: Request, body: Body, on_text: OnText | None) -> None:
+        try:
+            completion = await self._complete(request, body, on_text)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        except Exception as e:  # noqa: BLE001 - it is handed to who waits for it
+            if future.set_running_or_notify_cancel():
+                future.set_exception(e)
+        else:
+            if future.set_running_or_notify_cancel():
+                future.set_result(completion)
+        finally:
+            self._unfinished.discard(future)
+
+    async def _complete(self, request: Request, body: Body, on_text: OnText | None) -> Completion:
+        """Attempts until one brings an answer, or a failure that another attempt wouldn't mend."""
+        if self._time_budget is not None and self._deadline is None:
+            self._deadline = self._loop.time() + self._time_budget
+        attempts = empty = 0
+        while True:
+            await self._enter(again=attempts > 0)
+            attempts += 1
+            talker = _Talker(self._wire, on_text) if on_text is not None else None
+            exchange = Exchange(talker)
+            try:
+                completion = await self._attempt(body, exchange, stream=on_text is not None)
+            except Failure as failure:
+                fatal = self._fatal(failure, attempts, talker)
+                if fatal is not None:
+                    raise with_facts(fatal, attempts, exchange) from failure
+                await asyncio.sleep(self._pause(attempts, failure))
+                continue
+            if _is_empty(completion) and empty < self._retry_empty:
+                empty += 1
+                continue
+            return replace(
+                completion,
+                request=exchange.request_body(),
+                response=exchange.response_body(),
+                effective={**completion.effective, **self._wire.implied(request)},
+                attempts=attempts,
+                details={**completion.details, **_identity(exchange)},
+            )
+
+    async def _enter(self, *, again: bool) -> None:
+        if self._deadline is None:
+            await self._gate.enter(again=again)
+            return
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await self._gate.enter(again=again)
+        except TimeoutError:
+            raise EngineError(
+                f"the time budget of {self._time_budget:g} s was used up before {self._connection.name} could be asked"
+            ) from None
+
+    async def _attempt(self, body: Body, exchange: Exchange, *, stream: bool) -> Completion:
+        """One attempt, in a place of the gate that is given back; the gate is told how it went."""
+        started = self._loop.time()
+        try:
+            completion = await self._exchange(body, exchange, stream=stream)
+        except Failure as failure:
+            self._tell_gate(failure, started)
+            raise
+        else:
+            self._gate.succeeded()
+            return completion
+        finally:
+            self._gate.leave()
+
+    async def _exchange(self, body: Body, exchange: Exchange, *, stream: bool) -> Completion:
+        try:
+            with exchange:
+                async with asyncio.timeout(self._connection.seconds):
+                    await self._wire.send(body, stream=stream)
+        except TimeoutError as e:
+            raise Failure(Kind.CONNECTION, f"no answer within {self._connection.seconds:g} s") from e
+        except Exception as e:  # what the client makes of a fault is its own matter: the exchange saw what happened
+            raise failure_of(e, exchange) from e
+        if exchange.status is not None and exchange.status >= 300:  # a client that doesn't mind
+            raise status_failure(exchange)
+        if stream and exchange.is_stream:
+            return self._wire.read_stream(exchange)
+        return self._wire.read(checked(exchange.completion()))
+
+    def _tell_gate(self, failure: Failure, started: float) -> None:
+        if failure.kind in (Kind.RATE_LIMIT, Kind.OVERLOADED):
+            self._gate.rate_limited(started, failure.seconds)
+        elif failure.kind in (Kind.CONNECTION, Kind.SERVER, Kind.BROKEN):
+            self._gate.failed(started, str(failure))
+
+    def _pause(self, attempts: int, failure: Failure) -> float:
+        """Seconds before the next attempt: twice as long each time, with jitter; at least what was asked for."""
+        pause = min(_LONGEST_PAUSE, self._retry_pause * 2.0 ** (attempts - 1)) * random.uniform(0.5, 1.5)
+        return max(pause, failure.seconds or 0.0)
+
+    def _fatal(self, failure: Failure, attempts: int, talker: _Talker | None) -> PlaybillError | None:
+        """The error that ends the request, or None where another attempt is worth it."""
+        if not failure.kind.may_pass:
+            return error_of(failure, self._connection)
+        if self._gate.obituary is not None:
+            return EndpointDown(self._gate.obituary)
+        words = f"{self._connection.name}: {failure}"
+        if talker is not None and talker.characters:
+            return EngineError(f"{words}; the stream broke after {talker.characters} characters had been shown")
+        if attempts >= self._max_attempts:
+            return EngineError(f"{words}; given up after {attempts} attempts")
+        if self._deadline is not None and self._loop.time() + (failure.seconds or 0.0) >= self._deadline:
+            return EngineError(f"{words}; given up, the time budget of {self._time_budget:g} s is used up")
+        return None
+
+
+def _is_empty(completion: Completion) -> bool:
+    return not (completion.text or "").strip() and completion.finish_reason in (
+        FinishReason.STOP,
+        FinishReason.UNKNOWN,
+    )
+
+
+def _identity(exchange: Exchange) -> dict[str, Any]:
+    """The request's id at the service, which its support asks for."""
+    ids: Callable[[str], str | None] = exchange.headers.get
+    found = ids("x-request-id") or ids("request-id")
+    return {"request_id": found} if found else {}

@@ -1,0 +1,169 @@
+"""What went wrong with an attempt, in one vocabulary: what is worth another attempt, and what a person should do.
+
+Reads statuses, headers and error bodies, as OpenAI's, Anthropic's, Google's and the compatible services write
+them. Knows no client.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Failure", "Kind", "classify", "retry_after"]
+
+LONGEST_RETRY_AFTER = 900.0
+"""Seconds; who asks to wait longer has no quota left today."""
+
+
+class Kind(StrEnum):
+    """What kind of failure it is; it decides about another attempt."""
+
+    CONNECTION = "connection"
+    SERVER = "server"
+    BROKEN = "broken"
+    """A 200 that is no completion."""
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    KEY = "key"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    QUOTA = "quota"
+    REFUSED = "refused"
+    CONTEXT = "context"
+    REQUEST = "request"
+    """The request itself is wrong."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may go well a little later."""
+        return self in (Kind.CONNECTION, Kind.SERVER, Kind.BROKEN, Kind.RATE_LIMIT, Kind.OVERLOADED)
+
+
+class Failure(Exception):
+    """An attempt that failed; ``seconds`` is what the service asks to wait."""
+
+    def __init__(self, kind: Kind, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What an error body says, whichever service wrote it."""
+
+    message: str
+    codes: str
+    """Codes, types, statuses and reasons, in lower case, for looking words up."""
+    quota_ids: str
+    delay: float | None
+
+
+_QUOTA = ("insufficient_quota", "billing_error", "insufficient_balance", "billing_not_active", "billing_hard_limit")
+_REFUSED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
+_CONTEXT_CODES = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
+_CONTEXT_WORDS = (
+    "prompt is too long",
+    "maximum context length",
+    "input token count",
+    "context window",
+    "exceeds the available context size",
+)
+
+
+def classify(status: int, headers: Mapping[str, str], body: Any) -> Failure:
+    """The failure that an error response stands for. ``body`` is JSON, or text where it is none."""
+    said = _read(body)
+    seconds = retry_after(headers)
+    if seconds is None:
+        seconds = said.delay
+    kind = _kind(status, said)
+    if kind is Kind.RATE_LIMIT and seconds is not None and seconds > LONGEST_RETRY_AFTER:
+        kind = Kind.QUOTA
+    words = f"{status}: {said.message}" if said.message else f"status {status}"
+    if kind is Kind.QUOTA and seconds is not None:
+        words += f" (it may be asked again in {seconds:.0f} s)"
+    return Failure(kind, words, seconds)
+
+
+def _kind(status: int, said: _Said) -> Kind:
+    message = said.message.lower()
+    if status in (400, 413, 422) and (
+        any(code in said.codes for code in _CONTEXT_CODES) or any(words in message for words in _CONTEXT_WORDS)
+    ):
+        return Kind.CONTEXT
+    if status in (400, 403) and any(code in said.codes for code in _REFUSED):
+        return Kind.REFUSED
+    if status == 402 or any(code in said.codes for code in _QUOTA) or "credit balance is too low" in message:
+        return Kind.QUOTA
+    if status == 429:
+        return Kind.QUOTA if "perday" in said.quota_ids else Kind.RATE_LIMIT
+    if status == 401 or "api_key_invalid" in said.codes:
+        return Kind.KEY
+    if status in (503, 529) or "overloaded" in said.codes:
+        return Kind.OVERLOADED
+    if status == 408 or status >= 500:
+        return Kind.SERVER
+    return {403: Kind.FORBIDDEN, 404: Kind.NOT_FOUND}.get(status, Kind.REQUEST)
+
+
+def _read(body: Any) -> _Said:
+    if isinstance(body, list) and body:  # Google's streams put their error into a list
+        body = body[0]
+    if not isinstance(body, dict):
+        text = " ".join(body.split())[:200] if isinstance(body, str) else ""
+        return _Said(text, "", "", None)
+    error = body.get("error", body)
+    if not isinstance(error, dict):
+        return _Said(str(error)[:500], "", "", None)
+    message = error.get("message") or error.get("detail") or body.get("message") or ""
+    details = error.get("details")
+    details = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    inner = error.get("innererror")
+    codes = [error.get("code"), error.get("type"), error.get("status"), *(d.get("reason") for d in details)]
+    codes.append(inner.get("code") if isinstance(inner, dict) else None)
+    return _Said(
+        str(message)[:500],
+        " ".join(str(code).lower() for code in codes if code is not None),
+        " ".join(_quota_ids(details)).lower(),
+        next((s for s in map(_delay, details) if s is not None), None),
+    )
+
+
+def _quota_ids(details: list[dict[str, Any]]) -> list[str]:
+    violations = [v for d in details for v in d.get("violations", ()) if isinstance(v, dict)]
+    return [str(v.get("quotaId", "")) for v in violations]
+
+
+def _delay(detail: Mapping[str, Any]) -> float | None:
+    """Google's RetryInfo: ``{"retryDelay": "12s"}``."""
+    delay = detail.get("retryDelay")
+    return _number(delay.removesuffix("s")) if isinstance(delay, str) else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, as a response's headers ask for: ``retry-after-ms``, a number, or a date."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after", "")
+    seconds = _number(text)
+    if seconds is not None or not text:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
