@@ -9,8 +9,8 @@ A provider's module has two functions, both given the entry and a `Context`:
 
 A service's module may have a third, which sends nothing:
 
-``request_body(entry, messages, params) -> dict``
-    the body that would be sent for prepared messages; ``params`` are the caller's.
+``request_body(entry, messages, params, folder) -> dict``
+    the body that would be sent for prepared messages; ``params`` are the caller's, ``folder`` is where images are.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from playbill.backends import values as v
 from playbill.backends.parameters import PARAMETERS
 from playbill.backends.services import REMOTE
 
-__all__ = ["EVERY", "KEYS", "LOCAL", "METADATA", "UNREAD", "Key", "setting"]
+__all__ = ["EVERY", "KEYS", "LOCAL", "METADATA", "PACE", "UNREAD", "Key", "setting"]
 
 EVERY = ("*",)
 METADATA = ()
@@ -290,6 +290,11 @@ def _parameter_keys() -> tuple[Key, ...]:
 
 
 KEYS: dict[str, Key] = {key.name: key for key in (*_TABLE, *_parameter_keys())}
+
+PACE = frozenset(
+    ["concurrency", "max_attempts", "retry_pause", "time_budget", "timeout", "connect_timeout", "ca_bundle"]
+)
+"""Keys that say how fast and how patiently a service is asked, and never what: a run may go on under others."""
 
 UNREAD: dict[str, str] = {
     "padding_side": "prompts of different lengths are never padded in a way that reaches an answer",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ from playbill.backends.entry import Flat, judge_entry
 from playbill.backends.entry_keys import KEYS, setting
 from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
 from playbill.backends.findings import Finding, Severity
+from playbill.backends.messages import Message
 from playbill.backends.model import Model
 from playbill.backends.notices import warn_once
 from playbill.backends.prompt_path import PromptPath
@@ -130,6 +132,18 @@ def _require_usable(spec: ModelSpec) -> None:
     for finding in findings:
         if finding.severity is Severity.WARNING:
             warn_once(str(finding))
+
+
+def make_request_body(
+    spec: ModelSpec, messages: Sequence[Message], *, folder: Path | None = None
+) -> dict[str, Any] | None:
+    """The body that would be sent to a service for prepared messages; None for what is no service. Sends nothing.
+
+    Images that messages name by a path are below ``folder``. Raises MessageError and ParameterError.
+    """
+    _, module = _open_backend(spec)
+    maker = getattr(module, "request_body", None)
+    return maker(spec, tuple(messages), {}, folder) if maker is not None else None
 
 
 def _open_backend(spec: ModelSpec, *, preview: bool = False) -> tuple[Backend, ModuleType]:

@@ -38,6 +38,7 @@ _COMMANDS = {
     "serve": "playbill.cli.serve:serve",
     "clem": "playbill.cli.clem:clem",
     "backends": "playbill.cli.listing:list_backends",
+    "mock-server": "playbill.cli.mock_server:mock_server",
     "completion": "playbill.cli.completion:completion",
 }
 

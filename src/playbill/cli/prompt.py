@@ -11,7 +11,7 @@ import click
 
 from playbill.backends.errors import InputError
 from playbill.backends.jsonfile import parse_json, read_json
-from playbill.backends.loading import load_prompt_path
+from playbill.backends.loading import load_prompt_path, make_request_body
 from playbill.backends.model import Prompt, make_prompt
 from playbill.backends.plain import printable
 from playbill.backends.prompt_path import PromptPath
@@ -37,7 +37,7 @@ _SAMPLE = [{"role": "user", "content": "Describe the word 'tower' without saying
 @registry_option
 @json_option
 def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tuple[Path, ...], as_json: bool) -> None:
-    """Print exactly what would be sent to the model NAME: text, token ids and stop ids.
+    """Print exactly what would be sent to the model NAME: text, token ids and stop ids, or a service's request.
 
     FILE holds messages as JSON: a list of {"role", "content"}, or an object with "messages"; - is the
     standard input. Without FILE a short sample is used. No weights are loaded.
@@ -50,10 +50,12 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
         **read_parameters(params),
     )
     made = make_prompt(spec, path, messages)
+    folder = None if file in (None, "-") else Path(str(file)).resolve().parent
+    body = make_request_body(spec, made.messages, folder=folder) if path is None else None
     if as_json:
-        click.echo(json.dumps(_as_json(made, path), ensure_ascii=False, indent=2))
+        click.echo(json.dumps({**_as_json(made, path), "request": body}, ensure_ascii=False, indent=2))
     else:
-        _print(made, path)
+        _print(made, path, body)
 
 
 def read_messages(file: str) -> Any:
@@ -82,9 +84,13 @@ def _as_json(made: Prompt, path: PromptPath | None) -> dict[str, Any]:
     }
 
 
-def _print(made: Prompt, path: PromptPath | None) -> None:
+def _print(made: Prompt, path: PromptPath | None, body: dict[str, Any] | None) -> None:
     for change in made.changes:
         click.echo(f"playbill: note: {change}", err=True)
+    if body is not None:
+        click.echo("This backend is a service; the body of the request is:", err=True)
+        click.echo(printable(json.dumps(body, ensure_ascii=False, indent=2)))
+        return
     if path is None or made.text is None or made.ids is None:
         click.echo("This backend takes messages; they are sent as:", err=True)
         click.echo(printable(json.dumps(list(made.messages), ensure_ascii=False, indent=2)))

@@ -35,6 +35,12 @@ __all__ = ["run"]
 @click.option("-o", "--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the records go.")
 @click.option("--repeat", metavar="N", default=1, type=click.IntRange(min=1), help="Samples of each dialogue.")
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Seed; each turn of each sample gets its own.")
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Requests that a service gets at once. Without it the number adapts to what the service takes.",
+)
 @parameter_option
 @trust_option
 @registry_option
@@ -46,6 +52,7 @@ def run(
     out: Path | None,
     repeat: int,
     seed: int | None,
+    concurrency: int | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
     registries: tuple[Path, ...],
@@ -77,6 +84,7 @@ def run(
                 repeat=repeat,
                 seed=seed,
                 params=read_parameters(params),
+                concurrency=concurrency,
                 registry=ModelRegistry.load(registries),
                 credentials=Credentials.load(key_files),
                 observer=progress,

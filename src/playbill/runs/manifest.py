@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill import __version__
+from playbill.backends.entry_keys import PACE
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.jsonfile import read_json, write_json
 from playbill.backends.model import Model
@@ -39,6 +40,10 @@ _PACKAGES = (
     "gguf",
     "sentencepiece",
     "accelerate",
+    "openai",
+    "anthropic",
+    "google-genai",
+    "httpx2",
 )
 _KEPT = ("model_name", "spec", "template", "stops", "cleaning", "parameters", "context_size", "weights")
 _WEIGHTS = ("weights", "sha256", "revision", "commit")
@@ -82,7 +87,7 @@ class Manifest:
         """Raise RunError where the label stands for another spec in this folder."""
         known = self.content["models"].get(label, {})
         if "spec" in known:
-            self._refuse(label, {"spec": known["spec"]}, {"spec": scrub(spec.to_dict())})
+            self._refuse(label, {"spec": _that_counts(known["spec"])}, {"spec": _that_counts(scrub(spec.to_dict()))})
 
     def reserve(self, label: str, folder: str) -> None:
         """Fix the name of a label's folder."""
@@ -193,7 +198,12 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
 
 
 def _part(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: model[key] for key in _KEPT if key in model}
+    return {key: _that_counts(model[key]) if key == "spec" else model[key] for key in _KEPT if key in model}
+
+
+def _that_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec without what only says how fast a service is asked."""
+    return {key: value for key, value in spec.items() if key not in PACE}
 
 
 def _as_json(value: Any) -> Any:

@@ -79,6 +79,7 @@ def run(
     repeat: int = 1,
     seed: int | None = None,
     params: Mapping[str, Any] | None = None,
+    concurrency: int | None = None,
     registry: ModelRegistry | None = None,
     credentials: Credentials | None = None,
     observer: Observer | None = None,
@@ -91,7 +92,8 @@ def run(
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own
-    (`playbill.runs.seeds`), where the engine honours one. The same call on the same folder goes on where it
+    (`playbill.runs.seeds`), where the engine honours one. ``concurrency`` fixes how many requests services get at
+    once, which adapts otherwise. The same call on the same folder goes on where it
     stopped, and tries what ended in an ``error`` again; `playbill.runs.manifest` says which changes it takes.
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded. A model that
@@ -123,6 +125,7 @@ def run(
             repeat=repeat,
             seed=seed,
             overrides=overrides,
+            concurrency=concurrency,
             registry=registry,
             credentials=credentials,
             observer=observer if observer is not None else Silent(),
@@ -162,6 +165,7 @@ class _Job:
     repeat: int
     seed: int | None
     overrides: Mapping[str, Any]
+    concurrency: int | None
     registry: ModelRegistry
     credentials: Credentials | None
     observer: Observer
@@ -305,7 +309,11 @@ class _Job:
 
     def _load(self, one: Chosen) -> Model:
         backend = str(one.spec.get("backend"))
-        dated = KEYS["date"].is_read_by(backend) and one.spec.get("date") is None
+        overrides = dict(self.overrides)
+        if KEYS["date"].is_read_by(backend) and one.spec.get("date") is None:
+            overrides["date"] = self.manifest.date.isoformat()
+        if KEYS["concurrency"].is_read_by(backend) and self.concurrency is not None:
+            overrides["concurrency"] = self.concurrency
         return load_model(
             one.selector,
             registry=self.registry,
@@ -313,7 +321,7 @@ class _Job:
             trust_remote_code=self.trust_remote_code,
             dialogues=len(self.inputs) * self.repeat,
             progress=self.progress,
-            **{**self.overrides, **({"date": self.manifest.date.isoformat()} if dated else {})},
+            **overrides,
         )
 
     def _seed_of(self, one: Chosen, model: Model) -> int | None:

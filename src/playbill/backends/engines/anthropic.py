@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -44,9 +45,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> None:
     return None
 
 
-def request_body(entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any]) -> dict[str, Any]:
+def request_body(
+    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Any]:
     """The body that would be sent."""
-    return body_of(AnthropicWire, entry, messages, params)
+    return body_of(AnthropicWire, entry, messages, params, folder)
 
 
 class AnthropicWire:

@@ -6,6 +6,7 @@ What differs between services is in their rows (`playbill.backends.services`); t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -50,9 +51,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> None:
     return None
 
 
-def request_body(entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any]) -> dict[str, Any]:
+def request_body(
+    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Any]:
     """The body that would be sent."""
-    return body_of(OpenAIWire, entry, messages, params)
+    return body_of(OpenAIWire, entry, messages, params, folder)
 
 
 class OpenAIWire:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from playbill.backends.engine import Context, Loaded, Request
@@ -34,9 +35,13 @@ def load_remote(wire_type: _WireType, entry: Mapping[str, Any], context: Context
 
 
 def body_of(
-    wire_type: _WireType, entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any]
+    wire_type: _WireType,
+    entry: Mapping[str, Any],
+    messages: tuple[Message, ...],
+    params: Mapping[str, Any],
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """The body that would be sent for prepared messages; needs no key and opens nothing."""
     wire = wire_type(entry, SERVICES[entry["backend"]])
     effective = resolve_parameters(entry, params, wire.honours, entry["backend"]).effective
-    return wire.body(Request(messages=messages, params=effective))
+    return wire.body(Request(messages=messages, params=effective, folder=folder))
