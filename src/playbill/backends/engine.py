@@ -20,6 +20,7 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.messages import Message
 from playbill.backends.prompt_path import PromptPath
+from playbill.backends.thinking import Limits, Tags
 
 __all__ = ["Completion", "Context", "Engine", "Loaded", "OnText", "Request"]
 
@@ -33,7 +34,8 @@ class Request:
     Engines with a prompt path get ``prompt_ids`` and answer from them alone; others get ``messages``.
     ``params`` are effective ones, only such as the engine honours. The generation ends after any of
     ``stop_ids``, which stays in the output, and at any of ``stop_strings``. Requests of one ``dialogue``
-    extend each other as a rule: a hint for caches, nothing more.
+    extend each other as a rule: a hint for caches, nothing more. ``tags`` are those around the model's thinking,
+    None where it doesn't think, and ``limits`` says how long thinking and answer may be: what `Budget` needs.
     """
 
     messages: tuple[Message, ...]
@@ -42,6 +44,8 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     stop_strings: tuple[str, ...] = ()
     dialogue: str | None = None
+    tags: Tags | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
