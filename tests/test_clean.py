@@ -43,7 +43,10 @@ def test_the_answer_follows_the_last_split_prefix(raw, text):
 
 def test_the_text_ends_before_the_stop_string_that_ended_it():
     """What a token brought along after it is no answer either."""
-    assert clean("a STOP b STOPc", CleaningRule(), stop_string="STOP").text == "a STOP b"
+    assert clean("a b STOPc STOP", CleaningRule(), stop_string="STOP").text == "a b"
+    assert clean("xaaa", CleaningRule(), stop_string="aa").text == "x"
+    assert clean("a STOP b STOPc", CleaningRule(), stop_string="STOP", stop_from=5).text == "a STOP b"
+    assert clean("a STOP b", CleaningRule(), stop_string="STOP", stop_from=9).text == "a"
 
 
 @pytest.mark.parametrize(

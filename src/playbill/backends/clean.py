@@ -39,13 +39,15 @@ class Cleaned:
     in_thinking: bool = False
 
 
-def clean(raw: str, rule: CleaningRule, *, stop_string: str | None = None, truncated: bool = False) -> Cleaned:
+def clean(
+    raw: str, rule: CleaningRule, *, stop_string: str | None = None, stop_from: int = 0, truncated: bool = False
+) -> Cleaned:
     """Cut at the stop string that ended the generation, cull end tokens, separate thinking, split, strip.
 
-    ``truncated`` says that the generation ended at a limit: of a model whose thinking has an end tag only, a
-    text cut off before it is all thinking.
+    ``stop_from`` is where that one begins at the earliest. ``truncated`` says that the generation ended at a
+    limit: of a model whose thinking has an end tag only, a text cut off before it is all thinking.
     """
-    text = _cut(raw, stop_string)
+    text = _cut(raw, stop_string, stop_from)
     text = _cull(text, rule.end_tokens)
     thinking, text, in_thinking = _separate(text, rule, truncated)
     if rule.split_prefix and rule.split_prefix in text:
@@ -53,9 +55,12 @@ def clean(raw: str, rule: CleaningRule, *, stop_string: str | None = None, trunc
     return Cleaned(text.strip(), thinking, in_thinking)
 
 
-def _cut(text: str, stop_string: str | None) -> str:
-    """What came before the stop string; the engine ended there, so its last occurrence is the one."""
-    return text.rpartition(stop_string)[0] if stop_string and stop_string in text else text
+def _cut(text: str, stop_string: str | None, start: int) -> str:
+    """What came before the stop string: before its first occurrence that can have ended the generation."""
+    if not stop_string:
+        return text
+    place = text.find(stop_string, start)
+    return text[:place] if place >= 0 else text.partition(stop_string)[0]
 
 
 def _cull(text: str, end_tokens: Sequence[str]) -> str:

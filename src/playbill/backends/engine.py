@@ -26,6 +26,7 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.messages import Message
 from playbill.backends.prompt_path import PromptPath
+from playbill.backends.thinking import Limits, Tags
 
 __all__ = ["Completion", "Context", "Engine", "Loaded", "OnText", "Request"]
 
@@ -40,7 +41,7 @@ class Request:
     ``params`` are effective ones, only such as the engine honours. The generation ends after any of
     ``stop_ids``, which stays in the output, and at any of ``stop_strings``. Requests of one ``dialogue``
     extend each other as a rule: a hint for caches, nothing more. Files that messages name are below ``folder``
-    (None: the working directory).
+    (None: the working directory). ``tags`` are those around the model's thinking, None where it doesn't think, and ``limits`` says how long thinking and answer may be: what `Budget` needs.
     """
 
     messages: tuple[Message, ...]
@@ -50,6 +51,8 @@ class Request:
     stop_strings: tuple[str, ...] = ()
     dialogue: str | None = None
     folder: Path | None = None
+    tags: Tags | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,8 @@ class Model:
         self._closed = False
         self._rule = _cleaning_rule(spec, prompt_path)
         self._wishes = _wishes(spec, prompt_path)
-        resolve_parameters(self._wishes, {}, engine.honours, backend)
+        self._honours = _honoured(engine, prompt_path, self._rule)
+        resolve_parameters(self._wishes, {}, self._honours, backend)
 
     @property
     def name(self) -> str:
@@ -117,7 +118,7 @@ class Model:
         Images that messages name by a path are below ``folder``, the working directory if there is none.
         Raises as `generate`.
         """
-        parameters = resolve_parameters(self._wishes, params, self.engine.honours, self._backend)
+        parameters = resolve_parameters(self._wishes, params, self._honours, self._backend)
         started = time.perf_counter()
         try:
             prompt = make_prompt(self.spec, self.prompt_path, messages)
@@ -209,6 +210,12 @@ def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
     if path is None or setting(spec, "generation_config") != "repo":
         return spec
     return {**path.recommended, **spec}
+
+
+def _honoured(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> frozenset[str]:
+    """What can be honoured: a budget for thinking only where it is known how the thinking ends."""
+    local = path is not None
+    return engine.honours - {"max_thinking_tokens"} if local and not rule.thinking_end else engine.honours
 
 
 def _cleaning_rule(spec: ModelSpec, path: PromptPath | None) -> CleaningRule:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from playbill.backends.generation import FinishReason, Generation, Outcome, Usag
 from playbill.backends.parameters import Parameters
 from playbill.backends.prompt_path import Prompt
 from playbill.backends.secret import scrub
+from playbill.backends.thinking import Limits, Tags
 
 if TYPE_CHECKING:
     from playbill.backends.model import Model
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Pending"]
 
 _log = logging.getLogger(__name__)
+_UNKNOWN_ROOM = 1 << 15
+"""New tokens that are taken for possible where nobody says how long the model's context is."""
 
 
 class _GenerationFuture(Future[Generation]):
@@ -86,21 +90,19 @@ class Pending:
         return future
 
     def _request(self, dialogue: str | None, folder: Path | None) -> tuple[Request, Parameters]:
-        """The engine's request, ``max_tokens`` capped by the room that the prompt leaves in the context."""
+        """The engine's request, its budgets capped by the room that the prompt leaves in the context."""
         effective = dict(self.params.effective)
         path = self.model.prompt_path
         stop_ids: frozenset[int] = frozenset()
         strings: tuple[str, ...] = ()
+        tags, limits = self._tags(), None
         if path is not None and self.prompt.ids is not None:
             stop_ids, strings = path.stops.id_set, path.stops.strings
-            if path.context_size is not None:
-                room = path.context_size - len(self.prompt.ids)
-                if room < 1:
-                    raise ContextExceeded(
-                        f"the prompt has {len(self.prompt.ids)} tokens, which leaves no room for an answer in "
-                        f"the context of {path.context_size}"
-                    )
-                effective["max_tokens"] = min(effective.get("max_tokens", room), room)
+            limits = self._limits(effective, tags)
+            if path.context_size is not None and "max_tokens" in self.model.engine.honours:
+                effective["max_tokens"] = limits.answer
+            if tags is not None and "max_thinking_tokens" in self.model.engine.honours:
+                effective["max_thinking_tokens"] = limits.thinking
         stop = effective.get("stop") or ()
         asked = (stop,) if isinstance(stop, str) else tuple(stop)
         request = Request(
@@ -111,8 +113,35 @@ class Pending:
             stop_strings=(*strings, *(s for s in asked if s)),
             dialogue=dialogue,
             folder=folder,
+            tags=tags,
+            limits=limits,
         )
         return request, replace(self.params, effective=effective)
+
+    def _tags(self) -> Tags | None:
+        """The tags around the model's thinking, and whether this prompt ends inside it."""
+        rule = self.model.cleaning
+        if not rule.thinking_end:
+            return None
+        text = (self.prompt.text or "").rstrip()
+        opened = rule.thinking_start is not None and text.endswith(rule.thinking_start)
+        return Tags(rule.thinking_end, rule.thinking_start, opened)
+
+    def _limits(self, effective: Mapping[str, Any], tags: Tags | None) -> Limits:
+        """How long the answer may be, and the thinking; without a limit of its own that goes as far as there is room.
+
+        Raises ContextExceeded where there is no room.
+        """
+        path, ids = self.model.prompt_path, self.prompt.ids or ()
+        size = path.context_size if path is not None else None
+        room = _UNKNOWN_ROOM if size is None else size - len(ids)
+        if room < 1:
+            raise ContextExceeded(
+                f"the prompt has {len(ids)} tokens, which leaves no room for an answer in the context of {size}"
+            )
+        answer = min(effective.get("max_tokens", room), room)
+        thinking = 0 if tags is None else min(effective.get("max_thinking_tokens", room), room)
+        return Limits(answer, thinking, min(answer + thinking, room))
 
     def _finish(self, done: Future[Completion], future: _GenerationFuture, listener: _Listener | None) -> None:
         """Turn the engine's completion, or its failure, into the Generation. Runs in the engine's thread."""
@@ -163,11 +192,11 @@ class Pending:
 
     def _completed(self, completion: Completion) -> Generation:
         raw = self._raw(completion)
-        rule = self.model.cleaning
-        if rule.thinking_start and self.prompt.text and self.prompt.text.rstrip().endswith(rule.thinking_start):
-            rule = replace(rule, thinking_opened=True)
+        tags = self._tags()
+        rule = replace(self.model.cleaning, thinking_opened=tags is not None and tags.opened)
         truncated = completion.finish_reason is FinishReason.LENGTH
-        cleaned = clean(raw, rule, stop_string=completion.stop_string, truncated=truncated)
+        start = self._stop_from(completion)
+        cleaned = clean(raw, rule, stop_string=completion.stop_string, stop_from=start, truncated=truncated)
         thinking = completion.thinking if completion.thinking is not None else cleaned.thinking
         outcome = _outcome(completion, cleaned.text, thinking, cleaned.in_thinking)
         return Generation(
@@ -195,6 +224,13 @@ class Pending:
         if completion.output_ids is not None and self.model.prompt_path is not None:
             return self.model.prompt_path.decode(completion.output_ids)
         return completion.text or ""
+
+    def _stop_from(self, completion: Completion) -> int:
+        """Where the stop string that ended the generation begins at the earliest: the last token completed it."""
+        path, ids = self.model.prompt_path, completion.output_ids
+        if completion.stop_string is None or not ids or path is None:
+            return 0
+        return max(0, len(path.decode(ids[:-1])) - len(completion.stop_string) + 1)
 
     def _usage(self, completion: Completion) -> Usage:
         """The engine's counts; where it gives none, those of the ids that we have."""

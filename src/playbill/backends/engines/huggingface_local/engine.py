@@ -31,7 +31,7 @@ _CLOSING_SECONDS = 60.0
 class TransformersEngine:
     """A model of transformers that completes requests."""
 
-    honours = HONOURED | {"max_tokens", "stop"}
+    honours = HONOURED | {"max_tokens", "max_thinking_tokens", "stop"}
 
     def __init__(
         self,

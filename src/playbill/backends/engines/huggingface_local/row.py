@@ -13,6 +13,7 @@ from playbill.backends.engines.huggingface_local.sampling import Sampler
 from playbill.backends.engines.huggingface_local.text import TextTrail
 from playbill.backends.engines.threads import WorkFuture
 from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.thinking import Budget, Limits
 
 __all__ = ["Row"]
 
@@ -37,7 +38,8 @@ class Row:
         self._on_text = on_text
         self._sampler = Sampler(request.params, prompt)
         self._trail = TextTrail(decode, request.stop_strings) if on_text or request.stop_strings else None
-        self._left = int(request.params["max_tokens"])
+        limit = int(request.params["max_tokens"])
+        self._budget = Budget(request.limits or Limits(limit, 0, limit), request.tags, decode)
 
     @property
     def new_ids(self) -> list[int]:
@@ -56,7 +58,7 @@ class Row:
         """Take the next token from its logits; at the end of the answer, deliver it."""
         token = self._sampler.pick(logits)
         self.ids.append(token)
-        self._left -= 1
+        reached = self._budget.push(token)
         if token in self.request.stop_ids:
             self._finish(FinishReason.STOP, f"stop id {token}")
             return
@@ -66,8 +68,8 @@ class Row:
             if self._trail.stop_string is not None:
                 self._finish(FinishReason.STOP, "stop string")
                 return
-        if self._left <= 0:
-            self._finish(FinishReason.LENGTH, "max_tokens")
+        if reached is not None:
+            self._finish(FinishReason.LENGTH, reached)
 
     def _tell(self, text: str) -> None:
         if text and self._on_text is not None:
@@ -83,7 +85,12 @@ class Row:
                 finish_reason=reason,
                 finish_reason_raw=raw,
                 stop_string=self._trail.stop_string if self._trail is not None else None,
-                usage=Usage(input_tokens=self._prompt_length, output_tokens=len(new), cached_tokens=self.reused),
+                usage=Usage(
+                    input_tokens=self._prompt_length,
+                    output_tokens=len(new),
+                    cached_tokens=self.reused,
+                    thinking_tokens=self._budget.thinking if self.request.tags is not None else None,
+                ),
                 effective=self._sampler.effective,
             )
         )
