@@ -312,6 +312,7 @@ class _Job:
             credentials=self.credentials,
             trust_remote_code=self.trust_remote_code,
             dialogues=len(self.inputs) * self.repeat,
+            extent=self.inputs.extent,
             progress=self.progress,
             **{**self.overrides, **({"date": self.manifest.date.isoformat()} if dated else {})},
         )
