@@ -88,7 +88,7 @@ class Vocabulary:
     @property
     def adds_bos(self) -> bool:
         """Whether the file says that a text begins with its BOS token; where it says nothing, no."""
-        return self._header.values.get("tokenizer.ggml.add_bos_token") is True
+        return self.header.values.get("tokenizer.ggml.add_bos_token") is True
 
     def declared(self) -> dict[str, tuple[int, ...]]:
         """The tokens that the file says end a generation, by the key that says so."""
