@@ -13,8 +13,9 @@ pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
 from gguf_smollm2 import entry, gguf, user
 from playbill.backends import load_model
+from playbill.backends.engine import Extent
 from playbill.backends.engines.llamacpp.header import Header, read_header
-from playbill.backends.engines.llamacpp.plan import gpu_layers, kv_bytes_per_token, make_plan
+from playbill.backends.engines.llamacpp.plan import gpu_layers, kv_bytes_per_token, longest_dialogue, make_plan
 from playbill.backends.engines.llamacpp.tokenizer import write_shell
 from playbill.backends.errors import CredentialsError, EngineError, PlaybillError, WeightsError
 from playbill.backends.generation import Outcome
@@ -215,7 +216,27 @@ class TestPlan:
 
     def test_slots_follow_the_dialogues_up_to_a_bound(self) -> None:
         plans = [make_plan(entry(), self.header(), dialogues=n, memory=1 << 34) for n in (1, 5, None, 200)]
-        assert [plan.slots for plan in plans] == [1, 5, 8, 16]
+        assert [plan.slots for plan in plans] == [1, 5, 8, 32]
+
+    def test_dialogues_are_kept_in_memory_only_where_they_share_slots(self) -> None:
+        plans = [make_plan(entry(), self.header(), dialogues=n, memory=1 << 34) for n in (32, 33, 200)]
+        assert plans[0].cache_mib == 0
+        assert 0 < plans[1].cache_mib < plans[2].cache_mib
+
+    def test_the_context_is_what_the_longest_dialogue_can_need(self) -> None:
+        """The limit stays the model's, so what is asked and recorded doesn't depend on the other dialogues."""
+        open_entry = {**entry(), "n_ctx": None, "max_tokens": 60}
+        longest = longest_dialogue(open_entry, Extent(text_bytes=1000, messages=7, answers=4), (100, 80))
+        assert longest == 1000 + 100 + 7 * 80 + 2 * 4 * 60
+        plan = make_plan(open_entry, self.header(), dialogues=4, memory=1 << 34, longest=longest)
+        assert (plan.n_ctx, plan.limit) == (2304, 8192)
+        assert make_plan(entry(), self.header(), dialogues=4, memory=1 << 34, longest=longest).n_ctx == 1024
+
+    def test_unbounded_thinking_takes_the_whole_context(self) -> None:
+        extent = Extent(text_bytes=10, messages=1, answers=1)
+        thinks = {**entry(), "cot_end_tag": "</think>"}
+        assert longest_dialogue(thinks, extent, (0, 0)) is None
+        assert longest_dialogue({**thinks, "max_thinking_tokens": 100}, extent, (0, 0)) == 10 + 600 + 100
 
     def test_little_memory_costs_slots_first(self) -> None:
         per_dialogue = 1024 * kv_bytes_per_token(self.header())

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from playbill.backends.engine import Extent
 from playbill.backends.errors import InputError
 from playbill.runs import Dialogue, open_inputs
 
@@ -38,6 +39,13 @@ def test_turns_carry_each_answer(tmp_path):
     assert found.turns == 2
     assert [m["role"] for m in found.messages([])] == ["system", "user"]
     assert [m["content"] for m in found.messages(["1"])] == ["Be brief.", "One?", "1", "Two?"]
+
+
+def test_the_extent_bounds_every_dialogue():
+    """The most bytes, messages and answers, each of whichever dialogue has most; by it engines allocate."""
+    long = {"id": "long", "messages": [{"role": "user", "content": "größe" * 10}]}
+    deep = {"id": "deep", "system": "Be brief.", "turns": ["a", "b", "c"]}
+    assert open_inputs([long, deep]).extent == Extent(text_bytes=70, messages=6, answers=3)
 
 
 def test_mt_bench_lines(tmp_path):

@@ -5,7 +5,7 @@ Importing this loads no engine, no torch, no transformers and no SDK.
 
 from playbill.backends.catalogue import BACKENDS, Backend
 from playbill.backends.credentials import Credential, Credentials
-from playbill.backends.engine import Completion, Context, Engine, Loaded, Request
+from playbill.backends.engine import Completion, Context, Engine, Extent, Loaded, Request
 from playbill.backends.engines.programmatic import model_from_function
 from playbill.backends.errors import (
     BackendUnavailable,
@@ -54,6 +54,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EntryError",
+    "Extent",
     "FileFormatError",
     "Finding",
     "FinishReason",

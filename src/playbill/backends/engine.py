@@ -28,7 +28,7 @@ from playbill.backends.messages import Message
 from playbill.backends.prompt_path import PromptPath
 from playbill.backends.thinking import Limits, Tags
 
-__all__ = ["Completion", "Context", "Engine", "Loaded", "OnText", "Request"]
+__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "OnText", "Request"]
 
 OnText = Callable[[str], None]
 
@@ -115,17 +115,30 @@ class Loaded:
     prompt_path: PromptPath | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How large dialogues get: the most UTF-8 bytes of one's given messages, and the most messages and answers.
+
+    Each is the most of any dialogue, so together they bound every one of them.
+    """
+
+    text_bytes: int
+    messages: int
+    answers: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What the caller brings to a load beside the entry.
 
     ``trust_remote_code`` is the caller's yes; ``date`` is what templates see as today; ``dialogues`` is how
-    many dialogues are wanted at once, for engines that allocate by it (None: not said); ``progress`` whether
-    a progress bar may be drawn on stderr.
+    many dialogues are wanted at once, and ``extent`` how large they get, for engines that allocate by it (None:
+    not said); ``progress`` whether a progress bar may be drawn on stderr.
     """
 
     credentials: Credentials
     date: datetime
     trust_remote_code: bool = False
     dialogues: int | None = None
+    extent: Extent | None = None
     progress: bool = False

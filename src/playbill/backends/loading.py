@@ -12,7 +12,7 @@ from typing import Any
 
 from playbill.backends.catalogue import BACKENDS, Backend
 from playbill.backends.credentials import Credentials
-from playbill.backends.engine import Context, Loaded
+from playbill.backends.engine import Context, Extent, Loaded
 from playbill.backends.entry import Flat, judge_entry
 from playbill.backends.entry_keys import KEYS, setting
 from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
@@ -65,6 +65,7 @@ def load_model(
     credentials: Credentials | None = None,
     trust_remote_code: bool = False,
     dialogues: int | None = None,
+    extent: Extent | None = None,
     progress: bool = False,
     **params: Any,
 ) -> Model:
@@ -72,7 +73,8 @@ def load_model(
 
     ``params`` override the entry: generation parameters (``temperature=0.7``) and keys (``dtype="float32"``).
     ``trust_remote_code`` is your consent to code from the model's repository, which an entry can only ask for.
-    ``dialogues`` says how many dialogues will run at once, for engines that allocate by it.
+    ``dialogues`` says how many dialogues will run at once, and ``extent`` how large they get, for engines that
+    allocate by it.
 
     Raises UnknownModel, UnificationError, EntryError (with every problem of the entry), BackendUnavailable
     (with the pip line), CredentialsError, WeightsError, TemplateError, ParameterError.
@@ -83,7 +85,7 @@ def load_model(
     spec = find_spec(selector, registry=registry, overrides=params)
     _require_usable(spec)
     backend, module = _open_backend(spec)
-    context = _context(spec, credentials, trust_remote_code, dialogues, progress)
+    context = _context(spec, credentials, trust_remote_code, dialogues, extent, progress)
     loaded: Loaded = module.load(spec, context)
     path = loaded.prompt_path
     if path is not None and path.template.source == "generic":
@@ -118,7 +120,7 @@ def load_prompt_path(
 def preview(spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False) -> PromptPath | None:
     """The prompt path of a spec that was judged before, and has no errors. Raises as `load_prompt_path`."""
     _, module = _open_backend(spec, preview=True)
-    path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, progress))
+    path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, None, progress))
     return path
 
 
@@ -162,12 +164,18 @@ def _open_backend(spec: ModelSpec, *, preview: bool = False) -> tuple[Backend, M
 
 
 def _context(
-    spec: ModelSpec, credentials: Credentials | None, trust: bool, dialogues: int | None, progress: bool
+    spec: ModelSpec,
+    credentials: Credentials | None,
+    trust: bool,
+    dialogues: int | None,
+    extent: Extent | None,
+    progress: bool,
 ) -> Context:
     return Context(
         credentials=credentials if credentials is not None else Credentials.load(),
         date=parse_date(setting(spec, "date")) or datetime.now().replace(microsecond=0),
         trust_remote_code=trust,
         dialogues=dialogues,
+        extent=extent,
         progress=progress,
     )

@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.engine import Extent
 from playbill.backends.errors import InputError
 from playbill.runs.dialogue import Dialogue
 from playbill.runs.files import read_items
@@ -95,13 +96,15 @@ def _read(raw: Any, folder: Path | None, where: str) -> _Found:
 class Inputs:
     """Checked dialogues: iterate as often as you like.
 
-    ``turns`` is the number of answers that all of them ask for, ``digest`` a hash over them in order, and
-    ``prefix_digest(n)`` that of the first n, by which appended dialogues are told from changed ones.
+    ``turns`` is the number of answers that all of them ask for, ``extent`` bounds the largest of them, ``digest``
+    is a hash over them in order, and ``prefix_digest(n)`` that of the first n, by which appended dialogues are told
+    from changed ones.
     """
 
     files: tuple[InputFile, ...]
     dialogues: int
     turns: int
+    extent: Extent
     digest: str
     name: str
     _sources: tuple[_Source, ...]
@@ -145,7 +148,8 @@ def open_inputs(dialogues: DialogueSource | Iterable[DialogueSource]) -> Inputs:
         raise InputError(_say(check.problems))
     if not check.dialogues:
         raise InputError(f"no dialogues in {', '.join(source.name for source in sources) or 'the input'}")
-    return Inputs(tuple(files), check.dialogues, check.turns, check.digest.hexdigest(), _name(parts), sources)
+    digest = check.digest.hexdigest()
+    return Inputs(tuple(files), check.dialogues, check.turns, check.extent, digest, _name(parts), sources)
 
 
 class _Check:
@@ -155,6 +159,7 @@ class _Check:
         self.problems: list[str] = []
         self.dialogues = 0
         self.turns = 0
+        self.extent = Extent(0, 0, 0)
         self.digest = hashlib.sha256()
         self.ids = array("Q")
         """A hash for each id: eight bytes a dialogue instead of the ids."""
@@ -169,6 +174,7 @@ class _Check:
                 continue
             self.dialogues += 1
             self.turns += found.dialogue.turns
+            self.extent = _widened(self.extent, found.dialogue)
             self.digest.update(_fingerprint(found.dialogue))
             self.ids.append(_hash(found.dialogue.id))
         if settings:
@@ -177,6 +183,18 @@ class _Check:
                 source.name,
                 ", ".join(sorted(settings)),
             )
+
+
+def _widened(extent: Extent, dialogue: Dialogue) -> Extent:
+    """The extent that takes in a dialogue too."""
+    given = [message.get("content") or "" for message in dialogue.opening]
+    texts = [each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in given]
+    size = sum(len(text.encode(errors="surrogatepass")) for text in (*texts, *dialogue.further))
+    return Extent(
+        max(extent.text_bytes, size),
+        max(extent.messages, len(dialogue.opening) + 2 * len(dialogue.further)),
+        max(extent.answers, dialogue.turns),
+    )
 
 
 def _fingerprint(dialogue: Dialogue) -> bytes:

@@ -320,6 +320,7 @@ class _Job:
             credentials=self.credentials,
             trust_remote_code=self.trust_remote_code,
             dialogues=len(self.inputs) * self.repeat,
+            extent=self.inputs.extent,
             progress=self.progress,
             **overrides,
         )

@@ -10,14 +10,22 @@ from typing import Any
 
 from playbill.backends.engine import Context, Loaded
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
-from playbill.backends.engines.llamacpp.header import Header, read_header
-from playbill.backends.engines.llamacpp.plan import Plan, available_memory, context_limit, gpu_layers, make_plan
+from playbill.backends.engines.llamacpp.header import read_header
+from playbill.backends.engines.llamacpp.plan import (
+    Plan,
+    available_memory,
+    context_limit,
+    gpu_layers,
+    longest_dialogue,
+    make_plan,
+)
 from playbill.backends.engines.llamacpp.server import Server, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 from playbill.backends.entry_keys import setting
-from playbill.backends.prompt_path import PromptPath, collect_stops, pick_template
-from playbill.backends.template import GENERIC_TEMPLATE
+from playbill.backends.errors import TemplateError
+from playbill.backends.prompt_path import PromptPath, Template, collect_stops, pick_template
+from playbill.backends.template import GENERIC_TEMPLATE, render
 from playbill.backends.weights import Weights, find_weights
 
 __all__ = ["load", "preview"]
@@ -37,11 +45,13 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     layers = gpu_layers(entry, devices)
     size = sum(file.stat().st_size for file in weights.files)
     memory = max(0, available_memory(devices) - size) // 2
-    plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory)
+    template = _template(entry, vocabulary)
+    longest = _longest(entry, context, template)
+    plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory, longest=longest)
     server = Server(_params(weights, plan, layers))
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
-        path = _prompt_path(entry, context, header, tokenizer, plan.n_ctx)
+        path = _prompt_path(entry, context, template, tokenizer, plan.limit)
         return Loaded(LlamaCpp(server, tokenizer, plan, weights, layers), path)
     except BaseException:
         server.close()
@@ -51,31 +61,47 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     """The prompt path alone; of the file only its header is read."""
     header = read_header(find_weights(entry, context).path)
-    tokenizer = GgufTokenizer(Vocabulary(header), tokenizer_server(header))
-    return _prompt_path(entry, context, header, tokenizer, None)
+    vocabulary = Vocabulary(header)
+    tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
+    return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, context_limit(entry, header))
+
+
+def _template(entry: Mapping[str, Any], vocabulary: Vocabulary) -> Template:
+    bos = setting(entry, "bos_string") or vocabulary.text_of("bos_token_id") or ""
+    eos = setting(entry, "eos_string") or vocabulary.text_of("eos_token_id") or ""
+    own = vocabulary.header.values.get(_TEMPLATE)
+    return pick_template(entry, own, {"bos_token": bos, "eos_token": eos}, GENERIC_TEMPLATE)
+
+
+def _longest(entry: Mapping[str, Any], context: Context, template: Template) -> int | None:
+    """The most tokens that one of the caller's dialogues comes to; None where nobody can tell."""
+    if context.extent is None:
+        return None
+    talk = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+    variables = {"add_generation_prompt": True, **template.variables}
+    try:
+        one, three = (render(template.text, talk[:n], date=context.date, **variables) for n in (1, 3))
+    except TemplateError:
+        return None
+    return longest_dialogue(entry, context.extent, (len(one.encode()), len(three.encode()) - len(one.encode())))
 
 
 def _prompt_path(
-    entry: Mapping[str, Any], context: Context, header: Header, tokenizer: GgufTokenizer, n_ctx: int | None
+    entry: Mapping[str, Any], context: Context, template: Template, tokenizer: GgufTokenizer, limit: int | None
 ) -> PromptPath:
     vocabulary = tokenizer.vocabulary
-    bos = setting(entry, "bos_string") or vocabulary.text_of("bos_token_id") or ""
-    eos = setting(entry, "eos_string") or vocabulary.text_of("eos_token_id") or ""
-    own = header.values.get(_TEMPLATE)
-    template = pick_template(entry, own, {"bos_token": bos, "eos_token": eos}, GENERIC_TEMPLATE)
     declared = {**vocabulary.declared(), "llama.cpp": tokenizer.ending_ids()}
     if len(said := tokenizer.encode(setting(entry, "eos_string") or "")) == 1:
         declared["entry eos_string"] = (said[0],)
     stops = collect_stops(
         tokenizer, template, context.date, eos_to_cull=entry.get("eos_to_cull") or (), declared=declared
     )
-    sizes = [size for size in (context_limit(entry, header), n_ctx) if size is not None]
     return PromptPath(
         template=template,
         tokenizer=tokenizer,
         stops=stops,
         date=context.date,
-        context_size=min(sizes, default=None),
+        context_size=limit,
     )
 
 
@@ -91,5 +117,7 @@ def _params(weights: Weights, plan: Plan, layers: int) -> Any:
     params.slot_prompt_similarity = 0.0
     params.cache_ram_mib = plan.cache_mib
     params.ctx_shift = False
+    if layers == 0:  # on the CPU its results depend on how a prompt is split, and so on what a cache held of it
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.use_jinja = params.enable_chat_template = False
     return params

@@ -1,25 +1,36 @@
-"""How an engine is laid out on this machine: slots, context, threads, memory. Arithmetic only; loads nothing."""
+"""How an engine is laid out on this machine: slots, context, memory. Arithmetic only; loads nothing."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.engine import Extent
+from playbill.backends.engines.cores import usable_cores
 from playbill.backends.engines.llamacpp.header import Header
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import EngineError
+from playbill.backends.parameters import PARAMETERS
 from playbill.backends.values import parse_token_count
 
-__all__ = ["Plan", "available_memory", "context_limit", "kv_bytes_per_token", "gpu_layers", "make_plan"]
+__all__ = [
+    "Plan",
+    "available_memory",
+    "context_limit",
+    "gpu_layers",
+    "kv_bytes_per_token",
+    "longest_dialogue",
+    "make_plan",
+]
 
 _log = logging.getLogger(__name__)
 _SLOTS = 8
-_MOST_SLOTS = 16
+_MOST_SLOTS = 32
+_MOST_KEPT = 64
 _ROUNDING = 256
 _LEAST_CONTEXT = 512
 _UNSTATED_CONTEXT = 4096
@@ -31,10 +42,14 @@ _MOST_CACHE_MIB = 8192
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``n_ctx`` is for each slot; llama.cpp is given the product. ``cache_mib`` keeps dialogues that have no slot."""
+    """``n_ctx`` is for each slot; llama.cpp is given the product. ``cache_mib`` keeps dialogues that have no slot.
+
+    ``limit`` is the most that prompt and answer may have; ``n_ctx`` is less where no dialogue gets that long.
+    """
 
     slots: int
     n_ctx: int
+    limit: int
     threads: int
     cache_mib: int
 
@@ -46,15 +61,38 @@ def context_limit(entry: Mapping[str, Any], header: Header) -> int | None:
     return min((int(value) for value in stated if value), default=None)
 
 
-def make_plan(entry: Mapping[str, Any], header: Header, *, dialogues: int | None, memory: int) -> Plan:
+def longest_dialogue(entry: Mapping[str, Any], extent: Extent, template_bytes: tuple[int, int]) -> int | None:
+    """The most tokens that a dialogue can come to; None where its thinking has no bound.
+
+    A token stands for a byte at least, so bytes bound tokens. ``template_bytes`` is what the template adds to a
+    conversation, and to a message of it at the most. What an answer has is `max_tokens` at the most, here twice:
+    encoded anew, a text may have other tokens than those that it was made of.
+    """
+    thinking = setting(entry, "max_thinking_tokens")
+    if thinking is None and (setting(entry, "cot_start_tag") or setting(entry, "cot_end_tag")):
+        return None
+    answer = int(setting(entry, "max_tokens") or PARAMETERS["max_tokens"].default)
+    whole, each = template_bytes
+    given = extent.text_bytes + whole + each * extent.messages
+    return given + 2 * answer * extent.answers + int(thinking or 0)
+
+
+def make_plan(
+    entry: Mapping[str, Any], header: Header, *, dialogues: int | None, memory: int, longest: int | None = None
+) -> Plan:
     """Lay out an engine for so many dialogues at once, in so many bytes of memory beside the weights.
 
-    The context's length comes first, because answers depend on it; slots only make it faster.
+    The context's length comes first, because answers depend on it; slots only make it faster. None of the
+    dialogues comes to more than ``longest`` tokens (None: not known).
     """
     per_token = kv_bytes_per_token(header)
     affordable = memory // per_token
-    n_ctx = _rounded(_length(entry, header, affordable))
+    limit = context_limit(entry, header) or _UNSTATED_CONTEXT
     wanted = min(dialogues or _SLOTS, _MOST_SLOTS)
+    needed = limit if longest is None else min(limit, longest)
+    length = _length(entry, needed, affordable)
+    limit = length if length < needed else limit
+    n_ctx = _rounded(length)
     slots = max(1, min(wanted, affordable // n_ctx))
     if slots < wanted:
         _log.warning(
@@ -66,23 +104,24 @@ def make_plan(entry: Mapping[str, Any], header: Header, *, dialogues: int | None
             n_ctx,
         )
     left = max(0, memory - slots * n_ctx * per_token)
-    cache = min(left, (dialogues or 4 * slots) * n_ctx * per_token) // _MIB
-    return Plan(slots, n_ctx, setting(entry, "threads") or _cores(), min(cache, _MOST_CACHE_MIB))
+    kept = 0 if dialogues is not None and dialogues <= slots else min(dialogues or 4 * slots, _MOST_KEPT)
+    cache = min(left, kept * n_ctx * per_token) // _MIB
+    threads = setting(entry, "threads") or usable_cores()
+    return Plan(slots, n_ctx, limit, threads, min(cache, _MOST_CACHE_MIB))
 
 
-def _length(entry: Mapping[str, Any], header: Header, affordable: int) -> int:
+def _length(entry: Mapping[str, Any], needed: int, affordable: int) -> int:
     """The context of one dialogue; cut, with a warning, where not even one fits and the entry leaves it open."""
-    limit = context_limit(entry, header) or _UNSTATED_CONTEXT
-    if limit <= affordable or setting(entry, "n_ctx") is not None:
-        return limit
+    if needed <= affordable or setting(entry, "n_ctx") is not None:
+        return needed
     cut = max(_LEAST_CONTEXT, affordable - affordable % _ROUNDING)
     _log.warning(
         "%s: a context of %d tokens does not fit into memory, so it is cut to %d; set n_ctx to choose it",
         entry.get("model_name"),
-        limit,
+        needed,
         cut,
     )
-    return min(limit, cut)
+    return min(needed, cut)
 
 
 def kv_bytes_per_token(header: Header) -> int:
@@ -103,12 +142,6 @@ def _per_layer(value: Any, layers: int) -> list[int]:
 
 def _rounded(n_ctx: int) -> int:
     return -(-n_ctx // _ROUNDING) * _ROUNDING
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def gpu_layers(entry: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> int:

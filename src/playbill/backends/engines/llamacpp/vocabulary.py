@@ -34,7 +34,7 @@ class Vocabulary:
         texts = header.values.get("tokenizer.ggml.tokens")
         if not texts:
             raise WeightsError("the GGUF file has no tokenizer in it")
-        self._header = header
+        self.header = header
         self.texts: Sequence[str] = texts
         types = header.values.get("tokenizer.ggml.token_type") or ()
         self._types = [*types, *([1] * (len(texts) - len(types)))]
@@ -82,19 +82,19 @@ class Vocabulary:
 
     def text_of(self, key: str) -> str | None:
         """The text of the token that the file names under ``tokenizer.ggml.KEY``, as ``bos_token_id``."""
-        found = self._header.values.get(f"tokenizer.ggml.{key}")
+        found = self.header.values.get(f"tokenizer.ggml.{key}")
         return self.texts[found] if isinstance(found, int) and 0 <= found < len(self.texts) else None
 
     @property
     def adds_bos(self) -> bool:
         """Whether the file says that a text begins with its BOS token; where it says nothing, no."""
-        return self._header.values.get("tokenizer.ggml.add_bos_token") is True
+        return self.header.values.get("tokenizer.ggml.add_bos_token") is True
 
     def declared(self) -> dict[str, tuple[int, ...]]:
         """The tokens that the file says end a generation, by the key that says so."""
         found: dict[str, tuple[int, ...]] = {}
         for name in ("eos_token_id", "eot_token_id", "eom_token_id"):
-            value = self._header.values.get(f"tokenizer.ggml.{name}")
+            value = self.header.values.get(f"tokenizer.ggml.{name}")
             if isinstance(value, int) and 0 <= value < len(self.texts):
                 found[f"gguf {name}"] = (value,)
         return found
