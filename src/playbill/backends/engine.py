@@ -41,7 +41,8 @@ class Request:
     ``params`` are effective ones, only such as the engine honours. The generation ends after any of
     ``stop_ids``, which stays in the output, and at any of ``stop_strings``. Requests of one ``dialogue``
     extend each other as a rule: a hint for caches, nothing more. Files that messages name are below ``folder``
-    (None: the working directory). ``tags`` are those around the model's thinking, None where it doesn't think, and ``limits`` says how long thinking and answer may be: what `Budget` needs.
+    (None: the working directory). ``tags`` are those around the model's thinking, None where it doesn't think,
+    and ``limits`` says how long thinking and answer may be: what `Budget` needs.
     """
 
     messages: tuple[Message, ...]
