@@ -18,8 +18,10 @@ __all__ = ["EVERY", "KEYS", "LOCAL", "METADATA", "PACE", "UNREAD", "Key", "setti
 
 EVERY = ("*",)
 METADATA = ()
-LOCAL = ("huggingface_local", "llamacpp")
+LOCAL = ("huggingface_local", "llamacpp", "vllm")
 _HF = ("huggingface_local",)
+_HF_FILES = ("huggingface_local", "vllm")
+_VLLM = ("vllm",)
 _GGUF = ("llamacpp",)
 
 
@@ -142,7 +144,7 @@ _TABLE = (
         v.choice("playbill", "repo"),
         "`repo` takes sampling settings from the model's own generation_config.json; otherwise they only "
         "come from the entry and the caller, so that greedy means greedy.",
-        _HF,
+        _HF_FILES,
         default="playbill",
     ),
     Key(
@@ -158,14 +160,14 @@ _TABLE = (
         "slow_tokenizer",
         v.BOOLEAN,
         "Whether the model needs its non-fast tokenizer (SentencePiece or Python).",
-        _HF,
+        _HF_FILES,
         default=False,
     ),
     Key(
         "dtype",
         v.choice("auto", "float32", "bfloat16", "float16"),
         "The number format of the weights; `auto` takes the checkpoint's own.",
-        _HF,
+        _HF_FILES,
         default="auto",
     ),
     Key("device_map", v.ANY, "Where the weights go, as transformers' `device_map`.", _HF, default="auto"),
@@ -173,7 +175,7 @@ _TABLE = (
         "trust_remote_code",
         v.BOOLEAN,
         "Asks to run Python code from the model's repository. The caller must agree: `--trust-remote-code`.",
-        _HF,
+        _HF_FILES,
         default=False,
     ),
     Key("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
@@ -199,7 +201,7 @@ _TABLE = (
         "n_ctx",
         v.POSITIVE,
         "How many tokens of context the engine allocates for each dialogue; `context_size` at the most.",
-        _GGUF,
+        ("llamacpp", "vllm"),
     ),
     Key("threads", v.POSITIVE, "How many CPU threads the engine uses; the machine's cores by default.", LOCAL),
     # Services.
@@ -267,6 +269,55 @@ _TABLE = (
     Key("timeout", v.NUMBER, "Seconds that one attempt may take.", REMOTE, default=600),
     Key("connect_timeout", v.NUMBER, "Seconds until a connection must stand.", REMOTE, default=10),
     Key("ca_bundle", v.STRING, "A file of certificates to trust, for servers with a private CA.", REMOTE),
+    # vllm
+    Key(
+        "peft_model",
+        v.STRING,
+        "A LoRA adapter (PEFT, safetensors only): a folder, or a repository on the hub. Every request uses it.",
+        _VLLM,
+    ),
+    Key(
+        "number_gpus",
+        v.POSITIVE,
+        "Over how many GPUs each layer is spread (tensor parallelism).",
+        _VLLM,
+        default=1,
+    ),
+    Key(
+        "pipeline_parallel_size",
+        v.POSITIVE,
+        "Over how many groups of GPUs the layers are spread, one after the other.",
+        _VLLM,
+        default=1,
+    ),
+    Key(
+        "quantization",
+        v.STRING,
+        "vLLM's name of the weights' quantization, as `awq`, `gptq`, `fp8`, where the checkpoint doesn't say it, "
+        "or where it is done on load.",
+        _VLLM,
+    ),
+    Key(
+        "gpu_memory_utilization",
+        v.SHARE,
+        "The share of a GPU's memory that vLLM takes, 0.92 by its default; without a GPU of the computer's memory, of "
+        "which otherwise a quarter of what is free is taken for keys and values.",
+        _VLLM,
+    ),
+    Key(
+        "enforce_eager",
+        v.BOOLEAN,
+        "Whether vLLM leaves compiling and CUDA graphs out: a faster start, slower steps. True where there is no GPU.",
+        _VLLM,
+    ),
+    Key(
+        "tokenizer_mode",
+        v.choice("auto", "slow", "mistral"),
+        "`slow` is `slow_tokenizer: true`. `mistral` is refused: such tokenizers recognise no special token in a "
+        "prompt.",
+        _VLLM,
+        default="auto",
+    ),
     # programmatic
     Key(
         "answers",

@@ -10,8 +10,7 @@ from playbill.backends.engines.cores import usable_cores, wait_passively
 from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
 from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
 from playbill.backends.engines.huggingface_local.source import Source, fetch
-from playbill.backends.entry_keys import setting
-from playbill.backends.errors import EntryError
+from playbill.backends.engines.huggingface_local.trust import trusted
 from playbill.backends.prompt_path import PromptPath
 
 __all__ = ["load", "preview"]
@@ -19,7 +18,7 @@ __all__ = ["load", "preview"]
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """The engine of an entry and its prompt path."""
-    trust = _trusted(entry, context)
+    trust = trusted(entry, context)
     wait_passively()
     source = fetch(entry, context, weights=True, code=trust)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
@@ -31,17 +30,6 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     wait_passively()
     source = fetch(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
-
-
-def _trusted(entry: Mapping[str, Any], context: Context) -> bool:
-    asks = bool(setting(entry, "trust_remote_code"))
-    if asks and not context.trust_remote_code:
-        raise EntryError(
-            f"{entry.get('model_name')}: the entry asks to run Python code from {entry['huggingface_id']} "
-            "(trust_remote_code); if you trust it, say so with --trust-remote-code, or in Python with "
-            "load_model(…, trust_remote_code=True)"
-        )
-    return asks
 
 
 def _prompt_path(

@@ -1,0 +1,87 @@
+"""Models of the Hugging Face hub or of a folder, run in this process by vLLM.
+
+Rendering, tokenizing and cleaning are Playbill's, with the same tokenizer and template as under
+huggingface_local: vLLM is given token ids, and loads no tokenizer of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from playbill.backends.cache import file_sha256
+from playbill.backends.engine import Context, Loaded
+from playbill.backends.engines.huggingface_local.cores import usable_cores, wait_passively
+from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
+from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
+from playbill.backends.engines.huggingface_local.source import Source, fetch
+from playbill.backends.engines.huggingface_local.trust import trusted
+from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
+from playbill.backends.engines.vllm.engine import VllmEngine
+from playbill.backends.engines.vllm.environment import engine_failures, prepare_environment
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import EntryError
+from playbill.backends.prompt_path import PromptPath
+
+__all__ = ["load", "preview"]
+
+
+def load(entry: Mapping[str, Any], context: Context) -> Loaded:
+    """The engine of an entry and its prompt path.
+
+    Raises as huggingface_local does, and BackendUnavailable where vLLM and the packages beside it don't fit.
+    """
+    trust = trusted(entry, context)
+    prepare_environment(entry)
+    wait_passively()
+    source = fetch(entry, context, weights=True, code=trust)
+    adapter = find_adapter(entry, context)
+    path = _prompt_path(entry, context, source, trust=trust, preview=False)
+    with engine_failures(str(entry.get("model_name"))):
+        from playbill.backends.engines.vllm.driver import start_vllm
+
+        engine = VllmEngine(
+            lambda: start_vllm(entry, source, path.context_size, adapter, trust=trust, progress=context.progress),
+            decode=path.decode,
+            facts=lambda: _facts(entry, source, path, adapter),
+            threads=entry.get("threads") or usable_cores(),
+        )
+    return Loaded(engine, replace(path, context_size=engine.context_size))
+
+
+def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
+    """The prompt path alone. vLLM is not imported, no weights are loaded, and no code of the repository runs."""
+    wait_passively()
+    source = fetch(entry, context, weights=False, code=False)
+    return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:
+    """Which weights they are, the adapter's too, and the tokenizer."""
+    from playbill.backends.engines.huggingface_local.facts import weights_facts
+
+    facts = {**weights_facts(entry, source), "tokenizer": path.tokenizer.facts()}
+    if adapter is not None:
+        facts["peft_model"] = {file.name: file_sha256(file) for file in adapter.files}
+    return facts
+
+
+def _prompt_path(
+    entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool, preview: bool
+) -> PromptPath:
+    name = str(entry.get("model_name"))
+    with quiet(context.progress), load_failures(name, "the tokenizer", preview=preview):
+        return make_prompt_path(_with_tokenizer_mode(entry), context, source, trust=trust)
+
+
+def _with_tokenizer_mode(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry with what ``tokenizer_mode`` says put in our own words, since the tokenizer is ours."""
+    mode = setting(entry, "tokenizer_mode")
+    if mode == "mistral":
+        raise EntryError(
+            f"{entry.get('model_name')}: tokenizer_mode 'mistral' can't be honoured: mistral-common's tokenizers "
+            "recognise no special token in a rendered prompt; take the key out, and the tokenizer of the model's "
+            "own tokenizer.json or SentencePiece file is used"
+        )
+    return {**entry, "slow_tokenizer": True} if mode == "slow" else dict(entry)

@@ -1,0 +1,88 @@
+"""The LoRA adapter of an entry: found and checked before vLLM sees it.
+
+A path that isn't there, or an adapter of a kind that vLLM can't apply, would end vLLM's engine in the middle of a
+run, or leave a request in it that never ends. Loads no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engine import Context
+from playbill.backends.errors import WeightsError
+from playbill.backends.hub import hub_errors, hub_progress, hub_token
+
+__all__ = ["Adapter", "find_adapter"]
+
+_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_UNSUPPORTED = ("use_dora", "modules_to_save", "lora_bias", "use_qalora", "alora_invocation_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter's folder, and the rank that vLLM makes room for."""
+
+    folder: Path
+    room: int
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.folder / _CONFIG, self.folder / _WEIGHTS
+
+
+def find_adapter(entry: Mapping[str, Any], context: Context) -> Adapter | None:
+    """The adapter that ``peft_model`` names: a folder, or a repository of the hub; None where it names none.
+
+    Raises WeightsError where files are missing, or where vLLM can't apply what they hold.
+    """
+    name = entry.get("peft_model")
+    if not name:
+        return None
+    folder = Path(str(name)).expanduser()
+    if not folder.is_dir():
+        if str(name).startswith(("/", "~", "./", "../")):
+            raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; peft_model says there is")
+        folder = _download(str(name), entry, context)
+    for file in (_CONFIG, _WEIGHTS):
+        if not (folder / file).is_file():
+            raise WeightsError(
+                f"{entry.get('model_name')}: peft_model {name} has no {file}; adapters are loaded from safetensors only"
+            )
+    return Adapter(folder, _room(entry, folder))
+
+
+def _download(repo: str, entry: Mapping[str, Any], context: Context) -> Path:
+    from huggingface_hub import snapshot_download
+
+    token = hub_token(entry, context)
+    with hub_progress(context.progress), hub_errors(repo, token=token):
+        return Path(snapshot_download(repo, token=token, allow_patterns=[_CONFIG, _WEIGHTS]))
+
+
+def _room(entry: Mapping[str, Any], folder: Path) -> int:
+    """The least rank that vLLM offers which the adapter fits in."""
+    path = folder / _CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise WeightsError(f"{path} is not JSON: {e}") from e
+    if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
+        raise WeightsError(f"{entry.get('model_name')}: {path} is no LoRA adapter's, and vLLM takes no other kind")
+    foreign = [key for key in _UNSUPPORTED if config.get(key)]
+    if config.get("bias") not in (None, "none"):
+        foreign.append("bias")
+    if foreign:
+        raise WeightsError(
+            f"{entry.get('model_name')}: vLLM can't apply an adapter with {', '.join(foreign)} ({path}); merge it into "
+            "the weights, or take the backend huggingface_local"
+        )
+    ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    if not all(isinstance(rank, int) and 0 < rank <= _RANKS[-1] for rank in ranks):
+        raise WeightsError(f"{entry.get('model_name')}: {path}: r must be 1 to {_RANKS[-1]}, and is {ranks[0]!r}")
+    return next(room for room in _RANKS if room >= max(ranks))

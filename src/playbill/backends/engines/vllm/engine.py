@@ -1,0 +1,198 @@
+"""The engine: one thread that owns vLLM, takes requests in as they come, and steps while there are any.
+
+Knows vLLM only as a `Driver`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import count
+from typing import Any
+
+from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.vllm.arguments import most_at_once
+from playbill.backends.engines.vllm.driver import Driver
+from playbill.backends.engines.vllm.flight import Flight
+from playbill.backends.engines.vllm.sampling import HONOURED
+from playbill.backends.errors import ContextExceeded, EngineError
+
+__all__ = ["VllmEngine"]
+
+_log = logging.getLogger(__name__)
+_CLOSING_SECONDS = 60.0
+
+
+class VllmEngine:
+    """Completes requests by vLLM. ``start`` is called in the engine's own thread, whose CPU threads compute."""
+
+    honours = HONOURED
+
+    def __init__(
+        self,
+        start: Callable[[], Driver],
+        *,
+        decode: Callable[[Sequence[int]], str],
+        facts: Callable[[], Mapping[str, Any]],
+        threads: int | None,
+    ) -> None:
+        self._decode = decode
+        self._facts = facts
+        self._names = count()
+        self._inbox: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
+        self._flights: dict[str, Flight] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._dead: EngineError | None = None
+        started: Future[Driver] = Future()
+        self._thread = threading.Thread(
+            target=self._work, args=(start, threads, started), name="playbill-vllm", daemon=True
+        )
+        self._thread.start()
+        try:
+            driver = started.result()
+        except BaseException:  # an interrupt too: what is still loading is closed when it is there
+            self.close(wait=False)
+            raise
+        self.concurrency = most_at_once(driver.seats, driver.cached_tokens, driver.context_size)
+        self.context_size = driver.context_size
+        self._computation = dict(driver.facts)
+
+    def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
+        ids = request.prompt_ids
+        if not ids:
+            raise EngineError("the prompt has no tokens")
+        if len(ids) >= self.context_size:
+            raise ContextExceeded(
+                f"the prompt has {len(ids)} tokens, which leaves no room for an answer in the context of "
+                f"{self.context_size}"
+            )
+        flight = Flight(f"playbill-{next(self._names)}", request, on_text, self._decode)
+        with self._lock:
+            if self._closed:
+                raise self._dead or EngineError("vllm is closed")
+            self._inbox.put(flight)
+        return flight.future
+
+    def close(self, *, wait: bool = True) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._inbox.put(None)
+        if wait and threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSING_SECONDS)
+
+    def facts(self) -> Mapping[str, Any]:
+        return {**self._facts(), **self._computation}
+
+    # The rest runs in the engine's own thread.
+
+    def _work(self, start: Callable[[], Driver], threads: int | None, started: Future[Driver]) -> None:
+        try:
+            if threads is not None:
+                _compute_with(threads)
+            driver = start()
+        except BaseException as e:  # noqa: BLE001 - handed to who waits for the start
+            started.set_exception(e)
+            return
+        started.set_result(driver)
+        try:
+            while self._take_in(driver):
+                self._step(driver)
+        except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
+            _log.debug("vLLM's thread ended", exc_info=e)
+            self._dead = _as_engine_error(e)
+        with self._lock:
+            self._closed = True
+        self._end(driver)
+
+    def _take_in(self, driver: Driver) -> bool:
+        """Take what has come, waiting for it only if there is nothing to do; False at the end."""
+        while True:
+            try:
+                flight = self._inbox.get(block=not self._flights)
+            except queue.Empty:
+                return True
+            if flight is None:
+                return False
+            if flight.future.set_running_or_notify_cancel():
+                self._board(driver, flight)
+
+    def _board(self, driver: Driver, flight: Flight) -> None:
+        """Hand a request to vLLM. What it refuses is this request's fate alone."""
+        try:
+            driver.add(flight.name, flight.prompt_ids, flight.arguments())
+        except Exception as e:  # noqa: BLE001 - vLLM raises anything for a request that it doesn't like
+            flight.fail(_as_engine_error(e))
+            driver.drop([flight.name])
+        else:
+            self._flights[flight.name] = flight
+
+    def _step(self, driver: Driver) -> None:
+        """One token further in each request."""
+        self._leave(driver, [flight for flight in self._flights.values() if flight.future.stop_wanted()])
+        if not self._flights:
+            return
+        ended_here = []
+        for news in driver.step():
+            flight = self._flights.get(news.name)
+            if flight is None:
+                continue
+            try:
+                flight.take(news)
+            except Exception as e:  # noqa: BLE001 - a fault of this request, its callback's for one, stays with it
+                flight.fail(_as_engine_error(e))
+            if news.finish_reason is not None:
+                self._flights.pop(news.name, None)
+            elif flight.done:
+                ended_here.append(flight)
+        self._leave(driver, ended_here)
+
+    def _leave(self, driver: Driver, flights: list[Flight]) -> None:
+        """End requests of which vLLM doesn't know that they are over."""
+        if flights:
+            driver.drop([flight.name for flight in flights])
+        for flight in flights:
+            self._flights.pop(flight.name, None)
+            flight.drop()
+
+    def _end(self, driver: Driver) -> None:
+        """Deliver to all who still wait, and let go of vLLM."""
+        left = list(self._flights.values())
+        self._flights.clear()
+        while True:
+            try:
+                flight = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if flight is not None and flight.future.set_running_or_notify_cancel():
+                left.append(flight)
+        for flight in left:
+            if flight.future.stop_wanted():
+                flight.drop()
+            else:
+                flight.fail(self._dead or EngineError("vllm was closed before it answered"))
+        try:
+            driver.drop([flight.name for flight in left])
+            driver.close()
+        except Exception as e:  # noqa: BLE001 - it is gone all the same
+            _log.debug("vLLM closed with an error", exc_info=e)
+
+
+def _compute_with(threads: int) -> None:
+    """Let torch compute with so many CPU threads in the calling thread; OpenMP counts them for each thread."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _as_engine_error(e: BaseException) -> EngineError:
+    if isinstance(e, EngineError):
+        return e
+    error = EngineError(f"vLLM: {type(e).__name__}: {e}")
+    error.__cause__ = e
+    return error

