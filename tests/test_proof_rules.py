@@ -52,6 +52,17 @@ def test_a_right_entry_has_no_finding_at_all(place):
     assert judge_path(path, spec, "here") == []
 
 
+def test_a_model_of_channels_needs_a_split_prefix():
+    """PB222 again: what the model writes itself before its answer is no part of it."""
+    final = "{{ '<|final|>' if m.role == 'assistant' else '' }}{{ m.content }}"
+    channels = planted.CHATML.replace("{{ m.content }}", final)
+    for split, expected in ((None, True), ("<|final|>", False)):
+        spec, path = planted.path_of(channels, output_split_prefix=split).open()
+        found = [f for f in judge_path(path, spec, "here") if f.code == "PB222"]
+        assert bool(found) is expected
+        assert all("<|final|>" in f.fix for f in found)
+
+
 def test_an_entry_hidden_by_another_file_is_noted(place):
     """PB120: of two files with one name, the entry of the file that is searched later is said to be hidden."""
     for name in ("first", "second"):

@@ -30,6 +30,7 @@ _COMMANDS = {
     "prompt": "playbill.cli.prompt:prompt",
     "check": "playbill.cli.check:check",
     "add": "playbill.cli.add:add",
+    "diff": "playbill.cli.diff:diff",
     "import": "playbill.cli.import_:import_",
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",

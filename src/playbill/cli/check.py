@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +108,17 @@ def _print(verdict: Verdict) -> None:
         click.echo(f"  {describe(finding)}")
 
 
-def _known_rules() -> Mapping[str, Rule]:
-    return RULES
-
-
 def _explain(code: str, as_json: bool) -> int:
-    known = _known_rules()
-    rule = known.get(code.upper()) or next((r for r in known.values() if r.name == code.lower()), None)
-    if rule is None:
+    from playbill.runs.audit import RECORD_RULES
+
+    known = {**RULES, **RECORD_RULES}
+    rules = [rule for rule in known.values() if rule.code == code.upper() or rule.name == code.lower()]
+    if not rules:
         raise InputError(f"no rule has the code '{code}'; docs/rules.md lists them: {', '.join(known)}")
-    click.echo(json.dumps(_as_json(rule), ensure_ascii=False, indent=2) if as_json else explain(rule))
+    if as_json:
+        click.echo(json.dumps([_as_json(rule) for rule in rules], ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n\n".join(explain(rule) for rule in rules))
     return 0
 
 

@@ -96,43 +96,57 @@ def check_all(entries: Iterable[RegistryEntry], registry: ModelRegistry, options
 
 def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options) -> Verdict:
     name = str(spec["model_name"])
-    found = [*written, *contradictions(spec, where), *missing_files(spec, where), *_own_template(spec, where)]
+    template = _own_template(spec, where)
+    found = [*written, *contradictions(spec, where), *missing_files(spec, where)]
+    found += judge_template(template, TEXT_CHECKS) if template is not None else ()
     if any(f.severity is Severity.ERROR for f in found):
         return Verdict(name, where, ENTRY, _sorted(found), "the entry has errors")
-    if not options.fetch and (reason := why_not_at_hand(spec)):
+    reason = None if options.fetch else why_not_at_hand(spec)
+    path: PromptPath | None = None
+    if reason is None:
+        try:
+            path = preview(spec, credentials=options.credentials, progress=options.progress)
+        except NoTemplate as e:
+            found.append(path_rules.NO_TEMPLATE.at(where, str(e)))
+            return Verdict(name, where, PROMPT, _sorted(found), "there is no template to look at")
+        except PlaybillError as e:
+            reason = str(e)
+    if reason is not None:
+        # As far as it goes without the tokenizer: the template that the entry itself brings.
+        found += judge_template(template, PROMPT_CHECKS) if template is not None else ()
         return Verdict(name, where, ENTRY, _sorted(found), reason)
-    try:
-        path = preview(spec, credentials=options.credentials, progress=options.progress)
-    except NoTemplate as e:
-        found.append(path_rules.NO_TEMPLATE.at(where, str(e)))
-        return Verdict(name, where, PROMPT, _sorted(found), "there is no template to look at")
-    except PlaybillError as e:
-        return Verdict(name, where, ENTRY, _sorted(found), str(e))
     if path is not None:
         found.extend(judge_path(path, spec, where))
-    reached = PROMPT if path is not None else ENTRY
-    if not options.live:
-        stopped = None if path is not None else "this backend takes messages, so there is no prompt path to look at"
-        return Verdict(name, where, reached, _sorted(found), stopped)
+    if options.live:
+        return _judge_live(spec, path, where, found, options)
+    stopped = None if path is not None else "this backend takes messages, so there is no prompt path to look at"
+    return Verdict(name, where, ENTRY if path is None else PROMPT, _sorted(found), stopped)
+
+
+def _judge_live(
+    spec: ModelSpec, path: PromptPath | None, where: str, found: list[Finding], options: Options
+) -> Verdict:
     from playbill.proof.live import judge_live
 
+    name, stopped, depth = str(spec["model_name"]), None, LIVE
     try:
-        found.extend(judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress))
+        found += judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress)
     except PlaybillError as e:
-        return Verdict(name, where, reached, _sorted(found), str(e))
-    return Verdict(name, where, LIVE, _sorted(found))
+        stopped, depth = str(e), ENTRY if path is None else PROMPT
+    return Verdict(name, where, depth, _sorted(found), stopped)
 
 
-def _own_template(spec: ModelSpec, where: str) -> Iterator[Finding]:
-    """The template that the entry itself brings, judged as part of it."""
+def _own_template(spec: ModelSpec, where: str) -> Subject | None:
+    """The template that the entry itself brings, as it can be looked at without the model's tokenizer."""
     text = spec.get("custom_chat_template")
     if not isinstance(text, str) or not text or spec.get("premade_chat_template") is True:
-        return
-    given = spec.get("chat_template_kwargs")
-    variables = {"bos_token": "<s>", "eos_token": "</s>", **(given if isinstance(given, dict) else {})}
+        return None
+    given, end = spec.get("chat_template_kwargs"), spec.get("eos_to_cull")
+    ends = [end] if isinstance(end, str) else end if isinstance(end, list) else []
+    eos = next((text for text in ends if isinstance(text, str) and text), "</s>")
+    variables = {"bos_token": "<s>", "eos_token": eos, **(given if isinstance(given, dict) else {})}
     probe = Probe(text, variables, parse_date(setting(spec, "date")) or datetime.now())
-    place = spec.sources().get("custom_chat_template", where)
-    yield from judge_template(Subject(probe, spec, place), TEXT_CHECKS)
+    return Subject(probe, spec, spec.sources().get("custom_chat_template", where))
 
 
 def judge_path(path: PromptPath, spec: ModelSpec, where: str) -> list[Finding]:

@@ -199,10 +199,10 @@ THINKING_UNSEPARATED = Rule(
     code="PB222",
     name="thinking-kept",
     severity=Severity.WARNING,
-    summary="The template knows thinking, and the entry has no `cot_end_tag`.",
+    summary="The model thinks before it answers, and the entry doesn't say where its answer begins.",
     why="What the model thinks is taken as its answer.",
     prevents="QwQ-32B in clembench 2.0: cut off in its thinking, which was then scored as the answer.",
-    mend="Add the tags that the message names.",
+    mend="Add the tags, or the `output_split_prefix`, that the message names.",
 )
 
 PATH_RULES = table_of(

@@ -94,13 +94,12 @@ class Probe:
     def answered(self) -> tuple[str, str] | None:
         """What a turn writes before its answer, and after it; None where it can't be told.
 
-        Some templates close a turn only once the next one comes; then that is what follows.
+        Some templates close a turn only once the next one comes, and some end in a generation prompt that nobody
+        asked for; so what follows is looked for between two turns as well.
         """
         text = self.attempt(FINISHED, opened=False).text
         if text is None or text.count(ANSWER) != 1:
             return None
         before, _, after = text.partition(ANSWER)
-        if not after.strip():
-            longer = self.attempt(HISTORY).text or ""
-            after = longer.partition(ANSWER)[2].partition(MORE)[0] or after
-        return before, after
+        between = (self.attempt(HISTORY).text or "").partition(ANSWER)[2].partition(MORE)[0]
+        return before, after if after.strip() and between.startswith(after) else between or after

@@ -16,9 +16,9 @@ RULES = table_of([*ENTRY_RULES.values(), *TEMPLATE_RULES.values(), *PATH_RULES.v
 _PAGE_HEAD = """\
 # Rules
 
-What `playbill check` judges by, and `playbill audit` after it. Each finding has a code that stays, a name, and one
-of three severities: an *error* means that the thing can't be used, or would give wrong results; a *warning*, that it
-probably would; a *note* is good to know. `playbill check --explain CODE` prints one of these.
+What `playbill check` judges entries by before a run, and `playbill audit` records after it. Each finding has a code
+that stays, a name, and one of three severities: an *error* means that the thing can't be used, or would give wrong
+results; a *warning*, that it probably would; a *note* is good to know. `playbill check --explain CODE` prints one.
 """
 
 

@@ -5,6 +5,7 @@ Each check is a function from a `Subject` to findings. Knows no file and no engi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from playbill.proof.probe import (
     TWO_USERS,
     Probe,
 )
+from playbill.proof.thinking import thinking_of
 
 __all__ = ["PROMPT_CHECKS", "TEXT_CHECKS", "Subject", "judge_template"]
 
@@ -217,14 +219,18 @@ def needless_split(subject: Subject) -> Iterator[Finding]:
 
 
 def thinking(subject: Subject) -> Iterator[Finding]:
-    text, entry = subject.probe.text, subject.entry
-    if entry.get("cot_end_tag") or entry.get("output_split_prefix") or "</think>" not in text:
+    entry, found = subject.entry, thinking_of(subject.probe)
+    if found is None or entry.get("cot_end_tag") or entry.get("output_split_prefix"):
         return
-    switched_off = subject.probe.variables.get("enable_thinking") is False and "enable_thinking" in subject.reads
-    if not switched_off:
-        message = "the template knows thinking (</think>), and no cot_end_tag is given"
-        fix = 'add "cot_start_tag": "<think>" and "cot_end_tag": "</think>"'
-        yield path_rules.THINKING_UNSEPARATED.at(subject.where, message, fix)
+    if subject.probe.variables.get("enable_thinking") is False and "enable_thinking" in subject.reads:
+        return
+    if found.end_tag is not None:
+        message = f"the template knows thinking ({found.end_tag}), and no cot_end_tag is given"
+        fix = f'add "cot_start_tag": {json.dumps(found.start_tag)} and "cot_end_tag": {json.dumps(found.end_tag)}'
+    else:
+        message = f"the model writes {found.prefix!r} before its answer, and no output_split_prefix is given"
+        fix = f'add "output_split_prefix": {json.dumps(found.prefix)}'
+    yield path_rules.THINKING_UNSEPARATED.at(subject.where, message, fix)
 
 
 TEXT_CHECKS: tuple[Check, ...] = (undefined_variables, unread_arguments)

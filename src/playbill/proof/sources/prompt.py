@@ -5,17 +5,14 @@ Knows no file: a prompt path is opened without weights, and looked at.
 
 from __future__ import annotations
 
-import re
-
 from playbill.backends.prompt_path import PromptPath
 from playbill.proof.probe import PLAIN, Probe
 from playbill.proof.sources.proposal import Proposal
+from playbill.proof.thinking import thinking_of
 
 __all__ = ["put_prompt_values"]
 
 _DECLARED = frozenset({"tokenizer", "generation_config", "config", "gguf eos_token_id", "gguf eot_token_id"})
-_THINKING_END = re.compile(r"</(?:[\w-]+:)?think(?:ing)?>")
-_MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>")
 
 
 def put_prompt_values(proposal: Proposal, path: PromptPath, of: str) -> None:
@@ -23,15 +20,12 @@ def put_prompt_values(proposal: Proposal, path: PromptPath, of: str) -> None:
     probe = Probe(path.template.text, path.template.variables, path.date)
     _put_end(proposal, path)
     proposal.put("context_size", path.context_size, f"context length in {of}")
-    opened, answered = probe.attempt(PLAIN).text or "", probe.answered()
-    between = answered[0][len(opened) :] if answered and answered[0].startswith(opened) else ""
-    thinking = _THINKING_END.search(between) or _THINKING_END.search(path.template.text)
+    thinking = thinking_of(probe)
     if thinking is not None:
-        origin = f"the chat template writes {thinking[0]}"
-        proposal.put("cot_start_tag", thinking[0].replace("</", "<"), origin)
-        proposal.put("cot_end_tag", thinking[0], origin)
-    elif _MARKER.search(between):
-        proposal.put("output_split_prefix", between.strip("\n"), "what the chat template writes before an answer")
+        origin = f"the chat template writes {thinking.end_tag or 'it before an answer'}"
+        proposal.put("cot_start_tag", thinking.start_tag, origin)
+        proposal.put("cot_end_tag", thinking.end_tag, origin)
+        proposal.put("output_split_prefix", thinking.prefix, origin)
     if not (probe.attempt(PLAIN).error or probe.attempt(_SYSTEM).text):
         proposal.put("system_role", "fold", "the chat template refuses a system message")
 
