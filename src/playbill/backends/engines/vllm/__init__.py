@@ -12,7 +12,7 @@ from typing import Any
 
 from playbill.backends.cache import file_sha256
 from playbill.backends.engine import Context, Loaded
-from playbill.backends.engines.huggingface_local.cores import usable_cores, wait_passively
+from playbill.backends.engines.cores import usable_cores, wait_passively
 from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
 from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
 from playbill.backends.engines.huggingface_local.source import Source, fetch
