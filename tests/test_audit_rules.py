@@ -105,7 +105,11 @@ CLEMBENCH = [
     ),
 ]
 
-TWO_TURNS = [{"role": "user", "content": USER}, {"role": "assistant", "content": "A spire."}, {"role": "user", "content": "Go on."}]  # fmt: skip
+TWO_TURNS = [
+    {"role": "user", "content": USER},
+    {"role": "assistant", "content": "A spire."},
+    {"role": "user", "content": "Go on."},
+]
 OURS = [
     ("eos-leak", record(text="A tall building.<|im_end|>"), record()),
     (
@@ -193,7 +197,8 @@ def test_every_rule_has_a_planted_example_and_words():
 
 def test_the_shared_records_when_they_are_here():
     """Real records named for a failure have just that error at every call; real sound ones have none."""
-    folder = next((p / "shared/data/clembench_runs" for p in Path(__file__).resolve().parents if (p / "shared/data/clembench_runs").is_dir()), None)  # fmt: skip
+    above = (parent / "shared/data/clembench_runs" for parent in Path(__file__).resolve().parents)
+    folder = next((path for path in above if path.is_dir()), None)
     if folder is None:
         pytest.skip("the folder of real records is not here")
     wanted = {

@@ -20,6 +20,7 @@ from playbill.proof.live_rules import LIVE_RULES
 from playbill.proof.path_rules import PATH_RULES
 from playbill.proof.rules import rules_page
 from playbill.proof.template_rules import TEMPLATE_RULES
+from playbill.runs.audit import RECORD_RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
 ENTRIES = DOCS / "entries.md"
@@ -27,6 +28,7 @@ RULES = {
     "The entry": {**ENTRY_RULES, **TEMPLATE_RULES},
     "The prompt path": PATH_RULES,
     "Live answers": LIVE_RULES,
+    "Records": RECORD_RULES,
 }
 
 

@@ -109,7 +109,10 @@ def _print(verdict: Verdict) -> None:
 
 
 def _known_rules() -> Mapping[str, Rule]:
-    return RULES
+    """Those of `check`, and those of `audit`, which stand where records are."""
+    from playbill.runs.audit import RECORD_RULES
+
+    return {**RULES, **RECORD_RULES}
 
 
 def _explain(code: str, as_json: bool) -> int:
