@@ -161,9 +161,7 @@ class Pending:
 
     def _completed(self, completion: Completion) -> Generation:
         raw = self._raw(completion)
-        rule = self.model.cleaning
-        if rule.thinking_start and self.prompt.text and self.prompt.text.rstrip().endswith(rule.thinking_start):
-            rule = replace(rule, thinking_opened=True)
+        rule = self.model.cleaning.after(self.prompt.text)
         truncated = completion.finish_reason is FinishReason.LENGTH
         cleaned = clean(raw, rule, stop_string=completion.stop_string, truncated=truncated)
         thinking = completion.thinking if completion.thinking is not None else cleaned.thinking

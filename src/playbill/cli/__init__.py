@@ -33,6 +33,7 @@ _COMMANDS = {
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",
     "audit": "playbill.cli.audit:audit",
+    "replay": "playbill.cli.replay:replay",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
     "backends": "playbill.cli.listing:list_backends",
