@@ -105,8 +105,11 @@ CLEMBENCH = [
     ),
 ]
 
-TWO_TURNS = [{"role": "user", "content": USER}, {"role": "assistant", "content": "A spire."}]
-TWO_TURNS += [{"role": "user", "content": "Go on."}]
+TWO_TURNS = [
+    {"role": "user", "content": USER},
+    {"role": "assistant", "content": "A spire."},
+    {"role": "user", "content": "Go on."},
+]
 OURS = [
     ("eos-leak", record(text="A tall building.<|im_end|>"), record()),
     (
@@ -194,8 +197,8 @@ def test_every_rule_has_a_planted_example_and_words():
 
 def test_the_shared_records_when_they_are_here():
     """Real records named for a failure have just that error at every call; real sound ones have none."""
-    places = (parent / "shared/data/clembench_runs" for parent in Path(__file__).resolve().parents)
-    folder = next((place for place in places if place.is_dir()), None)
+    above = (parent / "shared/data/clembench_runs" for parent in Path(__file__).resolve().parents)
+    folder = next((path for path in above if path.is_dir()), None)
     if folder is None:
         pytest.skip("the folder of real records is not here")
     wanted = {

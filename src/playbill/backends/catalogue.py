@@ -95,6 +95,7 @@ _ROWS = (
     Backend("human", "a person at the terminal", f"{_ENGINES}.human"),
     Backend("programmatic", "scripted answers, an echo, or a Python function", f"{_ENGINES}.programmatic"),
     *(_remote(service) for service in SERVICES.values() if service.wire),
+    Backend("replay", "the recorded answers of an earlier run", f"{_ENGINES}.replay"),
 )
 
 BUILT_IN = tuple(row.name for row in _ROWS)

@@ -6,7 +6,7 @@ Works on the generated text alone; the prompt never was in it. Knows no model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Cleaned", "CleaningRule", "clean"]
 
@@ -25,6 +25,11 @@ class CleaningRule:
     thinking_start: str | None = None
     thinking_end: str | None = None
     thinking_opened: bool = False
+
+    def after(self, prompt: str | None) -> CleaningRule:
+        """The rule for what follows this prompt, which may end inside the thinking."""
+        opened = self.thinking_start and prompt and prompt.rstrip().endswith(self.thinking_start)
+        return replace(self, thinking_opened=True) if opened else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,6 +333,15 @@ _TABLE = (
         ("programmatic",),
         default=0,
     ),
+    # replay
+    Key(
+        "records",
+        v.STRING,
+        "The `records.jsonl` of an earlier run, or the folder that it is in: each conversation gets the answer that "
+        "it got then.",
+        ("replay",),
+        ("replay",),
+    ),
 )
 
 

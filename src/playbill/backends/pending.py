@@ -120,12 +120,8 @@ class Pending:
 
     def _tags(self) -> Tags | None:
         """The tags around the model's thinking, and whether this prompt ends inside it."""
-        rule = self.model.cleaning
-        if not rule.thinking_end:
-            return None
-        text = (self.prompt.text or "").rstrip()
-        opened = rule.thinking_start is not None and text.endswith(rule.thinking_start)
-        return Tags(rule.thinking_end, rule.thinking_start, opened)
+        rule = self.model.cleaning.after(self.prompt.text)
+        return Tags(rule.thinking_end, rule.thinking_start, rule.thinking_opened) if rule.thinking_end else None
 
     def _limits(self, effective: Mapping[str, Any], tags: Tags | None) -> Limits:
         """How long the answer may be, and the thinking; without a limit of its own that goes as far as there is room.
@@ -192,8 +188,7 @@ class Pending:
 
     def _completed(self, completion: Completion) -> Generation:
         raw = self._raw(completion)
-        tags = self._tags()
-        rule = replace(self.model.cleaning, thinking_opened=tags is not None and tags.opened)
+        rule = self.model.cleaning.after(self.prompt.text)
         truncated = completion.finish_reason is FinishReason.LENGTH
         start = self._stop_from(completion)
         cleaned = clean(raw, rule, stop_string=completion.stop_string, stop_from=start, truncated=truncated)

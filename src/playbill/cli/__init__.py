@@ -35,6 +35,7 @@ _COMMANDS = {
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",
     "audit": "playbill.cli.audit:audit",
+    "replay": "playbill.cli.replay:replay",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
     "clem": "playbill.cli.clem:clem",

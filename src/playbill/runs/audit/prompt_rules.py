@@ -12,7 +12,7 @@ from playbill.runs.audit.tokens import Header, bos_repeated, end_tokens, headers
 
 __all__ = ["changed_history", "double_bos", "no_generation_prompt", "prompt_leak", "role_mismatch"]
 
-_NO_PROMPT = CannotTell("the rendered prompt is not recorded: the service rendered it")
+_NO_PROMPT = CannotTell("the rendered prompt is not recorded; services render it on their side")
 _TAIL = 48
 _LOOKED_AT = 400  # characters of a prompt, which may be long; enough to hold a tail with its special tokens
 

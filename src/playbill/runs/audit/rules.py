@@ -140,7 +140,7 @@ AUDIT_RULES = (
         summary="Parameters in effect are not those asked for, or not those of the run's other calls.",
         why="Answers under different settings are compared as if they were of one.",
         prevents="`temperature: 0` that the service replaced by its default.",
-        mend="compare `params.asked` with `params.effective` in the record; give each setting a label.",
+        mend="compare `params.asked` with `params.effective` in the record; give each setting a label of its own.",
     ),
     _warning(
         "PB455",

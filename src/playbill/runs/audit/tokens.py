@@ -24,10 +24,11 @@ __all__ = [
 ]
 
 # Each pattern begins with one of two characters, so that the search for it skips what is neither.
+_BAR = "\uff5c"  # the bar that DeepSeek's special tokens have
 _SPECIAL = re.compile(
     r"<(?:"
     r"\|[A-Za-z][^<>|\n]{0,40}\|>"  # <|im_end|>, <|eot_id|>, <|END_OF_TURN_TOKEN|>
-    r"|｜[^<>｜\n]{1,40}｜>"  # DeepSeek's
+    rf"|{_BAR}[^<>{_BAR}\n]{{1,40}}{_BAR}>"
     r"|/?s>|(?:bos|eos|pad|unk)>|(?:BOS|EOS|PAD)_TOKEN>"
     r"|(?:start|end)_of_(?:turn|utterance|text)>"
     r"|</?SYS>>|extra_id_\d+>|unused\d+>"
@@ -60,7 +61,7 @@ _END = frozenset(
         "<|end_of_sentence|>",
         "<|end_of_utterance|>",
         "<|assistant_end|>",
-        "<｜end▁of▁sentence｜>",
+        f"<{_BAR}end▁of▁sentence{_BAR}>",
         "<|end▁of▁sentence|>",
         "[|endofturn|]",
     }
@@ -72,7 +73,7 @@ _BOS = (
     "<|begin_of_text|>",
     "<|startoftext|>",
     "<|bos|>",
-    "<｜begin▁of▁sentence｜>",
+    f"<{_BAR}begin▁of▁sentence{_BAR}>",
     "<|begin▁of▁sentence|>",
     "[BOS]",
 )
@@ -159,7 +160,7 @@ _TOKEN_HEADER = re.compile(
     r"|\|start\|>(\w+)"
     r"|\|(USER|CHATBOT|SYSTEM)_TOKEN\|>"
     r"|\|(user|assistant|system|model|bot|observation|tool)\|>"
-    r"|｜(User|Assistant|System)｜>"
+    rf"|{_BAR}(User|Assistant|System){_BAR}>"
     r"|extra_id_\d>(User|Assistant|System)"
     r")|\[(?:\|(user|assistant|system)\|\]|(/?INST)\])"
 )

@@ -1,0 +1,156 @@
+"""The recorded answers of an earlier run as a model like any other, so that what is computed from them costs nothing.
+
+A conversation gets the answer that it got then, its failures too; one asked several times gets its samples in turn.
+Knows the fields of a record that it reads, not how runs are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engine import Completion, Context, Loaded, OnText, Request
+from playbill.backends.engines.threads import Threads
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, WeightsError
+from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.messages import Message, prepare
+from playbill.backends.parameters import PARAMETERS
+from playbill.backends.prompt_path import PromptPath
+
+__all__ = ["Replay", "load", "preview"]
+
+_FAILED: dict[str, type[EngineError]] = {
+    "error": EngineError,
+    "context_exceeded": ContextExceeded,
+    "refused": Refused,
+}
+
+
+def load(entry: Mapping[str, Any], context: Context) -> Loaded:
+    """The engine of an entry's ``records``. Raises WeightsError where they can't be read."""
+    path = Path(entry["records"])
+    path = path / "records.jsonl" if path.is_dir() else path
+    return Loaded(Replay(path, setting(entry, "consecutive_roles"), setting(entry, "system_role")))
+
+
+def preview(entry: Mapping[str, Any], context: Context) -> PromptPath | None:
+    return None
+
+
+@dataclass(slots=True)
+class _Samples:
+    """Where the answers to one conversation stand in the file, and which of them is next."""
+
+    offsets: list[int] = field(default_factory=list)
+    asked: int = 0
+
+
+class Replay:
+    """Answers from a file of records, which is read once for where each answer stands, then as it is asked."""
+
+    honours = frozenset(PARAMETERS)
+    concurrency = 8
+
+    def __init__(self, path: Path, consecutive_roles: str = "merge", system_role: str = "native") -> None:
+        self.path = path
+        self._known: dict[bytes, _Samples] = {}
+        self._lock = threading.Lock()
+        for offset, record in _read(path):
+            try:
+                messages = prepare(
+                    record["messages"], consecutive_roles=consecutive_roles, system_role=system_role
+                ).messages
+            except (KeyError, MessageError):
+                continue
+            self._known.setdefault(_digest(messages), _Samples()).offsets.append(offset)
+        self._file = path.open("rb")
+        self._threads = Threads(self._complete, self.concurrency, "replay")
+
+    def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
+        return self._threads.submit(request, on_text)
+
+    def close(self) -> None:
+        self._threads.close()
+        with self._lock:
+            self._file.close()
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"records": str(self.path), "conversations": len(self._known)}
+
+    def _complete(self, request: Request, on_text: OnText | None, stop_wanted: Callable[[], bool]) -> Completion:
+        record = self._next(request.messages)
+        failure = _FAILED.get(record["outcome"])
+        if failure is not None:
+            raise failure((record.get("error") or {}).get("message") or f"the record says {record['outcome']}")
+        if on_text is not None:
+            on_text(record["text"])
+        return _completion(record)
+
+    def _next(self, messages: Sequence[Message]) -> dict[str, Any]:
+        samples = self._known.get(_digest(messages))
+        if samples is None:
+            last = str(messages[-1].get("content"))[:60]
+            raise EngineError(
+                f"{self.path} has no answer to this conversation of {len(messages)} messages, ending with {last!r}; "
+                "an earlier message or answer is another than in the recorded run"
+            )
+        with self._lock:
+            offset = samples.offsets[samples.asked % len(samples.offsets)]
+            samples.asked += 1
+            self._file.seek(offset)
+            record: dict[str, Any] = json.loads(self._file.readline())
+        return record
+
+
+def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a file, each with its place; a torn last line is none."""
+    try:
+        with path.open("rb") as file:
+            offset = 0
+            for line in file:
+                record = _parse(line)
+                if record is not None:
+                    yield offset, record
+                elif line.endswith(b"\n"):
+                    raise WeightsError(f"{path}: not a record at byte {offset}; `records` names a records.jsonl")
+                offset += len(line)
+    except OSError as e:
+        raise WeightsError(
+            f"can't read the records {path}: {e.strerror}; `records` names a records.jsonl or its folder"
+        ) from e
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "outcome" in record and "text" in record else None
+
+
+def _digest(messages: Sequence[Message]) -> bytes:
+    """What two equal conversations share."""
+    text = json.dumps([[m.get("role"), m.get("content")] for m in messages], sort_keys=True)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _completion(record: Mapping[str, Any]) -> Completion:
+    """The answer as it was after cleaning: the entry that replays need not know how the model's texts are cleaned."""
+    usage = record.get("usage") or {}
+    finish = record.get("finish_reason")
+    return Completion(
+        text=record["text"],
+        thinking=record.get("thinking"),
+        finish_reason=FinishReason(finish) if finish in {f.value for f in FinishReason} else FinishReason.UNKNOWN,
+        finish_reason_raw=record.get("finish_reason_raw"),
+        usage=Usage(**{name: usage.get(name) for name in Usage.__slots__}),
+        effective=(record.get("params") or {}).get("effective") or {},
+        details={"replayed": {name: record.get(name) for name in ("id", "turn", "sample", "label")}},
+    )

@@ -1,0 +1,138 @@
+"""A run answered again from its own records: rendered and cleaned anew, and compared with what was recorded.
+
+No model and no network: templates, dates and cleaning rules are those of the manifest; the code is today's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.clean import CleaningRule, clean
+from playbill.backends.entry_keys import setting
+from playbill.backends.errors import FileFormatError, InputError, MessageError, TemplateError
+from playbill.backends.jsonfile import read_json
+from playbill.backends.messages import prepare
+from playbill.backends.template import render
+from playbill.runs.manifest import MANIFEST
+from playbill.runs.record import Record
+from playbill.runs.store import RECORDS, read_records
+
+__all__ = ["Difference", "Replayed", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field of a record that is not made today as it was recorded."""
+
+    label: str
+    id: str
+    turn: int
+    sample: int
+    field: str
+    recorded: Any
+    now: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Replayed:
+    """How many records were replayed, and how many prompts and texts were made anew and compared."""
+
+    records: int = 0
+    prompts: int = 0
+    texts: int = 0
+    differences: int = 0
+
+
+def replay(folder: Path, counts: Replayed | None = None) -> Iterator[Difference]:
+    """The differences in a run's folder, record by record. ``counts`` is filled on the way.
+
+    Raises InputError where the folder holds no run, FileFormatError where its files are damaged.
+    """
+    counts = counts if counts is not None else Replayed()
+    manifest = _read_manifest(folder)
+    for label, described in manifest["models"].items():
+        path = folder / described.get("folder", label) / RECORDS
+        if not path.exists():
+            continue
+        model = _Model(label, described, manifest["date"], f"{folder / MANIFEST}: models.{label}")
+        for record in read_records(path):
+            counts.records += 1
+            for difference in model.differences(record, counts):
+                counts.differences += 1
+                yield difference
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        content = read_json(path)
+    except OSError as e:
+        raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
+    if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or "date" not in content:
+        raise FileFormatError(f"{path}: is no manifest of a run")
+    return content
+
+
+class _Model:
+    """One model of the run, as far as its prompts and answers can be made without it."""
+
+    def __init__(self, label: str, described: Mapping[str, Any], date: str, where: str) -> None:
+        self.label = label
+        self._spec: Mapping[str, Any] = described.get("spec") or {}
+        self._template: Mapping[str, Any] | None = described.get("template")
+        self._date = datetime.fromisoformat(described.get("date") or date)
+        self._rule = _cleaning_rule(described.get("cleaning") or {}, where)
+
+    def differences(self, record: Record, counts: Replayed) -> Iterator[Difference]:
+        now: dict[str, Any] = {}
+        if self._template is not None and record.get("prompt") is not None:
+            counts.prompts += 1
+            now |= self._rendered(record)
+        if record.get("finish_reason") is not None:
+            counts.texts += 1
+            now |= self._cleaned(record)
+        for name, value in now.items():
+            if value != record.get(name):
+                key = (record["id"], record["turn"], record["sample"])
+                yield Difference(self.label, *key, name, record.get(name), value)
+
+    def _rendered(self, record: Record) -> dict[str, Any]:
+        assert self._template is not None
+        try:
+            prepared = prepare(
+                record["messages"],
+                consecutive_roles=setting(self._spec, "consecutive_roles"),
+                system_role=setting(self._spec, "system_role"),
+            )
+            variables = {"add_generation_prompt": True, **(self._template.get("variables") or {})}
+            prompt = render(self._template["text"], list(prepared.messages), date=self._date, **variables)
+        except (MessageError, TemplateError) as e:
+            return {"prompt": f"({type(e).__name__}: {e})"}
+        return {"prompt": prompt, "changes": list(prepared.changes)}
+
+    def _cleaned(self, record: Record) -> dict[str, Any]:
+        cleaned = clean(
+            record["raw"],
+            self._rule.after(record.get("prompt")),
+            stop_string=(record.get("details") or {}).get("stop_string"),
+            truncated=record["finish_reason"] == "length",
+        )
+        now: dict[str, Any] = {"text": cleaned.text}
+        if record.get("prompt") is not None or cleaned.thinking is not None:
+            now["thinking"] = cleaned.thinking  # what a service kept apart from the answer is nowhere in ``raw``
+        return now
+
+
+def _cleaning_rule(found: Mapping[str, Any], where: str) -> CleaningRule:
+    known = {f.name for f in fields(CleaningRule)}
+    unknown = sorted(set(found) - known)
+    if unknown:
+        raise FileFormatError(f"{where}.cleaning: {', '.join(unknown)} is not known to this version of Playbill")
+    return CleaningRule(**{**found, "end_tokens": tuple(found.get("end_tokens") or ())})
