@@ -1,4 +1,4 @@
-"""clemcore plays: the test's own game, two players, several rounds; it scores and transcribes the records."""
+"""clemcore plays the test's own game, two players, several rounds; it scores, evaluates and transcribes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from environments import environment
 
 pytest.importorskip("uvicorn")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # environments are made here
 
 ENTRIES = [
     {"model_name": "talker", "backend": "programmatic", "answers": ["One fine thing.", "Two!", "And three?"]},
