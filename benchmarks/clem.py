@@ -90,8 +90,16 @@ def service(clem: Path, folder: Path, asked: argparse.Namespace) -> tuple[float,
         return theirs, by_playbill(clem, folder, "ours", asked.episodes), "clemcore-32"
 
 
+def smollm2_folder() -> Path:
+    """The weights that the tests use, in the hub's form."""
+    sys.path.insert(0, str(GAME.parents[1]))
+    from smollm2 import smollm2_folder as tests_folder
+
+    return Path(tests_folder())
+
+
 def local(clem: Path, folder: Path, asked: argparse.Namespace) -> tuple[float, float, str]:
-    weights = asked.weights or make_weights(folder)
+    weights = asked.weights or smollm2_folder()
     common = {"backend": "huggingface_local", "huggingface_id": str(weights)}
     config = {"premade_chat_template": True, "eos_to_cull": "<\\|im_end\\|>", "requires_api_key": False}
     entries = [
@@ -104,36 +112,6 @@ def local(clem: Path, folder: Path, asked: argparse.Namespace) -> tuple[float, f
         print(f"clemcore, batches of {batch}: {seconds:.1f} s", flush=True)
     best = min(times, key=lambda batch: times[batch])
     return times[best], by_playbill(clem, folder, "ours", asked.episodes), f"clemcore-{best}"
-
-
-def make_weights(folder: Path) -> Path:
-    """A folder of weights in the hub's form, of the GGUF file that Playbill's own entry names."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from playbill.backends import ModelRegistry, load_model
-
-    spec = ModelRegistry.load().find("SmolLM2-135M-Instruct-Q4")
-    with load_model(spec) as model:
-        file = Path(model.engine.facts()["weights"][0]["file"])
-        template = model.prompt_path.template.text if model.prompt_path else None
-    source = file if file.is_absolute() else find_file(file.name)
-    target = folder / "weights"
-    AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16).save_pretrained(
-        target
-    )
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    tokenizer.chat_template = template
-    tokenizer.padding_side = "left"
-    tokenizer.save_pretrained(target)
-    return target
-
-
-def find_file(name: str) -> Path:
-    """A GGUF file that was fetched before, by its name."""
-    import platformdirs
-
-    return next(platformdirs.user_cache_path("playbill").rglob(name))
 
 
 def main() -> int:
