@@ -33,8 +33,9 @@ def environment(name: str, *requirements: str, below: tuple[int, int] = (4, 0)) 
         pytest.skip(f"{name} needs a Python below {below[0]}.{below[1]}")
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
-    pip = [str(commands / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, *requirements], capture_output=True, text=True)
+    # Our own pip, for theirs may be old, and slow to find versions that agree.
+    pip = [sys.executable, "-m", "pip", "--python", str(commands / "python"), "--disable-pip-version-check"]
+    done = subprocess.run([*pip, "install", "--quiet", *requirements], capture_output=True, text=True)
     if done.returncode:
         message = f"{name} could not be installed: {done.stderr[-500:]}"
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""clemcore plays: the test's own game, two players, several rounds; it scores and transcribes the records."""
+"""clemcore plays the test's own game, two players, several rounds; it scores, evaluates and transcribes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from environments import environment
 
 pytest.importorskip("uvicorn")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # environments are made here
 
 ENTRIES = [
     {"model_name": "talker", "backend": "programmatic", "answers": ["One fine thing.", "Two!", "And three?"]},
     {"model_name": "echo", "backend": "programmatic", "delay": 0.01},
     {"model_name": "lossy", "backend": "programmatic", "fail_every": 16},
+    {"model_name": "slow", "backend": "programmatic", "delay": 0.2},
     {"model_name": "silent", "backend": "programmatic", "answers": [" "]},
 ]
 EPISODES = 8
@@ -150,6 +152,29 @@ def test_other_settings_are_not_mixed_into_the_same_folder(clem, folder):
     assert other.returncode == 2
     assert "--results" in other.stderr
     assert run(clem, "-m", "talker", "-p", "temperature=0.7", "-r", "warm").returncode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+def test_an_interrupted_run_goes_on_where_it_was(clem, folder):
+    """Ctrl-C ends it without a trace; what was finished stays, no file is half written, the rest is played later."""
+    command = [sys.executable, "-m", "playbill", "clem", "run", "-g", "relay", "-m", "slow", "--episodes", "2"]
+    arguments = ["--clem-python", str(clem / "python")]
+    with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        lines = []
+        for line in running.stderr:
+            lines.append(line)
+            if "finished (" in line:
+                os.killpg(running.pid, signal.SIGINT)
+                break
+        lines += running.stderr.readlines()
+    assert running.returncode == 130, lines
+    assert "Traceback" not in "".join(lines)
+    before = said(folder, "slow")
+    assert 0 < len(before) < EPISODES
+    assert not list(folder.glob("results/**/error.json"))
+    again = run(clem, "-m", "slow", "--json")
+    assert json.loads(again.stdout)["finished_before"] == len(before)
+    assert len(said(folder, "slow")) == EPISODES
 
 
 def test_what_a_model_does_not_say_aborts_the_game_by_its_own_rules(clem, folder):

@@ -443,6 +443,21 @@ def test_two_hundred_clients_that_vanish_leave_nothing(serve, stream):
     assert ask(server.url, model="other").status_code == 404
 
 
+def test_a_server_that_ends_cancels_what_is_under_way_and_closes_its_models(serve):
+    """Answers that take too long don't keep it: the engine is asked to stop, the model is closed, the client told."""
+    engine = Counting()
+    spec = ModelSpec.from_dict({"model_name": "slow", "backend": "programmatic"})
+    model = Model(spec, engine, None, "programmatic")
+    server = Server(loaders={"slow": lambda: model}, port=0, grace_seconds=1)
+    with ThreadPoolExecutor() as threads:
+        with server.in_background() as url:
+            asking = threads.submit(ask, url, model="slow")
+            assert wait_until(lambda: engine.futures)
+        assert model.is_closed
+        assert all(future.done() for future in engine.futures)
+        assert asking.result(timeout=20).status_code == 503
+
+
 def test_metrics_tell_what_was_done(serve):
     """Prometheus reads requests by outcome, tokens, and what is in memory."""
     server = serve()

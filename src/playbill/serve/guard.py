@@ -172,21 +172,26 @@ class Limits:
         return bytes(body)
 
     async def _while_there(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, and cancel it as soon as the client is gone."""
-        work = asyncio.ensure_future(self._answer(body, scope, send))
+        """Run the application, and cancel it as soon as the client is gone, or the server is to end."""
+        noted = _NotedSend(send)
+        work = asyncio.ensure_future(self._answer(body, scope, noted))
         gone = asyncio.ensure_future(_gone(receive))
+        ending = False
         try:
             await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 self._metrics.count("vanished")
+        except asyncio.CancelledError:  # by uvicorn, when the seconds of grace are over
+            ending = True
         finally:
             gone.cancel()
             work.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
+        if ending and not noted.begun:
+            await refuse(ApiError(503, "the server is ending", code="ending"), scope, receive, send)
 
-    async def _answer(self, body: bytes, scope: Scope, send: Send) -> None:
+    async def _answer(self, body: bytes, scope: Scope, send: _NotedSend) -> None:
         """The application's answer; what it fails with becomes an error in OpenAI's form, if that can yet be sent."""
-        begun = False
         rest: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Message:
@@ -195,19 +200,26 @@ class Limits:
             await asyncio.Event().wait()  # whether the client left is watched here, not by the application
             raise AssertionError("never set")
 
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send)
         except Exception as e:  # noqa: BLE001 - the one place where an error meets the client
             error = fault_of_error(e)
             if error.status >= 500:
                 _log.debug("a request failed: %s", scrub("".join(format_exception(e))))
-            if not begun:
+            if not send.begun:
                 await refuse(error, scope, receive, send)
+
+
+class _NotedSend:
+    """A ``send`` that knows whether an answer has begun, after which no other can."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
 
 
 async def _gone(receive: Receive) -> None:

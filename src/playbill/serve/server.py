@@ -22,7 +22,6 @@ from playbill.serve.pool import Pool
 __all__ = ["DEFAULT_PORT", "Server", "is_loopback"]
 
 DEFAULT_PORT = 8790
-_GRACE_SECONDS = 5
 
 
 def is_loopback(host: str) -> bool:
@@ -40,6 +39,7 @@ class Server:
     """Models behind an address. ``loaders`` are the names that may be used, each with what loads its model.
 
     The socket listens once the server is made; ``port`` 0 takes a free one, and ``url`` tells it.
+    ``grace_seconds`` is what requests under way get when it ends.
     Raises PlaybillError for an address that can't be had, or that others can reach while there is no key.
     """
 
@@ -49,6 +49,7 @@ class Server:
     rules: Rules = field(default_factory=Rules)
     idle_seconds: float | None = None
     memory_limit: int | None = None
+    grace_seconds: int = 5
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -72,12 +73,12 @@ class Server:
                 ws="none",
                 lifespan="on",
                 log_config=None,
-                log_level="error",
+                log_level="critical",  # what goes wrong is told to the client, and counted
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=75,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
+                timeout_graceful_shutdown=self.grace_seconds,
             )
         )
 

@@ -112,6 +112,7 @@ def _attend(config: Mapping[str, Any], python: Path, tell: Tell) -> Played:
                 problem = event["message"] if event["event"] == "problem" else problem
                 _count(event, played)
                 tell(event)
+            process.wait()
         except BrokenPipeError:
             pass  # it ended early; its exit code says so
         finally:
