@@ -417,3 +417,18 @@ def test_an_override_that_is_no_key_is_refused_with_the_nearest(place):
     with pytest.raises(ParameterError, match="did you mean 'temperature'"):
         load_model("mock", temprature=1)
     assert load_model("mock", x_mine=1).spec.x_mine == 1
+
+
+@pytest.mark.parametrize("eos", ["</s>", ["<|end|>", "</s>"]])
+def test_the_entrys_end_text_is_culled_whatever_ended_the_generation(eos):
+    """`eos_to_cull` leaves the end of an answer, repeated or not, also where the engine did not stop at it."""
+    entry = {
+        "model_name": "leaky",
+        "backend": "programmatic",
+        "answers": ["A </s> tower.</s> \n</s>"],
+        "eos_to_cull": eos,
+    }
+    with load_model(entry, registry=ModelRegistry([])) as model:
+        generation = model.generate([{"role": "user", "content": "Guess."}])
+    assert generation.text == "A </s> tower."
+    assert generation.raw == "A </s> tower.</s> \n</s>"
