@@ -16,6 +16,7 @@ from playbill.backends import (
     Generation,
     MessageError,
     Model,
+    ModelRegistry,
     ModelSpec,
     Outcome,
     ParameterError,
