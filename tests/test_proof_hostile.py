@@ -39,7 +39,10 @@ def test_a_hostile_template_is_an_error_in_check(playbill, place, template):  # 
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
+WORST = ("reaches for Python", "loops for ever", "eats memory")
+
+
+@pytest.mark.parametrize("template", [HOSTILE[name] for name in WORST], ids=WORST)
 def test_a_hostile_template_is_an_error_on_a_real_model(playbill, place, template):  # noqa: F811
     """`prompt` and `run` on SmolLM2 with such a template: the load fails, in one line; nothing is generated."""
     pytest.importorskip("xllamacpp")
@@ -58,7 +61,7 @@ def test_a_hostile_template_is_an_error_on_a_real_model(playbill, place, templat
     assert not [line for path in place.glob("out/**/records.jsonl") for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("template", [HOSTILE[name] for name in WORST], ids=WORST)
 def test_a_hostile_template_inside_of_a_model_is_found(playbill, place, template):  # noqa: F811
     """A template that comes with the model is met on the prompt path, and judged by the same rules."""
     pytest.importorskip("transformers")
