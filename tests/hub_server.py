@@ -78,6 +78,7 @@ def _answer(hub: Hub, path: str, token: str | None) -> _Answer:
         return _Answer(200, json.dumps([_listed(name, repo) for name in repo.files]).encode())
     names = [{"rfilename": name} for name in repo.files]
     info = {"_id": "1", "id": "/".join(parts[:2]), "sha": COMMIT, "private": repo.private, "siblings": names}
+    info["gated"] = "manual" if repo.gated is not None else False
     return _Answer(200, json.dumps(info).encode())
 
 

@@ -136,16 +136,19 @@ def test_the_folder_gives_an_entry_that_passes_live(playbill, place):  # noqa: F
 
 
 def test_checking_a_folder_needs_no_torch(place):
-    """With torch hidden from the process, tokenizer and configuration are looked at all the same."""
+    """The command looks at tokenizer and configuration, and doesn't import torch even where it is installed."""
     pytest.importorskip("transformers")
     from smollm2 import smollm2_folder
 
     entry = {"model_name": "smol", "backend": "huggingface_local", "huggingface_id": str(smollm2_folder())}
     entry |= {"premade_chat_template": True, "eos_to_cull": "<|im_end|>"}
     (place / "model_registry.json").write_text(json.dumps([entry]))
-    code = "import sys; sys.modules['torch'] = None; from playbill.cli import main; main(['check', 'smol', '--json'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-X", "importtime", "-m", "playbill", "check", "smol", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)[0]["depth"] == 2
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "transformers" in imported
+    assert "torch" not in imported
 
 
 @pytest.fixture
@@ -160,21 +163,12 @@ def tiny_files():
     return {**files, "README.md": card, "model.safetensors": b"never fetched"}
 
 
-FROM_HUB = """
-import json, sys
-from playbill.cli import main
-main(["add", "org/smol", "-y", "--json"])
-"""
-
-
-def add_from(hub, place, **environment) -> subprocess.CompletedProcess[str]:
+def add_from(hub, place, arguments=()) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, since the hub's library reads its variables once."""
     variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(place / "hf"), "HOME": str(place), "PATH": "/usr/bin:/bin"}
-    run = [sys.executable, "-c", FROM_HUB]
+    run = [sys.executable, "-m", "playbill", "add", "org/smol", "-y", "--json", *arguments]
     source = str(Path(planted.__file__).parents[1] / "src")
-    return subprocess.run(
-        run, env={**variables, "PYTHONPATH": source, **environment}, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(run, env={**variables, "PYTHONPATH": source}, capture_output=True, text=True, check=False)
 
 
 def test_a_repository_of_the_hub_gives_an_entry(place, tiny_files):
@@ -202,6 +196,38 @@ def test_a_missing_repository_and_a_silent_hub_are_one_line_each(place):
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
     assert not (place / "model_registry.json").exists()
+
+
+def test_a_gated_repository_needs_a_token_and_says_so_in_its_entry(place, tiny_files):
+    """Without a token nothing is written; with one the entry asks for it. A token never shows."""
+    repo = hub_server.Repo(tiny_files, gated=frozenset({"hf_mine"}))
+    with hub_server.serve({"org/smol": repo}, tokens=("hf_mine",)) as hub:
+        without = add_from(hub, place)
+        (place / "key.json").write_text(json.dumps({"huggingface": {"api_key": "hf_mine", "base_url": hub.url}}))
+        done = add_from(hub, place)
+    assert without.returncode == 2
+    assert "needs a token" in without.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["added"][0]["entry"]["requires_api_key"] is True
+    assert "hf_mine" not in done.stdout + done.stderr
+
+
+def test_of_several_gguf_files_one_must_be_named(place):
+    """The error lists them; a glob that means none lists them too."""
+    pytest.importorskip("xllamacpp")
+    from smollm2 import GGUF, gguf_folder
+
+    files = {"a-Q4_1.gguf": gguf_folder() / GGUF, "b-Q8_0.gguf": b"never fetched"}
+    with hub_server.serve({"org/smol": hub_server.Repo(files)}) as hub:
+        several = add_from(hub, place)
+        renamed = add_from(hub, place, arguments=["--filename", "*Q5*"])
+        one = add_from(hub, place, arguments=["--filename", "*Q4*"])
+    assert (several.returncode, renamed.returncode, one.returncode) == (2, 2, 0)
+    for failed in (several, renamed):
+        assert "a-Q4_1.gguf, b-Q8_0.gguf" in failed.stderr
+        assert "Traceback" not in failed.stderr
+    entry = json.loads(one.stdout)["added"][0]["entry"]
+    assert (entry["backend"], entry["model_name"], entry["filename"]) == ("llamacpp", "smol", "*Q4*")
 
 
 def test_a_wrong_token_is_said(place, tiny_files):

@@ -94,6 +94,19 @@ class TemplateFault(StrEnum):
     REFUSED = "refused"
 
 
+HOSTILE_FAULTS = frozenset(
+    {
+        TemplateFault.FORBIDDEN,
+        TemplateFault.TIME,
+        TemplateFault.MEMORY,
+        TemplateFault.OUTPUT,
+        TemplateFault.RECURSION,
+        TemplateFault.CRASHED,
+    }
+)
+"""Faults of templates that are not to be used at all, whatever the conversation."""
+
+
 class TemplateError(PlaybillError):
     """A chat template is broken, forbidden in the sandbox, or too costly.
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import EntryError, NoTemplate, TemplateError
+from playbill.backends.errors import HOSTILE_FAULTS, EntryError, NoTemplate, TemplateError
 from playbill.backends.messages import Message, prepare
 from playbill.backends.template import render
 
@@ -178,6 +178,7 @@ def closing_token(tokenizer: Tokenizer, template: Template, date: datetime) -> i
     """The special token with which the template closes an assistant's turn, or None.
 
     Found by rendering a finished turn and looking at what follows the answer; white space may come first.
+    Raises TemplateError where the template is not to be used at all: forbidden, or too costly.
     """
     conversation = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": _PROBE}]
     try:
@@ -187,7 +188,9 @@ def closing_token(tokenizer: Tokenizer, template: Template, date: datetime) -> i
             date=date,
             **{**template.variables, "add_generation_prompt": False},
         )
-    except TemplateError:
+    except TemplateError as e:
+        if e.fault in HOSTILE_FAULTS:
+            raise
         return None
     _, found, after = text.rpartition(_PROBE)
     if not found:

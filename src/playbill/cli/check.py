@@ -64,7 +64,7 @@ def check(
         return _explain(code, as_json)
     if everything == (target is not None):
         raise click.UsageError("give a model's NAME, a registry FILE, or --all")
-    many = everything or Path(str(target)).is_file()
+    many = everything or _is_file(str(target))
     options = Options(
         live=live,
         fetch=fetch or not many,
@@ -84,6 +84,13 @@ def check(
     if live and any(verdict.depth < max(_DEPTHS) and not verdict.wrong for verdict in verdicts):
         return 2
     return 1 if any(verdict.wrong for verdict in verdicts) else 0
+
+
+def _is_file(target: str) -> bool:
+    """Whether a registry file is meant; names of models don't end in .json."""
+    if target.endswith(".json") and not Path(target).is_file():
+        raise InputError(f"there is no file {target}")
+    return Path(target).is_file()
 
 
 def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from playbill.backends.credentials import Credentials
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import NoTemplate, PlaybillError
+from playbill.backends.errors import NoTemplate, PlaybillError, TemplateError
 from playbill.backends.findings import Finding, Severity
 from playbill.backends.loading import find_spec, judge_spec, preview
 from playbill.backends.prompt_path import PromptPath
@@ -24,7 +24,7 @@ from playbill.proof.at_hand import why_not_at_hand
 from playbill.proof.neighbours import contradictions, missing_files, shadows
 from playbill.proof.path_checks import PATH_CHECKS, PathSubject
 from playbill.proof.probe import Probe
-from playbill.proof.template_checks import PROMPT_CHECKS, TEXT_CHECKS, Subject, judge_template
+from playbill.proof.template_checks import PROMPT_CHECKS, TEXT_CHECKS, Subject, finding_of, judge_template
 
 __all__ = ["Options", "Verdict", "check_all", "check_model", "judge_path"]
 
@@ -109,6 +109,9 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
         except NoTemplate as e:
             found.append(path_rules.NO_TEMPLATE.at(where, str(e)))
             return Verdict(name, where, PROMPT, _sorted(found), "there is no template to look at")
+        except TemplateError as e:
+            found.append(finding_of(e, where))
+            return Verdict(name, where, PROMPT, _sorted(found), "the template is not to be used")
         except PlaybillError as e:
             reason = str(e)
     if reason is not None:
@@ -129,6 +132,8 @@ def _judge_live(
     from playbill.proof.live import judge_live
 
     name, stopped, depth = str(spec["model_name"]), None, LIVE
+    if spec["backend"] == "human":
+        return Verdict(name, where, ENTRY, _sorted(found), "a person answers, whom nobody checks")
     try:
         found += judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress)
     except PlaybillError as e:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import TemplateError, TemplateFault
+from playbill.backends.errors import HOSTILE_FAULTS, TemplateError, TemplateFault
 from playbill.backends.findings import Finding
 from playbill.backends.template import check_syntax, template_variables
 from playbill.proof import path_rules, template_rules
@@ -32,17 +32,10 @@ from playbill.proof.probe import (
 )
 from playbill.proof.thinking import thinking_of
 
-__all__ = ["PROMPT_CHECKS", "TEXT_CHECKS", "Subject", "judge_template"]
+__all__ = ["PROMPT_CHECKS", "TEXT_CHECKS", "Subject", "finding_of", "judge_template"]
 
 _GIVEN = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token", "tools", "documents"})
 _SPECIAL = frozenset({"unk_token", "pad_token", "sep_token", "cls_token", "mask_token", "additional_special_tokens"})
-_COSTLY = {
-    TemplateFault.TIME,
-    TemplateFault.MEMORY,
-    TemplateFault.OUTPUT,
-    TemplateFault.RECURSION,
-    TemplateFault.CRASHED,
-}
 
 
 @dataclass(frozen=True)
@@ -75,22 +68,25 @@ def broken_template(subject: Subject) -> Iterator[Finding]:
     try:
         check_syntax(subject.probe.text)
     except TemplateError as e:
-        yield template_rules.TEMPLATE_SYNTAX.at(subject.where, str(e), "no prompt can be rendered with it")
+        yield finding_of(e, subject.where)
         return
     for shape, conversation in SHAPES.items():
         error = subject.probe.attempt(conversation).error
-        if error is None:
-            continue
-        if error.fault is TemplateFault.FORBIDDEN:
-            yield template_rules.TEMPLATE_FORBIDDEN.at(subject.where, str(error), "don't use this template")
+        if error is not None and (error.fault in HOSTILE_FAULTS or conversation is PLAIN):
+            yield finding_of(error, subject.where, f"on {shape}: ")
             return
-        if error.fault in _COSTLY:
-            yield template_rules.TEMPLATE_COSTLY.at(subject.where, f"on {shape}: {error}", "don't use this template")
-            return
-        if conversation is PLAIN:
-            message = f"fails on a single user message: {error}"
-            yield template_rules.TEMPLATE_FAILS.at(subject.where, message, "mend it, or give what it misses")
-            return
+
+
+def finding_of(error: TemplateError, where: str, on: str = "") -> Finding:
+    """What makes a template unusable, as a finding."""
+    message = f"{on}{error}"
+    if error.fault is TemplateFault.SYNTAX:
+        return template_rules.TEMPLATE_SYNTAX.at(where, str(error), "no prompt can be rendered with it")
+    if error.fault is TemplateFault.FORBIDDEN:
+        return template_rules.TEMPLATE_FORBIDDEN.at(where, message, "don't use this template")
+    if error.fault in HOSTILE_FAULTS:
+        return template_rules.TEMPLATE_COSTLY.at(where, message, "don't use this template")
+    return template_rules.TEMPLATE_FAILS.at(where, message, "mend it, or give what it misses")
 
 
 def undefined_variables(subject: Subject) -> Iterator[Finding]:
