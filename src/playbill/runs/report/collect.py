@@ -209,15 +209,12 @@ def _beginning(turn: Mapping[str, Any]) -> str:
 
 
 def _summary(folder: Path, manifest: Mapping[str, Any], models: Sequence[_Model], auditor: Audit) -> dict[str, Any]:
-    starts = manifest.get("starts") or [{}]
     used = {code for totals in auditor.models.values() for code in totals.findings}
     return {
         "title": folder.resolve().name,
         "created": manifest.get("created"),
         "date": manifest.get("date"),
         "playbill": manifest.get("playbill"),
-        "command": starts[-1].get("command"),
-        "platform": starts[-1].get("platform"),
         "inputs": [file.get("name") or file.get("path") for file in (manifest.get("inputs") or {}).get("files", [])],
         "tokens": share_bins([model.tokens for model in models]),
         "seconds": share_bins([model.seconds for model in models]),

@@ -71,7 +71,7 @@
       x += width;
     }
     const label = OUTCOMES.filter((o) => outcomes[o]).map((o) => `${words(o)} ${outcomes[o]}`).join(", ");
-    return el("svg:svg", { viewBox: "0 0 180 12", width: 180, height: 12, role: "img", "aria-label": label }, parts);
+    return el("svg:svg", { viewBox: "0 0 180 12", width: 180, height: 12, preserveAspectRatio: "none", role: "img", "aria-label": label }, parts);
   }
   function histogram(spread, top, format) {
     if (!spread) return "–";
@@ -195,7 +195,11 @@
     byId("dialogues").scrollIntoView();
     if (shown.length && window.innerWidth > 860) go(shown[0]);
   }
-  const go = (place) => { location.hash = address(rows[place]); };
+  function go(place) {
+    show(place);
+    location.hash = address(rows[place]);
+    if (window.innerWidth <= 860) byId("panes").scrollIntoView();
+  }
   function step(by) {
     if (!shown.length) return;
     const at = shown.indexOf(current);
@@ -276,9 +280,7 @@
   }
   function followHash() {
     const place = addresses.get(location.hash);
-    if (place === undefined) return;
-    show(place);
-    if (window.innerWidth <= 860) byId("panes").scrollIntoView();
+    if (place !== undefined && place !== current) go(place);
   }
 
   // What the person does.
@@ -310,7 +312,7 @@
   theme();
   const date = (run.created || "").slice(0, 16).replace("T", " ");
   byId("facts").textContent = [count(rows.length, "dialogue"), count(run.models.length, "model"), date && `${date} UTC`,
-    run.playbill && `Playbill ${run.playbill}`, run.platform].filter(Boolean).join(" · ");
+    run.playbill && `Playbill ${run.playbill}`].filter(Boolean).join(" · ");
   showModels();
   showFindings();
   fill("by-model", "All models", run.models.map((m, i) => [i, m.label]));
