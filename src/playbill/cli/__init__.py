@@ -36,6 +36,7 @@ _COMMANDS = {
     "run": "playbill.cli.run:run",
     "audit": "playbill.cli.audit:audit",
     "replay": "playbill.cli.replay:replay",
+    "report": "playbill.cli.report:report",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
     "clem": "playbill.cli.clem:clem",

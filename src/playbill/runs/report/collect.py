@@ -1,0 +1,246 @@
+"""What the report page shows, taken out of a run's folder: totals for each model, and its dialogues turn by turn.
+
+A turn holds only what its earlier turn doesn't: histories grow, and a page that repeated them would be many times
+as large. Knows no HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.errors import FileFormatError, InputError
+from playbill.backends.jsonfile import read_json
+from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
+from playbill.runs.manifest import MANIFEST
+from playbill.runs.record import Record
+from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
+from playbill.runs.store import RECORDS, read_records
+
+__all__ = ["Collected", "collect"]
+
+_WORST = ("error", "context_exceeded", "refused", "truncated_in_thinking", "empty", "truncated", "answered")
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """``summary`` is about the whole run; ``index`` has a short row and ``dialogues`` the whole of each dialogue."""
+
+    summary: dict[str, Any]
+    index: list[list[Any]]
+    dialogues: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _Dialogue:
+    """A dialogue as it is put together: its turns, and the last record, from which the next one goes on."""
+
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    last: Record | None = None
+
+
+@dataclass(slots=True)
+class _Model:
+    """One model's dialogues and totals."""
+
+    label: str
+    described: Mapping[str, Any]
+    dialogues: dict[_Key, _Dialogue] = field(default_factory=dict)
+    records: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    input_tokens: int = 0
+    tokens: Spread = field(default_factory=Spread)
+    seconds: Spread = field(default_factory=Spread)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+
+def collect(folder: Path) -> Collected:
+    """Read a run's folder. Raises InputError where it holds no run, FileFormatError where a file is damaged."""
+    manifest = _read_manifest(folder)
+    auditor = Audit()
+    models = []
+    for label, described in manifest["models"].items():
+        path = folder / described.get("folder", label) / RECORDS
+        if not path.exists():
+            continue
+        model = _Model(label, described)
+        for record in read_records(path):
+            _add(model, record)
+        for judged in auditor.judge(Source(path, str(folder)).calls()):
+            _attach(model, judged)
+        models.append(model)
+    list(auditor.close())
+    if not models:
+        raise InputError(f"{folder}: the run has no records yet")
+    index, dialogues = [], []
+    for place, model in enumerate(models):
+        for key, dialogue in model.dialogues.items():
+            index.append(_row(place, key, dialogue))
+            dialogues.append({"turns": dialogue.turns})
+    return Collected(_summary(folder, manifest, models, auditor), index, dialogues)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        content = read_json(path)
+    except OSError as e:
+        raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
+    if not isinstance(content, dict) or not isinstance(content.get("models"), dict):
+        raise FileFormatError(f"{path}: is no manifest of a run")
+    return content
+
+
+def _add(model: _Model, record: Record) -> None:
+    dialogue = model.dialogues.setdefault((record["id"], record["sample"]), _Dialogue())
+    if dialogue.last is not None and record["turn"] <= dialogue.last["turn"]:
+        dialogue.turns = [turn for turn in dialogue.turns if turn["n"] < record["turn"]]
+        dialogue.last = None
+    dialogue.turns.append(_turn(record, dialogue.last))
+    dialogue.last = record
+    usage = record.get("usage") or {}
+    model.records += 1
+    model.outcomes[record["outcome"]] = model.outcomes.get(record["outcome"], 0) + 1
+    model.input_tokens += usage.get("input_tokens") or 0
+    if usage.get("output_tokens") is not None:
+        model.tokens.add(usage["output_tokens"])
+    if record["outcome"] != "error" and isinstance(record.get("seconds"), (int, float)):
+        model.seconds.add(record["seconds"])
+        with suppress(KeyError, TypeError, ValueError):
+            end = datetime.fromisoformat(record["time"]).timestamp()
+            model.spans.append((end - record["seconds"], end))
+
+
+def _turn(record: Record, before: Record | None) -> dict[str, Any]:
+    usage = record.get("usage") or {}
+    params = record.get("params") or {}
+    messages, whole = _new_messages(record.get("messages") or [], before)
+    turn = {
+        "n": record["turn"],
+        "messages": messages,
+        "whole": whole,
+        "prompt": _new_prompt(record.get("prompt"), before),
+        "raw": record.get("raw"),
+        "text": record.get("text"),
+        "thinking": record.get("thinking"),
+        "outcome": record["outcome"],
+        "finish": record.get("finish_reason_raw") or record.get("finish_reason"),
+        "input_tokens": usage.get("input_tokens"),
+        "cached_tokens": usage.get("cached_tokens"),
+        "output_tokens": usage.get("output_tokens"),
+        "seconds": record.get("seconds"),
+        "asked": params.get("asked"),
+        "effective": params.get("effective"),
+        "changes": record.get("changes"),
+        "request": record.get("request"),
+        "response": record.get("response"),
+        "error": record.get("error"),
+        "time": record.get("time"),
+        "details": record.get("details"),
+    }
+    return {
+        name: value
+        for name, value in turn.items()
+        if value is not None and value is not False and value not in ([], {}, "")
+    }
+
+
+def _new_messages(messages: Sequence[Any], before: Record | None) -> tuple[Sequence[Any], bool]:
+    """The messages since the last answer; or all of them, and that they are not those of the turn before."""
+    if before is None:
+        return messages, False
+    known = [*(before.get("messages") or []), {"role": "assistant", "content": before.get("text")}]
+    if list(messages[: len(known)]) == known:
+        return messages[len(known) :], False
+    return messages, True
+
+
+def _new_prompt(prompt: str | None, before: Record | None) -> list[Any] | None:
+    """How many UTF-16 units it shares with the turn before (its prompt and raw answer), and the rest."""
+    if prompt is None:
+        return None
+    known = (before.get("prompt") or "") + (before.get("raw") or "") if before is not None else ""
+    shared = _shared(known, prompt)
+    return [len(shared.encode("utf-16-le", "surrogatepass")) // 2, prompt[len(shared) :]]
+
+
+def _shared(one: str, other: str) -> str:
+    """The beginning that two texts share."""
+    if other.startswith(one):
+        return one
+    pairs = zip(one, other, strict=False)
+    return one[: next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))]
+
+
+def _attach(model: _Model, judged: Judged) -> None:
+    """Put a finding where it belongs: to the turn that it is about."""
+    dialogue = model.dialogues.get((judged.dialogue.partition("\x00")[0], judged.sample))
+    for turn in dialogue.turns if dialogue else ():
+        if turn["n"] == judged.turn:
+            turn.setdefault("findings", []).append([judged.finding.code, judged.finding.message])
+
+
+def _row(model: int, key: _Key, dialogue: _Dialogue) -> list[Any]:
+    """Model, id, sample, turns, worst outcome, codes of findings, output tokens, seconds, and how it begins."""
+    turns = dialogue.turns
+    outcomes = {turn["outcome"] for turn in turns}
+    codes = sorted({code for turn in turns for code, _ in turn.get("findings", ())})
+    return [
+        model,
+        key[0],
+        key[1],
+        len(turns),
+        next(o for o in _WORST if o in outcomes),
+        codes,
+        sum(turn.get("output_tokens", 0) for turn in turns),
+        round(sum(turn.get("seconds", 0) for turn in turns), 3),
+        _beginning(turns[-1]),
+    ]
+
+
+def _beginning(turn: Mapping[str, Any]) -> str:
+    text = turn.get("text") or (turn.get("error") or {}).get("message") or ""
+    return " ".join(str(text)[:200].split())[:120]
+
+
+def _summary(folder: Path, manifest: Mapping[str, Any], models: Sequence[_Model], auditor: Audit) -> dict[str, Any]:
+    used = {code for totals in auditor.models.values() for code in totals.findings}
+    return {
+        "title": folder.resolve().name,
+        "created": manifest.get("created"),
+        "date": manifest.get("date"),
+        "playbill": manifest.get("playbill"),
+        "inputs": [file.get("name") or file.get("path") for file in (manifest.get("inputs") or {}).get("files", [])],
+        "tokens": share_bins([model.tokens for model in models]),
+        "seconds": share_bins([model.seconds for model in models]),
+        "models": [_of_model(model, auditor) for model in models],
+        "rules": {
+            code: {"name": rule.name, "severity": rule.severity.value, "summary": rule.summary, "mend": rule.mend}
+            for code, rule in RECORD_RULES.items()
+            if code in used
+        },
+    }
+
+
+def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
+    totals = auditor.models.get(model.label)
+    seconds = busy_seconds(model.spans)
+    return {
+        "label": model.label,
+        "model_name": model.described.get("model_name", model.label),
+        "backend": (model.described.get("spec") or {}).get("backend"),
+        "template": (model.described.get("template") or {}).get("source"),
+        "parameters": (model.described.get("parameters") or {}).get("effective") or {},
+        "dialogues": len(model.dialogues),
+        "records": model.records,
+        "outcomes": {o: model.outcomes[o] for o in reversed(_WORST) if o in model.outcomes},
+        "input_tokens": model.input_tokens,
+        "output_tokens": round(model.tokens.total),
+        "speed": round(model.tokens.total / seconds, 1) if seconds and model.tokens.total else None,
+        "audit": totals.to_dict() if totals else None,
+    }
