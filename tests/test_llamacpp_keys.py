@@ -21,6 +21,7 @@ from playbill.backends.errors import CredentialsError, EngineError, PlaybillErro
 from playbill.backends.generation import Outcome
 from playbill.backends.loading import load_prompt_path
 from playbill.backends.prompt_path import PromptPath
+from playbill.runs.schedule import most_in_flight
 
 QUESTION = user("Name three colours.")
 
@@ -129,8 +130,8 @@ def test_date_reaches_the_template() -> None:
 def test_n_ctx_is_what_each_dialogue_gets() -> None:
     """Whatever the number of slots; llama.cpp's own n_ctx is the total."""
     with load_model(entry(n_ctx=256), dialogues=3) as model:
-        assert model.concurrency == 3
-        assert model.engine.facts()["n_ctx"] == 256
+        facts = model.engine.facts()
+        assert (facts["slots"], facts["n_ctx"]) == (3, 256)
         generation = model.generate(user("Write a story about a tower, a very long one. " * 15), max_tokens=200)
         assert generation.outcome is Outcome.TRUNCATED
         assert len(generation.prompt_ids) + len(generation.output_ids) == 256
@@ -215,11 +216,23 @@ class TestPlan:
         assert kv_bytes_per_token(self.header()) == 30 * 3 * (64 + 64) * 2
 
     def test_slots_follow_the_dialogues_up_to_a_bound(self) -> None:
-        plans = [make_plan(entry(), self.header(), dialogues=n, memory=1 << 34) for n in (1, 5, None, 200)]
-        assert [plan.slots for plan in plans] == [1, 5, 8, 32]
+        few = entry(threads=1)
+        plans = [make_plan(few, self.header(), dialogues=n, memory=1 << 34) for n in (1, 5, None, 200)]
+        assert [plan.slots for plan in plans] == [1, 5, 8, 8]
+
+    def test_many_threads_and_gpus_have_more_slots(self) -> None:
+        many = [entry(threads=6), entry(execute_on="gpu")]
+        plans = [make_plan(each, self.header(), dialogues=200, memory=1 << 34) for each in many]
+        assert [plan.slots for plan in plans] == [24, 32]
+
+    def test_those_under_way_and_those_waiting_fill_the_slots_and_no_more(self) -> None:
+        """Were there more, a dialogue's slot would be taken by another between two of its turns."""
+        for dialogues in range(3, 33):
+            plan = make_plan(entry(threads=8), self.header(), dialogues=dialogues, memory=1 << 34)
+            assert plan.slots - 2 <= most_in_flight(plan.concurrency) <= plan.slots == dialogues
 
     def test_dialogues_are_kept_in_memory_only_where_they_share_slots(self) -> None:
-        plans = [make_plan(entry(), self.header(), dialogues=n, memory=1 << 34) for n in (32, 33, 200)]
+        plans = [make_plan(entry(threads=1), self.header(), dialogues=n, memory=1 << 34) for n in (8, 9, 200)]
         assert plans[0].cache_mib == 0
         assert 0 < plans[1].cache_mib < plans[2].cache_mib
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from playbill.backends.cache import file_sha256
 from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.llamacpp.beginnings import Beginnings
 from playbill.backends.engines.llamacpp.plan import Plan
 from playbill.backends.engines.llamacpp.restore import StreamedIds
 from playbill.backends.engines.llamacpp.sampling import HONOURED, effective_parameters, sampling_body
@@ -47,7 +48,8 @@ class LlamaCpp:
         self._gpu_layers = gpu_layers
         self._ending = frozenset(tokenizer.ending_ids())
         self._slots = Slots(plan.slots)
-        self.concurrency = plan.slots
+        self._beginnings = Beginnings(server.folder) if server.folder is not None else None
+        self.concurrency = plan.concurrency
         self._threads = Threads(self._complete, plan.slots, "llamacpp")
 
     def submit(self, request: Request, on_text: OnText | None = None) -> WorkFuture:
@@ -87,8 +89,12 @@ class LlamaCpp:
             "return_tokens": True,
             "id_slot": lease.asked,
         }
-        answer = None
+        answer, computed = None, 0
         try:
+            if lease.empty and self._beginnings is not None:
+                computed = self._beginnings.fill(
+                    lease.asked, prompt, lambda path, asked: self._server.post(path, asked, stop_wanted)
+                )
             if on_text is None and not stops.watched:
                 answer = self._whole(body, stop_wanted)
             else:
@@ -97,6 +103,8 @@ class LlamaCpp:
             raise EngineError("cancelled") from e
         finally:
             self._slots.give_back(lease, prompt, answer.slot if answer is not None else None)
+        if computed and answer.cached:
+            answer = replace(answer, cached=answer.cached - computed)
         return self._completion(answer, request, effective)
 
     def _stop_texts(self, stop_ids: Iterable[int]) -> _Stops:

@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_SLOTS = 8
-_MOST_SLOTS = 32
+_SLOTS_OF_A_THREAD = 4  # more make a CPU no faster, and fewer prompts find their beginning in memory
+_SLOTS_OF_A_GPU = 32
 _MOST_KEPT = 64
 _ROUNDING = 256
 _LEAST_CONTEXT = 512
@@ -52,6 +52,12 @@ class Plan:
     limit: int
     threads: int
     cache_mib: int
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests to keep under way. Callers have some more waiting; those find a slot of their own too,
+        so that no dialogue loses its slot between two turns."""
+        return self.slots if self.slots <= 2 else self.slots - max(1, (self.slots + 1) // 5)
 
 
 def context_limit(entry: Mapping[str, Any], header: Header) -> int | None:
@@ -88,7 +94,9 @@ def make_plan(
     per_token = kv_bytes_per_token(header)
     affordable = memory // per_token
     limit = context_limit(entry, header) or _UNSTATED_CONTEXT
-    wanted = min(dialogues or _SLOTS, _MOST_SLOTS)
+    threads = setting(entry, "threads") or usable_cores()
+    most = _SLOTS_OF_A_GPU if setting(entry, "execute_on") == "gpu" else max(8, _SLOTS_OF_A_THREAD * threads)
+    wanted = min(dialogues or most, most)
     needed = limit if longest is None else min(limit, longest)
     length = _length(entry, needed, affordable)
     limit = length if length < needed else limit
@@ -106,7 +114,6 @@ def make_plan(
     left = max(0, memory - slots * n_ctx * per_token)
     kept = 0 if dialogues is not None and dialogues <= slots else min(dialogues or 4 * slots, _MOST_KEPT)
     cache = min(left, kept * n_ctx * per_token) // _MIB
-    threads = setting(entry, "threads") or usable_cores()
     return Plan(slots, n_ctx, limit, threads, min(cache, _MOST_CACHE_MIB))
 
 

@@ -48,12 +48,14 @@ class Server:
 
     def __init__(self, params: Any) -> None:
         self._key = secrets.token_urlsafe(32)
-        self._folder: Path | None = None
+        self.folder: Path | None = None
+        """A folder for the user alone, where the socket is and slots can be saved; gone with the server."""
         self._server: Any = None
         if hasattr(socket, "AF_UNIX"):
-            self._folder = _private_folder()
-            self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            params.hostnames = [str(self._folder / _SOCKET)]
+            self.folder = _private_folder()
+            self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+            params.hostnames = [str(self.folder / _SOCKET)]
+            params.slot_save_path = f"{self.folder}/"
         params.api_keys = [self._key]
         params.ui = False
         params.fit_params = False
@@ -67,7 +69,7 @@ class Server:
     def close(self) -> None:
         """End it and give its memory back; waits for what is still computed."""
         self._server = None
-        if self._folder is not None:
+        if self.folder is not None:
             self._remove()
 
     def get(self, path: str) -> Any:
@@ -121,8 +123,8 @@ class Server:
     def _connect(self) -> http.client.HTTPConnection:
         if self._server is None:
             raise EngineError("llama.cpp's server is closed")
-        if self._folder is not None:
-            return _UnixConnection(self._folder / _SOCKET)
+        if self.folder is not None:
+            return _UnixConnection(self.folder / _SOCKET)
         address = urlsplit(str(self._server.listening_address))
         return http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port)
 

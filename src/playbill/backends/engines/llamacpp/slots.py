@@ -2,8 +2,8 @@
 
 llama.cpp, left alone, takes the slot that was not used for longest, keeps what was in it in memory, and looks there
 for the beginning of the new prompt; a beginning that still lies in another slot it doesn't see. So a request whose
-dialogue lies in a free slot is sent to that one, and all others are left to llama.cpp. A slot guessed wrongly costs
-time, never an answer.
+dialogue lies in a free slot is sent to that one, a new dialogue to an empty slot, and all others are left to
+llama.cpp. A slot guessed wrongly costs time, never an answer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ LEFT_TO_LLAMA_CPP = -1
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The slot that a request is sent to (-1: llama.cpp chooses), and where it then is, as far as one can tell."""
+    """The slot that a request is sent to (-1: llama.cpp chooses), and where it then is, as far as one can tell.
+
+    ``empty``: nothing lies in that slot yet.
+    """
 
     asked: int
     expected: int
+    empty: bool = False
 
 
 @dataclass
@@ -41,7 +45,7 @@ class Slots:
         self._lock = threading.Lock()
 
     def take(self, prompt: Sequence[int]) -> Lease:
-        """Choose for a prompt: the free slot whose last prompt is the longest beginning of this one."""
+        """Choose for a prompt: the free slot whose last prompt is the longest beginning of it, or an empty one."""
         ids = tuple(prompt)
         with self._lock:
             free = [i for i, slot in enumerate(self._slots) if not slot.busy]
@@ -49,6 +53,8 @@ class Slots:
             if own:
                 chosen = max(own, key=lambda i: len(self._slots[i].prompt))
                 lease = Lease(chosen, chosen)
+            elif empty := [i for i in free if not self._slots[i].prompt]:
+                lease = Lease(empty[-1], empty[-1], empty=True)
             else:
                 longest_unused = min(free or range(len(self._slots)), key=lambda i: (self._slots[i].last_used, -i))
                 lease = Lease(LEFT_TO_LLAMA_CPP, longest_unused)
