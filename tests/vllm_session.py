@@ -1,0 +1,90 @@
+"""What real vLLM answers, as JSON on the last line: run by test_vllm_real in vLLM's own environment. No test itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+
+from playbill.backends import PlaybillError, load_model
+
+CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
+STORY = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
+QUESTIONS = [[{"role": "user", "content": f"What is {i} plus {i}? Answer in a sentence."}] for i in range(6)]
+
+
+def entry(folder, **keys):
+    found = {"backend": "vllm", "huggingface_id": folder, "premade_chat_template": True, "eos_to_cull": "<|im_end|>"}
+    return {"model_name": "real", **found, "threads": 1, "n_ctx": 1024, **keys}
+
+
+def told(generation):
+    return {
+        "text": generation.text,
+        "ids": list(generation.output_ids or ()),
+        "prompt_ids": list(generation.prompt_ids or ()),
+        "outcome": str(generation.outcome),
+        "raw_reason": generation.finish_reason_raw,
+        "cached": generation.usage.cached_tokens,
+        "effective": dict(generation.params.effective),
+        "details": dict(generation.details),
+        "error": generation.error,
+    }
+
+
+def failure(**keys):
+    try:
+        load_model(entry(**keys)).close()
+    except PlaybillError as e:
+        return f"{type(e).__name__}: {e}"
+    return None
+
+
+def answers(model, found):
+    """One engine: alone and together, streamed, stopped, sampled, too long, cancelled."""
+    found["facts"] = dict(model.engine.facts())
+    found["one"] = told(model.generate(CAPITAL, max_tokens=20))
+    found["stream"] = list(model.stream(CAPITAL, max_tokens=20))
+    found["stopped"] = told(model.generate(CAPITAL, max_tokens=20, stop="ital of"))
+    found["logprobs"] = told(model.generate(CAPITAL, max_tokens=3, logprobs=2))
+    found["sampled"] = [told(model.generate(STORY, max_tokens=12, temperature=1.0, seed=s)) for s in (1, 1, 2)]
+    found["single"] = [told(model.generate(q, max_tokens=24)) for q in QUESTIONS]
+    long = [{"role": "user", "content": "word " * 3000}]
+    found["batch"] = [told(g) for g in model.generate_batch([*QUESTIONS[:3], long, *QUESTIONS[3:]], max_tokens=24)]
+    history = [*STORY, {"role": "assistant", "content": model.generate(STORY, max_tokens=80).text}]
+    found["second_turn"] = told(model.generate([*history, {"role": "user", "content": "Go on."}], max_tokens=4))
+    cancelled = model.submit(STORY, max_tokens=900)
+    time.sleep(0.5)
+    cancelled.cancel()
+    found["after_cancelling"] = told(model.generate(CAPITAL, max_tokens=20))
+    found["bad_parameter"] = told(model.generate(CAPITAL, max_tokens=3, presence_penalty=50.0))
+
+
+def main():
+    full, tiny, adapter, merged = sys.argv[1:]
+    found: dict = {}
+    found["bad_quantization"] = failure(folder=tiny, quantization="nonsense")
+    found["too_many_gpus"] = failure(folder=tiny, number_gpus=7)
+    with load_model(entry(full, dtype="float32")) as model:
+        answers(model, found)
+        with load_model(entry(tiny, n_ctx=256)) as second:
+            found["second_engine"] = told(second.generate(CAPITAL, max_tokens=8))
+        found["after_the_second"] = told(model.generate(CAPITAL, max_tokens=20))
+        waiting = model.submit(STORY, max_tokens=900)
+    found["closed"] = told(waiting.result(30))
+    with load_model(entry(tiny)) as model:
+        found["tiny"] = told(model.generate(CAPITAL, max_tokens=12))
+    with load_model(entry(tiny, peft_model=adapter)) as model:
+        found["adapter"] = told(model.generate(CAPITAL, max_tokens=12))
+        found["adapter_facts"] = dict(model.engine.facts())
+    with load_model(entry(merged)) as model:
+        found["merged"] = told(model.generate(CAPITAL, max_tokens=12))
+    with load_model(entry(full, dtype="float32", eos_to_cull=" Paris")) as model:
+        found["any_stop_id"] = told(model.generate(CAPITAL, max_tokens=20))
+    found["threads_left"] = [t.name for t in threading.enumerate() if t.name.startswith("playbill-vllm")]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":  # vLLM's second engine is a process that imports this file
+    main()
