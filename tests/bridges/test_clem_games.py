@@ -145,6 +145,19 @@ def test_a_game_that_breaks_leaves_its_neighbours_alone(clem, folder):
     assert json.loads(run(clem, "-m", "talker", "--json").stdout)["finished_before"] == EPISODES - 1
 
 
+def test_a_game_that_cannot_be_played_keeps_no_other_from_being_played(clem, folder):
+    """One game misses a module: it is named, with the reason, and the other game is played to its end."""
+    shutil.copytree(folder / "relay", folder / "broken")
+    (folder / "broken" / "master.py").write_text("import no_such_module_anywhere\n")
+    spec = json.loads((folder / "relay" / "clemgame.json").read_text())
+    (folder / "broken" / "clemgame.json").write_text(json.dumps({**spec, "game_name": "broken"}))
+    done = run(clem, "-g", "broken", "-m", "talker", "--json")
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["unplayable"] == ["broken"]
+    assert "no_such_module_anywhere" in done.stderr
+    assert len(said(folder, "talker")) == EPISODES
+
+
 def test_other_settings_are_not_mixed_into_the_same_folder(clem, folder):
     """A second call with another temperature is refused, and says what to do."""
     assert run(clem, "-m", "talker").returncode == 0

@@ -508,6 +508,16 @@ def test_the_command_prints_its_address_and_ends_well_at_a_signal(command, numbe
     assert "Traceback" not in err
 
 
+def test_the_key_comes_from_the_environment(command, monkeypatch):
+    """PLAYBILL_SERVE_KEY makes the command ask for it; it is in no output."""
+    monkeypatch.setenv("PLAYBILL_SERVE_KEY", "from-the-environment")
+    process, url = command("mock")
+    assert ask(url, model="mock").status_code == 401
+    assert ask(url, headers={"Authorization": "Bearer from-the-environment"}, model="mock").status_code == 200
+    process.terminate()
+    assert "from-the-environment" not in "".join(process.communicate(timeout=30))
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [(["no-such-model"], "no model is called"), (["mock", "--host", "0.0.0.0"], "PLAYBILL_SERVE_KEY")],

@@ -53,6 +53,8 @@ _ROWS = (
         base_url="https://huggingface.co",
         get_key="https://huggingface.co/settings/tokens",
     ),
+    # The key that `playbill serve` asks its own clients for; it is sent nowhere.
+    Service(name="serve", summary="clients of `playbill serve`", variables=("PLAYBILL_SERVE_KEY",)),
     # The OpenAI client: address and variable in _client.py; `max_tokens` is deprecated for
     # `max_completion_tokens`, which alone reasoning models take (completion_create_params.py).
     Service(

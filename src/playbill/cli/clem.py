@@ -87,7 +87,7 @@ def run(
     """Play GAME, one -m for each player in their order, or one for all; many episodes at a time.
 
     The same command plays what is not finished yet. The results are clemcore's own: go on with `clem score`, `clem
-    eval` and `clem transcribe`. Exits with 1 where episodes failed.
+    eval` and `clem transcribe`. Exits with 1 where episodes failed, or a game can't be played.
     """
     _need_serve()
     from playbill.bridges.clem.play import Asked, play
@@ -115,11 +115,11 @@ def run(
     )
     played = play(asked, loaders, python, _tell)
     if as_json:
-        names = ("episodes", "finished_before", "failed")
+        names = ("episodes", "finished_before", "failed", "unplayable")
         click.echo(json.dumps({name: getattr(played, name) for name in names} | {"results": str(results)}))
     else:
         click.echo(results)
-    return 1 if played.failed else 0
+    return 0 if played.ok else 1
 
 
 def _tell(event: Mapping[str, Any]) -> None:
@@ -130,6 +130,8 @@ def _tell(event: Mapping[str, Any]) -> None:
     elif event["event"] == "episode":
         fate = "finished" if event["error"] is None else f"FAILED: {event['error']}"
         said = f"{event['game']} {event['experiment']} {event['id']}: {fate} ({event['seconds']:.1f} s)"
+    elif event["event"] == "unplayable":
+        said = f"{event['game']}: can't be played: {event['message']}"
     else:
         return
     click.echo(f"playbill: {printable(said)}", err=True)

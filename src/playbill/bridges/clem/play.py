@@ -44,11 +44,16 @@ class Asked:
 
 @dataclass(slots=True)
 class Played:
-    """What became of it: numbers of episodes."""
+    """What became of it: numbers of episodes, and the games that could not be played at all."""
 
     episodes: int = 0
     finished_before: int = 0
     failed: int = 0
+    unplayable: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed and not self.unplayable
 
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -128,5 +133,7 @@ def _count(event: Mapping[str, Any], played: Played) -> None:
     if event["event"] == "game":
         played.episodes += event["episodes"]
         played.finished_before += event["finished"]
+    if event["event"] == "unplayable":
+        played.unplayable.append(event["game"])
     if event["event"] == "episode" and event["error"] is not None:
         played.failed += 1

@@ -157,11 +157,16 @@ def main() -> None:
     try:
         stage = set_stage(asked)
         threading.Thread(target=end_with_parent, args=(stage.baton,), daemon=True).start()
-        for spec in chosen_games(asked["games"]):
-            play_game(stage, spec, tell)
+        specs = chosen_games(asked["games"])
     except Exception as e:  # noqa: BLE001 - told to the process that asked
         tell("problem", message=str(e) if type(e) is ValueError else f"{type(e).__name__}: {e}")
         sys.exit(2)
+    for spec in specs:
+        try:
+            play_game(stage, spec, tell)
+        except Exception as e:  # noqa: BLE001 - a game that can't be played keeps no other from being played
+            stage.failed += 1
+            tell("unplayable", game=spec.game_name, message=f"{type(e).__name__}: {e}")
     sys.exit(1 if stage.failed else 0)
 
 
