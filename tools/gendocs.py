@@ -1,6 +1,6 @@
 """Write the generated parts of the docs anew, from the tables that the code reads. Knows no text by itself.
 
-python tools/gendocs.py          writes docs/entries.md, docs/rules.md and the JSON Schema
+python tools/gendocs.py          writes docs/entries.md, docs/services.md, docs/rules.md and the JSON Schema
 python tools/gendocs.py --check  exits 1 where one is not up to date
 """
 
@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from playbill.backends.engines.remote.failure import Kind
 from playbill.backends.entry_keys import EVERY, KEYS, METADATA, UNREAD, Key
 from playbill.backends.entry_rules import ENTRY_RULES
 from playbill.backends.jsonfile import write_atomically
 from playbill.backends.parameters import PARAMETERS
 from playbill.backends.schema import schema_file, schema_text
+from playbill.backends.services import REMOTE, SERVICES, Service
 from playbill.proof.live_rules import LIVE_RULES
 from playbill.proof.path_rules import PATH_RULES
 from playbill.proof.rules import rules_page
@@ -24,6 +26,7 @@ from playbill.runs.audit import RECORD_RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
 ENTRIES = DOCS / "entries.md"
+SERVICES_PAGE = DOCS / "services.md"
 RULES = {
     "The entry": {**ENTRY_RULES, **TEMPLATE_RULES},
     "The prompt path": PATH_RULES,
@@ -43,7 +46,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def names(of: tuple[str, ...]) -> str:
     if of == METADATA:
         return "nobody: for people"
-    return "all" if of == EVERY else ", ".join(f"`{name}`" for name in of)
+    if of == EVERY:
+        return "all"
+    rest = tuple(name for name in of if name not in REMOTE) if set(REMOTE) <= set(of) else of
+    services = [] if rest == of else ["[services](services.md)"]
+    return ", ".join([*(f"`{name}`" for name in rest), *services])
 
 
 def shown(value: object) -> str:
@@ -53,6 +60,53 @@ def shown(value: object) -> str:
 def key_row(key: Key) -> list[str]:
     required = names(key.required_by) if key.required_by else ""
     return [f"`{key.name}`", key.type.name, key.summary, names(key.read_by), required, shown(key.default)]
+
+
+def service_row(service: Service) -> list[str]:
+    variables = ", ".join(f"`{name}`" for name in service.variables)
+    renamed = {**service.renamed, **service.reasoning_renamed}
+    own = ", ".join(
+        f"`{name}`" + (f" (`{renamed[name]}`)" if name in renamed else "")
+        for name in PARAMETERS
+        if name in service.honours
+    )
+    refused = ", ".join(f"`{name}`" for name in PARAMETERS if name in service.reasoning_refuses)
+    return [f"`{service.name}`", service.base_url or "`base_url`", variables, own, refused]
+
+
+def failure_row(kind: Kind) -> list[str]:
+    return [KINDS[kind], "yes" if kind.may_pass else "no", ERRORS.get(kind, "`EngineError`")]
+
+
+KINDS = {
+    Kind.CONNECTION: "no connection, a reset, no answer within `timeout`",
+    Kind.SERVER: "408, 5xx; an answer that the service says broke off",
+    Kind.BROKEN: "a 200 that is no completion: no choices, invalid JSON, another content type, cut short",
+    Kind.RATE_LIMIT: "429",
+    Kind.OVERLOADED: "503, 529",
+    Kind.KEY: "401, and Google's 400 for a key; its model stops",
+    Kind.FORBIDDEN: "403",
+    Kind.NOT_FOUND: "404",
+    Kind.QUOTA: "402, a used-up quota, a `Retry-After` of more than 15 minutes; its model stops",
+    Kind.REFUSED: "content that the service refuses",
+    Kind.CONTEXT: "a prompt that is too long",
+    Kind.REQUEST: "400 and other 4xx, a redirect, a certificate that is not trusted",
+}
+ERRORS = {
+    Kind.KEY: "`CredentialsError`",
+    Kind.QUOTA: "`QuotaUsedUp`",
+    Kind.REFUSED: "`Refused`: the outcome is `refused`",
+    Kind.CONTEXT: "`ContextExceeded`: the outcome is `context_exceeded`",
+}
+
+
+def service_parts() -> dict[str, str]:
+    """The generated parts of docs/services.md."""
+    head = ["backend", "address", "variable", "parameters (and their names there)", "refused by reasoning models"]
+    return {
+        "services": table(head, (service_row(SERVICES[name]) for name in REMOTE)),
+        "failures": table(["what happened", "tried again", "error in the end"], map(failure_row, Kind)),
+    }
 
 
 def parts() -> dict[str, str]:
@@ -66,20 +120,22 @@ def parts() -> dict[str, str]:
     }
 
 
-def filled(text: str) -> str:
+def filled(page: Path, made: dict[str, str]) -> str:
     """A page with what stands between its markers written anew."""
-    for name, part in parts().items():
+    text = page.read_text(encoding="utf-8")
+    for name, part in made.items():
         start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
         before, _, rest = text.partition(start)
         _, found, after = rest.partition(end)
         if not found:
-            raise SystemExit(f"{ENTRIES}: the markers of '{name}' are missing")
+            raise SystemExit(f"{page}: the markers of '{name}' are missing")
         text = f"{before}{start}\n{part}\n{end}{after}"
     return text
 
 
 def main() -> None:
-    wanted = {ENTRIES: filled(ENTRIES.read_text(encoding="utf-8")), schema_file(): schema_text()}
+    wanted = {ENTRIES: filled(ENTRIES, parts()), schema_file(): schema_text()}
+    wanted[SERVICES_PAGE] = filled(SERVICES_PAGE, service_parts())
     wanted[DOCS / "rules.md"] = rules_page(RULES)
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" not in sys.argv[1:]:

@@ -229,6 +229,13 @@ _TABLE = (
         REMOTE,
     ),
     Key(
+        "refuses",
+        v.STRINGS,
+        "Generation parameters that this model refuses though its service takes them, as `temperature`: they are "
+        "not sent, and an error if they are asked for.",
+        REMOTE,
+    ),
+    Key(
         "reasoning_model",
         v.BOOLEAN,
         "Whether the model thinks, and refuses what reasoning models of its service refuse. The limit of tokens "

@@ -224,7 +224,9 @@ _ROWS = (
         keyless=True,
         honours=_OPENAI | _MORE,
     ),
-    # The Anthropic client: address and variable in _client.py, parameters in types/message_create_params.py.
+    # The Anthropic client: address and variable in _client.py, parameters in types/message_create_params.py. It
+    # lists no sampling settings any more: newer models refuse them, and their entries need `refuses` (or think,
+    # see below); https://platform.claude.com/docs/en/about-claude/models/migration-guide
     Service(
         name="anthropic",
         summary="Anthropic's models",
@@ -234,8 +236,8 @@ _ROWS = (
         get_key="https://console.anthropic.com/settings/keys",
         honours=_PLAIN | {"top_k"},
         renamed={"stop": "stop_sequences"},
-        # https://docs.claude.com/en/docs/build-with-claude/extended-thinking#feature-compatibility
-        reasoning_refuses=frozenset(["temperature", "top_k"]),
+        # https://platform.claude.com/docs/en/build-with-claude/extended-thinking (feature compatibility)
+        reasoning_refuses=frozenset(["temperature", "top_k", "top_p"]),
     ),
     # The google-genai client: variables and address in _api_client.py, parameters in types.GenerateContentConfig.
     Service(

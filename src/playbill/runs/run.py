@@ -91,14 +91,12 @@ def run(
 
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
-    ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own
-    (`playbill.runs.seeds`), where the engine honours one. ``concurrency`` fixes how many requests services get at
-    once, which adapts otherwise. The same call on the same folder goes on where it
-    stopped, and tries what ended in an ``error`` again; `playbill.runs.manifest` says which changes it takes.
+    ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
+    honours one. ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
+    on where it stopped, and tries ``error`` again; `playbill.runs.manifest` says which changes it takes.
 
-    Raises InputError, SelectionError, ParameterError and RunError before anything is loaded. A model that
-    can't be loaded stops the run if it is the only one; else its summary has the ``problem``. Raises
-    RunInterrupted on Ctrl-C.
+    Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
+    Ctrl-C; and what a load raises, if no model can be loaded (else its summary has the ``problem``).
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
+from playbill.backends.catalogue import BACKENDS
 from playbill.backends.errors import MessageError, ParameterError, PlaybillError
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.messages import Message
@@ -69,12 +70,14 @@ class _Asked:
     failed: Generation | None = None
 
 
-def most_in_flight(concurrency: int) -> int:
+def most_in_flight(concurrency: int, *, spare: bool = True) -> int:
     """How many requests are kept under way: what fills the engine, and a quarter more to take up at once.
 
-    An engine that does one thing at a time (a person, for one) gets one dialogue after the other.
+    An engine that does one thing at a time (a person, for one) gets one dialogue after the other. So do services,
+    without ``spare``: beside their latency the next request is there at once, and a dialogue that is begun and
+    then waits for a place only comes late in the end.
     """
-    return concurrency if concurrency <= 1 else concurrency + max(1, concurrency // 4)
+    return concurrency + max(1, concurrency // 4) if spare and concurrency > 1 else concurrency
 
 
 class Schedule:
@@ -100,6 +103,8 @@ class Schedule:
         self._stop = stop if stop is not None else Stop()
         self._done: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._under_way: dict[_Asked, None] = {}  # in the order of submission
+        backend = BACKENDS.get(str(model.spec["backend"]))
+        self._spare = backend is None or backend.service is None
         self._turns = 0
         self._new = 0
         self._tokens = [0, 0]
@@ -112,7 +117,7 @@ class Schedule:
         """Ask until all is recorded or a stop is wanted. ``turns`` is how many answers all samples ask for."""
         started = time.monotonic()
         self._turns = turns
-        self._observer.started(self._label, Workload(turns, len(self._store), most_in_flight(self._model.concurrency)))
+        self._observer.started(self._label, Workload(turns, len(self._store), self._most))
         self._stop.wakes(self._done)
         talks = self._open_talks(dialogues)
         try:
@@ -130,6 +135,11 @@ class Schedule:
             missing=max(0, self._turns - len(self._store)),
             problem=self._problem,
         )
+
+    @property
+    def _most(self) -> int:
+        """Asked anew each time: what a service takes at once may grow and shrink."""
+        return most_in_flight(self._model.concurrency, spare=self._spare)
 
     def _next(self) -> _Asked | None:
         """What is done next; now and then None, for waiting without an end can't be interrupted on every system."""
@@ -154,8 +164,7 @@ class Schedule:
         """Submit until enough is under way. False when there is nothing more to wait for."""
         if self._stop or self._problem is not None:
             return False
-        # Asked anew each time: what a service takes at once may grow and shrink.
-        while len(self._under_way) < most_in_flight(self._model.concurrency):
+        while len(self._under_way) < self._most:
             talk = next(talks, None)
             if talk is None:
                 break

@@ -15,7 +15,7 @@ from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.exchange import Exchange
 from playbill.backends.engines.remote.failure import Failure, Kind, classify
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
-from playbill.backends.engines.remote.loading import body_of, load_remote
+from playbill.backends.engines.remote.loading import body_of, honoured, load_remote
 from playbill.backends.entry_keys import setting
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.messages import Message
@@ -60,8 +60,7 @@ class AnthropicWire:
         self._service = service
         self._mode = setting(entry, "thinking_mode")
         self._thinks = bool(self._mode) or bool(setting(entry, "reasoning_model"))
-        refused = service.reasoning_refuses if self._thinks else frozenset()
-        self.honours = (service.honours - refused) | ({"max_thinking_tokens"} if self._thinks else set())
+        self.honours = honoured(entry, service, thinks=self._thinks)
         self._client: anthropic.AsyncAnthropic | None = None
 
     def connect(self, connection: Connection) -> None:

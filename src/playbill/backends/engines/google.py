@@ -14,7 +14,7 @@ from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.exchange import Exchange
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
-from playbill.backends.engines.remote.loading import body_of, load_remote
+from playbill.backends.engines.remote.loading import body_of, honoured, load_remote
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
@@ -61,7 +61,7 @@ class GoogleWire:
         self._service = service
         self._mode = setting(entry, "thinking_mode")
         self._thinks = bool(self._mode) or bool(setting(entry, "reasoning_model"))
-        self.honours = service.honours | ({"max_thinking_tokens"} if self._thinks else set())
+        self.honours = honoured(entry, service, thinks=self._thinks)
         self._client: genai.Client | None = None
 
     def connect(self, connection: Connection) -> None:

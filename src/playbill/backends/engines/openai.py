@@ -18,7 +18,7 @@ from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.exchange import Exchange
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
-from playbill.backends.engines.remote.loading import body_of, load_remote
+from playbill.backends.engines.remote.loading import body_of, honoured, load_remote
 from playbill.backends.entry_keys import setting
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.messages import Message
@@ -65,9 +65,7 @@ class OpenAIWire:
         self._entry = entry
         self._service = service
         self._reasons = bool(setting(entry, "reasoning_model"))
-        refused = service.reasoning_refuses if self._reasons else frozenset()
-        more = {"max_thinking_tokens"} if self._reasons else set()
-        self.honours = (service.honours - refused) | more
+        self.honours = honoured(entry, service, thinks=self._reasons)
         self._client: openai.AsyncOpenAI | None = None
 
     def connect(self, connection: Connection) -> None:

@@ -13,7 +13,7 @@ from playbill.backends.messages import Message
 from playbill.backends.parameters import resolve_parameters
 from playbill.backends.services import SERVICES, Service
 
-__all__ = ["body_of", "load_remote"]
+__all__ = ["body_of", "honoured", "load_remote"]
 
 
 class _Connectable(Wire, Protocol):
@@ -45,3 +45,9 @@ def body_of(
     wire = wire_type(entry, SERVICES[entry["backend"]])
     effective = resolve_parameters(entry, params, wire.honours, entry["backend"]).effective
     return wire.body(Request(messages=messages, params=effective, folder=folder))
+
+
+def honoured(entry: Mapping[str, Any], service: Service, *, thinks: bool) -> frozenset[str]:
+    """The parameters that a model takes: its service's, without what it refuses, and a limit of thinking."""
+    refused = {*(entry.get("refuses") or ()), *(service.reasoning_refuses if thinks else ())}
+    return (service.honours - refused) | ({"max_thinking_tokens"} if thinks else set())
