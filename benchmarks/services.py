@@ -139,25 +139,23 @@ def memory(in_flight: int = 1000) -> None:
 
 
 def adaptive(target: Path) -> None:
-    """200 requests a second are taken, of 0.2 s each, so that 40 in flight would fill the service; more get 429."""
+    """60 requests a second are taken, of 0.5 s each, so that 30 in flight would fill the service; more get 429."""
     from playbill.backends import load_model
 
     message = [{"role": "user", "content": "hello"}]
     points: list[tuple[float, int]] = []
-    with mock_server("--latency", "0.2", "--rate", "200") as url:
+    with mock_server("--latency", "0.5", "--rate", "60") as url:
         entry = {"model_name": "m", "backend": "openai_compatible", "base_url": url, "max_attempts": 50}
         with load_model(entry) as model:
             started = time.perf_counter()
-            pending = [model.submit(message) for _ in range(4000)]
+            pending = [model.submit(message) for _ in range(2400)]
             while not all(future.done() for future in pending):
                 points.append((time.perf_counter() - started, model.concurrency))
                 time.sleep(0.05)
             answered = sum(future.result().outcome == "answered" for future in pending)
             attempts = sum(future.result().attempts for future in pending)
     seconds = points[-1][0]
-    print(
-        f"{answered} of {len(pending)} answered in {seconds:.1f} s, {answered / seconds:.0f} a second of 200 allowed;"
-    )
+    print(f"{answered} of {len(pending)} answered in {seconds:.1f} s, {answered / seconds:.0f} a second of 60 allowed;")
     print(f"{attempts - answered} attempts were rate limits or other faults")
     target.write_text(svg(points), encoding="utf-8")
     print(f"wrote {target}")
@@ -181,7 +179,7 @@ def svg(points: list[tuple[float, int]], width: int = 720, height: int = 300) ->
         f'<text x="{left - 8}" y="{bottom}" text-anchor="end">0</text>'
         f'<text x="{width - 10}" y="{bottom + 16}" text-anchor="end">{seconds:.0f} s</text>'
         f'<text x="{left}" y="{height - 8}">adaptive concurrency (requests in flight allowed) over time; the service '
-        f"takes 200 requests a second at 200 ms</text></svg>\n"
+        f"takes 60 requests a second at 500 ms</text></svg>\n"
     )
 
 

@@ -23,13 +23,14 @@ def clock():
     return Clock()
 
 
-async def rounds(gate, count):
-    """So many rounds of as many requests as go in, all answered."""
+async def rounds(gate, clock, count, most=1000):
+    """So many rounds of as many requests as go in, all answered within a second, but no more than ``most`` in one."""
     for _ in range(count):
         places = gate.limit
         for _ in range(places):
             await gate.enter()
         for _ in range(places):
+            clock.now += max(1 / places, 1 / most)
             gate.succeeded()
         for _ in range(places):
             gate.leave()
@@ -40,14 +41,25 @@ def test_it_grows_fast_until_the_first_rate_limit_and_slowly_after(clock):
 
     async def scene():
         gate = Gate("s", None, clock)
-        await rounds(gate, 3)
+        await rounds(gate, clock, 3)
         assert 20 <= gate.limit <= 32
         before = gate.limit
         gate.rate_limited(clock.now, None)
         assert gate.limit == before // 2
         after = gate.limit
-        await rounds(gate, 3)
+        await rounds(gate, clock, 3)
         assert after + 1 <= gate.limit <= after + 4
+
+    asyncio.run(scene())
+
+
+def test_it_stops_growing_where_more_at_once_brings_no_more_answers(clock):
+    """A service that queues in silence, or a machine at its limit, is not flooded."""
+
+    async def scene():
+        gate = Gate("s", None, clock)
+        await rounds(gate, clock, 200, most=30)
+        assert 30 <= gate.limit <= 60
 
     asyncio.run(scene())
 

@@ -46,6 +46,34 @@ class GateKey:
     fixed: int | None
 
 
+class _Pace:
+    """How many answers a second came at which limit, round by round; a round is as many answers as the limit."""
+
+    def __init__(self, limit: float, now: float) -> None:
+        self._best = 0.0
+        self._best_limit = limit
+        self._begin(limit, now)
+
+    def _begin(self, limit: float, now: float) -> None:
+        self._limit, self._since, self._answers = limit, now, 0
+
+    def count(self, limit: float, now: float) -> bool:
+        """Count an answer; False where a round brought hardly more than the best one at a lower limit."""
+        self._answers += 1
+        if self._answers < self._limit:
+            return True
+        rate = self._answers / max(1e-3, now - self._since)
+        better = rate > self._best * 1.1
+        if better:
+            self._best, self._best_limit = rate, self._limit
+        self._begin(limit, now)
+        return better
+
+    def most_useful(self, *, steep: bool) -> float:
+        """The limit up to which trying is worth it: twice what was best so far, later on half more than that."""
+        return self._best_limit * (2.0 if steep else 1.5) + START
+
+
 class Gate:
     """Admits attempts to one endpoint."""
 
@@ -61,6 +89,7 @@ class Gate:
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._lowered_at = 0.0
+        self._pace = _Pace(self._limit, clock())
         self._answered = False
         self._failures = 0
         self._failing_since = 0.0
@@ -120,7 +149,15 @@ class Gate:
         self._answered = True
         self._failures, self._pause, self._dead_until = 0, 0.0, 0.0
         if self._fixed is None and self._in_flight * 2 >= self._limit:  # else the limit limits nothing
-            self._limit = min(self._ceiling, self._limit + (1.0 if self._steep else 1.0 / self._limit))
+            self._grow()
+
+    def _grow(self) -> None:
+        """A little more, as long as more in flight brings more answers; else only the queues would grow."""
+        self._steep = self._pace.count(self._limit, self._clock()) and self._steep
+        step = 1.0 if self._steep else 1.0 / self._limit
+        self._limit = max(
+            self._limit, min(self._ceiling, self._pace.most_useful(steep=self._steep), self._limit + step)
+        )
 
     def rate_limited(self, started: float, retry_after: float | None) -> None:
         """The service asks for less: halve, once for all requests that were on their way together, and pause."""
