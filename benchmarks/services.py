@@ -7,6 +7,7 @@ python benchmarks/services.py adaptive [FILE.svg]           the way of the adapt
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import subprocess
@@ -75,6 +76,31 @@ def bare_client(url: str) -> float:
     return time.perf_counter() - started
 
 
+def bare_async_client(url: str) -> float:
+    """Seconds that the official asynchronous client takes, in the one thread that it has."""
+    import openai
+
+    async def talks() -> None:
+        places = asyncio.Semaphore(THREADS)
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+
+            async def talk(d: int) -> None:
+                messages: list[dict[str, str]] = []
+                async with places:
+                    for t in range(TURNS):
+                        messages.append({"role": "user", "content": f"dialogue {d}, turn {t}"})
+                        got = await client.chat.completions.create(
+                            model="m", messages=messages, temperature=0.0, max_tokens=300
+                        )
+                        messages.append({"role": "assistant", "content": got.choices[0].message.content or ""})
+
+            await asyncio.gather(*(talk(d) for d in range(DIALOGUES)))
+
+    started = time.perf_counter()
+    asyncio.run(talks())
+    return time.perf_counter() - started
+
+
 def playbill_run(url: str) -> float:
     """Seconds that a whole run takes, loading, manifest and records included."""
     from playbill.runs import run
@@ -98,9 +124,9 @@ def load(clem_python: str | None) -> None:
         import playbill.backends.engines.openai
         import playbill.runs  # noqa: F401
 
-        bare, ours, cpu = [], [], []
+        bare, bare_async, ours, cpu = [], [], [], []
         for _ in range(3):  # in turns, so that what disturbs the machine disturbs both
-            for seconds, once in ((bare, bare_client), (ours, playbill_run)):
+            for seconds, once in ((bare, bare_client), (bare_async, bare_async_client), (ours, playbill_run)):
                 before = time.process_time()
                 seconds.append(once(url))
                 cpu.append((time.process_time() - before) / (DIALOGUES * TURNS) * 1000)
@@ -108,10 +134,11 @@ def load(clem_python: str | None) -> None:
             f"{DIALOGUES} dialogues of {TURNS} turns at {THREADS}, {LATENCY * 1000:.0f} ms; the ideal is {ideal:.1f} s"
         )
         print("bare client, threads:", *(f"{s:.2f}" for s in bare), "s")
+        print("bare client, asyncio:", *(f"{s:.2f}" for s in bare_async), "s")
         print("playbill run:        ", *(f"{s:.2f}" for s in ours), "s")
         print(f"ratio of the medians: {sorted(ours)[1] / sorted(bare)[1]:.3f}; of each pair:", end=" ")
         print(*(f"{o / b:.3f}" for o, b in zip(ours, bare, strict=True)))
-        print("CPU ms a request, client and Playbill in turns:", *(f"{ms:.2f}" for ms in cpu))
+        print("CPU ms a request, the three in turns:", *(f"{ms:.2f}" for ms in cpu))
         if clem_python is not None:
             with tempfile.TemporaryDirectory() as folder:
                 line = [clem_python, "-c", CLEMCORE, url, str(SAMPLE), str(TURNS)]
