@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from smollm2 import smollm2_folder, tiny_folder
 
 from playbill.backends import EntryError, load_model
 from playbill.backends.engine import Completion, Request
 from playbill.backends.engines.threads import WorkFuture
+from smollm2 import smollm2_folder, tiny_folder
 
 torch = pytest.importorskip("torch")
 VOCABULARY = 49152
@@ -74,6 +74,7 @@ def test_what_is_kept_of_a_dialogue_changes_no_answer(weights):
     """Later turns answer as if all were computed anew, and only what is new is computed."""
     draw = random.Random(1)
     engine = engine_of(batch(weights))
+    known: dict[str, int] = {}
     histories = {name: list(prompt) for name, prompt in zip("abcdef", prompts(6, seed=2, most=40), strict=True)}
     for turn in range(3):
         futures = {name: ask(engine, history, dialogue=name) for name, history in histories.items()}
@@ -81,7 +82,7 @@ def test_what_is_kept_of_a_dialogue_changes_no_answer(weights):
             answer = futures[name].result(60)
             if turn:
                 assert answer.usage.cached_tokens == known[name]
-            known = {**(known if turn or name != "a" else {}), name: len(history) + 7}
+            known[name] = len(history) + 7
             history += [*answer.output_ids, *(draw.randrange(VOCABULARY) for _ in range(5))]
     engine.close()
     for history in histories.values():
@@ -250,7 +251,7 @@ def test_real_weights_answer_the_same_together_and_alone():
         with load_model(entry_of(huggingface_id=str(smollm2_folder()), max_tokens=12, **keys)) as model:
             chats = [[{"role": "user", "content": f"What is a {word}?"}] for word in ("tower", "piano", "river")]
             first = model.generate_batch(chats)
-            for chat, answer in zip(chats, first, strict=True):
+            for chat in chats:
                 chat += [{"role": "assistant", "content": "A thing."}, {"role": "user", "content": "Say more."}]
             found.append([a.output_ids for a in [*first, *model.generate_batch(chats)]])
     assert found[0] == found[1]
