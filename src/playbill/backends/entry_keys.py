@@ -178,6 +178,22 @@ _TABLE = (
         _HF_FILES,
         default=False,
     ),
+    Key(
+        "batching",
+        v.choice("fast", "exact", "single"),
+        "How requests that wait together are computed. `single`: one after the other. `exact`: together, in a "
+        "way that gives each the answer it gets alone. `fast`: together, and nothing that is known of a "
+        "dialogue is computed again, which may change the last bits of a number.",
+        _HF,
+        default="fast",
+    ),
+    Key(
+        "batch_size",
+        v.POSITIVE,
+        "How many requests are computed together at the most; 1 is one after the other, without anything "
+        "kept between turns.",
+        _HF,
+    ),
     Key("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
     # llamacpp
     Key("filename", v.STRING, "The GGUF file in the repository, a glob: `*Q4_K_M.gguf`.", _GGUF),

@@ -41,7 +41,7 @@ def _prompt_path(
 
 
 def _engine(entry: Mapping[str, Any], context: Context, source: Source, path: PromptPath, *, trust: bool) -> Any:
-    from playbill.backends.engines.huggingface_local.decoder import SingleDecoder
+    from playbill.backends.engines.huggingface_local.choice import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
     from playbill.backends.engines.huggingface_local.facts import computation_facts, weights_facts
     from playbill.backends.engines.huggingface_local.weights import load_weights
@@ -51,8 +51,9 @@ def _engine(entry: Mapping[str, Any], context: Context, source: Source, path: Pr
         model = load_weights(entry, source, trust=trust)
     threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
     computation = computation_facts(model, threads)
+    decoder = choose_decoder(entry, model)
     return TransformersEngine(
-        SingleDecoder(model),
+        decoder,
         vocabulary=model.get_input_embeddings().weight.shape[0],
         decode=path.decode,
         facts=lambda: {**weights_facts(entry, source), **computation, "tokenizer": path.tokenizer.facts()},

@@ -21,12 +21,20 @@ class Decoder(Protocol):
     most_rows: int
     """How many rows are computed together at the most."""
 
-    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor]:
-        """The logits of each row's next token, once all its ids are in its cache."""
+    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
+        """One step: the logits of each row's next token, or None where more of its ids must be computed first."""
+        ...
+
+    def finish(self, row: Row) -> None:
+        """The row is complete; what is known of it may be kept for its dialogue's next turn."""
         ...
 
     def forget(self, row: Row) -> None:
         """Free what is kept for a row; its ids can be computed anew."""
+        ...
+
+    def make_room(self) -> bool:
+        """Free what is kept for dialogues that aren't being answered; whether there was anything."""
         ...
 
 
@@ -39,8 +47,14 @@ class SingleDecoder:
         self._model = model
         self._device = model.get_input_embeddings().weight.device
 
-    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
         return [self._next(row) for row in rows]
+
+    def finish(self, row: Row) -> None:
+        self.forget(row)
+
+    def make_room(self) -> bool:
+        return False
 
     def forget(self, row: Row) -> None:
         row.cache, row.computed = None, 0

@@ -105,15 +105,19 @@ class TransformersEngine:
 
     def _take_in(self) -> bool:
         """Take what has come, waiting for it only if there is nothing to do; False at the end."""
+        came: list[Row] = []
         while True:
             try:
-                row = self._inbox.get(block=not (self._rows or self._waiting))
+                row = self._inbox.get(block=not (self._rows or self._waiting or came))
             except queue.Empty:
                 break
             if row is None:
+                self._waiting.extend(came)
                 return False
             if row.future.set_running_or_notify_cancel():
-                self._waiting.append(row)
+                came.append(row)
+        # Longest first among those that came together: nobody waits for ever, and the last to end isn't the longest.
+        self._waiting.extend(sorted(came, key=lambda r: len(r.ids), reverse=True))
         while self._waiting and len(self._rows) < self._most_rows:
             self._rows.append(self._waiting.popleft())
         return True
@@ -127,19 +131,25 @@ class TransformersEngine:
             return
         logits = self._advance(list(self._rows))
         for row, scores in logits:
+            if scores is None:
+                continue
             try:
                 row.accept(scores)
             except Exception as e:  # noqa: BLE001 - a fault of this row, its callback's for one, stays with it
                 row.fail(_as_engine_error(e))
-            if row.done:
                 self._leave(row)
+                continue
+            if row.done:
+                self._rows.remove(row)
+                if self._decoder is not None:
+                    self._decoder.finish(row)
 
     def _leave(self, row: Row) -> None:
         self._rows.remove(row)
         if self._decoder is not None:
             self._decoder.forget(row)
 
-    def _advance(self, rows: list[Row]) -> list[tuple[Row, torch.Tensor]]:
+    def _advance(self, rows: list[Row]) -> list[tuple[Row, torch.Tensor | None]]:
         """The logits of all rows that could be computed. Out of memory, fewer are computed at once, none is lost;
         otherwise a failure is tried row by row, so that it stays with the row that caused it."""
         assert self._decoder is not None
@@ -149,6 +159,8 @@ class TransformersEngine:
             failure = e
         for row in rows:
             self._decoder.forget(row)
+        if _is_out_of_memory(failure) and self._decoder.make_room():
+            return []
         if len(rows) == 1:
             rows[0].fail(_as_engine_error(failure))
             self._leave(rows[0])

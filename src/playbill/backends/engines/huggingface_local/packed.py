@@ -1,0 +1,120 @@
+"""One forward pass over pieces of many rows, laid end to end: no padding, each row attending to its own past alone.
+
+Registered with transformers as an attention function; its continuous batching passes its cache in the same way. For
+a row this calls the same kernel with the same numbers as `generate` does for it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from playbill.backends.engines.huggingface_local.store import Slot, Store
+
+__all__ = ["ATTENTION", "Piece", "forward", "register"]
+
+ATTENTION = "playbill_rows"
+_CHANGES_SCORES = ("softcap", "s_aux", "position_bias", "indices", "topk_indices")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next tokens of one row, to follow what is in its slot."""
+
+    slot: Slot
+    ids: Sequence[int]
+
+
+class _Pass:
+    """What the attention of one forward pass has to know."""
+
+    def __init__(self, store: Store, pieces: Sequence[Piece], device: torch.device) -> None:
+        self.store = store
+        self.spans: list[tuple[int, int, int, int]] = []  # slot, first and last token in the pass, length with them
+        begin = 0
+        slots: list[int] = []
+        places: list[int] = []
+        for piece in pieces:
+            done, new = len(piece.slot.ids), len(piece.ids)
+            self.spans.append((piece.slot.index, begin, begin + new, done + new))
+            slots += [piece.slot.index] * new
+            places += range(done, done + new)
+            begin += new
+        self.slots = torch.tensor(slots, device=device)
+        self.places = torch.tensor(places, device=device)
+        self._masks: dict[tuple[int, int, int | None], torch.Tensor] = {}
+
+    def mask(self, new: int, length: int, window: int | None, device: torch.device) -> torch.Tensor:
+        """Which of ``length`` keys each of the last ``new`` tokens sees."""
+        key = (new, length, window)
+        if key not in self._masks:
+            seen = torch.ones(new, length, dtype=torch.bool, device=device).tril(length - new)
+            self._masks[key] = seen if window is None else seen.triu(length - new - window + 1)
+        return self._masks[key]
+
+
+def forward(model: Any, store: Store, pieces: Sequence[Piece]) -> torch.Tensor:
+    """Compute the pieces, store their keys and values, and give the logits after each piece's last token."""
+    device = model.get_input_embeddings().weight.device
+    this = _Pass(store, pieces, device)
+    last = torch.tensor([span[2] - 1 for span in this.spans], device=device)
+    output = model(
+        input_ids=torch.tensor([[i for piece in pieces for i in piece.ids]], device=device),
+        position_ids=this.places[None],
+        use_cache=False,
+        logits_to_keep=last,
+        playbill_pass=this,
+    )
+    for piece in pieces:
+        piece.slot.ids.extend(piece.ids)
+    logits: torch.Tensor = output.logits[0]
+    return logits
+
+
+def register() -> None:
+    """Make the attention known to transformers, under the name `ATTENTION`."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attend)
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    *,
+    playbill_pass: _Pass,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    if strange := [name for name in _CHANGES_SCORES if others.get(name) is not None]:
+        raise NotImplementedError(f"attention with {', '.join(strange)}")
+    this = playbill_pass
+    keys, values = this.store.write(module.layer_idx, key, value, this.slots, this.places)
+    grouped = query.shape[1] != key.shape[1]
+    results = []
+    for slot, begin, end, length in this.spans:
+        new, start = end - begin, 0
+        if new == 1 and sliding_window is not None:
+            start = max(0, length - sliding_window)
+        whole = new == length and (sliding_window is None or length <= sliding_window)
+        results.append(
+            scaled_dot_product_attention(
+                query[:, :, begin:end],
+                keys[slot : slot + 1, :, start:length],
+                values[slot : slot + 1, :, start:length],
+                attn_mask=None if whole or new == 1 else this.mask(new, length, sliding_window, query.device),
+                is_causal=whole and new > 1,
+                scale=scaling,
+                enable_gqa=grouped,
+            )
+        )
+    return torch.cat(results, dim=2).transpose(1, 2).contiguous(), None
