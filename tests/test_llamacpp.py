@@ -22,6 +22,7 @@ from playbill.backends.errors import ContextExceeded, EngineError
 from playbill.backends.generation import FinishReason, Outcome
 from playbill.backends.loading import load_prompt_path
 from playbill.backends.model import Model
+from playbill.backends.spec import ModelSpec
 
 QUESTIONS = [
     "Describe a tower without saying the word.",
@@ -332,3 +333,38 @@ def test_closing_in_the_middle_of_work_ends() -> None:
     """A model closed while it generates, as by Ctrl-C, gives up what is under way and lets the process end."""
     command = [sys.executable, "-c", CLOSED_AT_WORK, json.dumps(entry())]
     assert subprocess.run(command, capture_output=True, text=True, timeout=120).stdout == "closed\n"
+
+
+class TestThinking:
+    """Budgets of thinking and answer; a word of an answer plays the tag that ends thinking."""
+
+    def thinking(self, model: Model, **keys: object) -> Model:
+        """The loaded engine, under an entry of a model that thinks."""
+        assert model.prompt_path is not None
+        return Model(ModelSpec.from_dict(entry(**keys)), model.engine, model.prompt_path, "llamacpp")
+
+    def test_thinking_and_answer_are_counted_apart(self, model: Model) -> None:
+        """The whole is what it is without tags; each part is as long as it may be, and no longer."""
+        whole = model.generate(user(QUESTIONS[0]), max_tokens=24)
+        pieces = [model.prompt_path.decode([i]) for i in whole.output_ids]
+        place = next(i for i in range(5, 20) if "".join(pieces).count(pieces[i]) == 1)
+        thinks = self.thinking(model, cot_end_tag=pieces[place])
+        cut = thinks.generate(user(QUESTIONS[0]), max_tokens=24, max_thinking_tokens=place)
+        assert cut.outcome is Outcome.TRUNCATED_IN_THINKING
+        assert (cut.output_ids, cut.text) == (whole.output_ids[:place], "")
+        assert cut.usage.thinking_tokens == place
+        assert cut.finish_reason_raw == "max_thinking_tokens"
+        both = thinks.generate(user(QUESTIONS[0]), max_tokens=2, max_thinking_tokens=place + 1)
+        assert both.outcome is Outcome.TRUNCATED
+        assert both.output_ids == whole.output_ids[: place + 3]
+        assert both.thinking == "".join(pieces[:place]).strip()
+        assert both.text == "".join(pieces[place + 1 : place + 3]).strip()
+        assert both.finish_reason_raw == "max_tokens"
+
+    def test_a_budget_may_end_inside_of_a_character(self, model: Model) -> None:
+        """Of which llama.cpp's stream says nothing until it is whole."""
+        whole = model.generate(user(EMOJI), max_tokens=8).output_ids
+        thinks = self.thinking(model, cot_end_tag="</think>")
+        for budget in range(1, 7):
+            cut = thinks.generate(user(EMOJI), max_tokens=3, max_thinking_tokens=budget)
+            assert (cut.output_ids, cut.usage.thinking_tokens) == (whole[:budget], budget)
