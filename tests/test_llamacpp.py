@@ -112,6 +112,27 @@ def test_greedy_answers_are_the_same_one_by_one_and_together(model: Model) -> No
     assert [g.output_ids for g in together] == alone
 
 
+def test_the_same_prompt_again_gives_the_same_answer(model: Model) -> None:
+    """Though it isn't computed again but for its end, and in company or alone."""
+    first = model.generate(user(QUESTIONS[3]), max_tokens=16)
+    again = model.generate_batch([user(QUESTIONS[3]), user(QUESTIONS[4])], max_tokens=16)[0]
+    assert again.output_ids == first.output_ids
+    assert len(first.prompt_ids) > again.usage.cached_tokens >= len(first.prompt_ids) - 8
+
+
+def test_what_dialogues_begin_alike_with_is_computed_once_and_changes_no_answer() -> None:
+    """Each answer is what it is where the dialogue is alone and nothing of it is cached."""
+    rules = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
+    batch = [user(rules + question) for question in QUESTIONS[:4]]
+    with load_model(entry(), dialogues=4) as together:
+        answers = together.generate_batch(batch, max_tokens=6)
+    with load_model(entry(), dialogues=1) as single:
+        alone = [single.generate(messages, max_tokens=6) for messages in batch]
+    assert [a.output_ids for a in answers] == [a.output_ids for a in alone]
+    computed = sum(a.usage.input_tokens - a.usage.cached_tokens for a in answers)
+    assert computed < 2.6 * len(answers[0].prompt_ids)
+
+
 def test_an_arbitrary_token_ends_an_answer(model: Model) -> None:
     """Also one that is no end token for llama.cpp; it stays in the ids, and the stream doesn't show it."""
     text = model.prompt_path.render(user(QUESTIONS[0]))
@@ -365,6 +386,7 @@ class TestThinking:
         """Of which llama.cpp's stream says nothing until it is whole."""
         whole = model.generate(user(EMOJI), max_tokens=8).output_ids
         thinks = self.thinking(model, cot_end_tag="</think>")
-        for budget in range(1, 7):
-            cut = thinks.generate(user(EMOJI), max_tokens=3, max_thinking_tokens=budget)
+        budgets = range(1, 7)
+        futures = [thinks.submit(user(EMOJI), max_tokens=3, max_thinking_tokens=budget) for budget in budgets]
+        for budget, cut in zip(budgets, (future.result() for future in futures), strict=True):
             assert (cut.output_ids, cut.usage.thinking_tokens) == (whole[:budget], budget)

@@ -33,6 +33,7 @@ StopWanted = Callable[[], bool]
 _ROUTE = "/completion"
 _HANG_UP_SECONDS = 10.0
 _MOST_TOKENS_OF_A_CHARACTER = 4
+_END = 8
 _STREAMING = {"stream": True, "return_progress": True}
 
 
@@ -95,10 +96,7 @@ class LlamaCpp:
         }
         answer, computed = None, 0
         try:
-            if lease.empty and self._beginnings is not None:
-                computed = self._beginnings.fill(
-                    lease.asked, prompt, lambda path, asked: self._server.post(path, asked, stop_wanted)
-                )
+            computed = self._prepare_slot(lease, prompt, stop_wanted)
             if on_text is None and not stops.watched and budget is None:
                 answer = self._whole(body, stop_wanted)
             else:
@@ -110,6 +108,22 @@ class LlamaCpp:
         if computed and answer.cached:
             answer = replace(answer, cached=answer.cached - computed)
         return self._completion(answer, request, effective, budget)
+
+    def _prepare_slot(self, lease: Lease, prompt: list[int], stop_wanted: StopWanted) -> int:
+        """Have the slot hold as much of a prompt as helps; returns how many tokens were computed for it.
+
+        Of a prompt that it holds whole, llama.cpp would compute the last token alone, which gives other bits than
+        in company, and so perhaps another answer: it is made to forget the end.
+        """
+        if lease.again:
+            forgotten = [0 if prompt[-_END:][0] else 1] * 2
+            asked = {"prompt": [*prompt[:-_END], *forgotten], "n_predict": 0, "id_slot": lease.asked}
+            self._server.post(_ROUTE, {**asked, "cache_prompt": True, "temperature": 0}, stop_wanted)
+        elif lease.empty and self._beginnings is not None:
+            return self._beginnings.fill(
+                lease.asked, prompt, lambda path, body: self._server.post(path, body, stop_wanted)
+            )
+        return 0
 
     def _stop_texts(self, stop_ids: Iterable[int]) -> _Stops:
         """How to end at tokens at which llama.cpp doesn't by itself.

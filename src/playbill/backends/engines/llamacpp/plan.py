@@ -73,8 +73,8 @@ def longest_dialogue(
     """The most tokens that a dialogue can come to; None where it ``thinks``, and that has no bound.
 
     A token stands for a byte at least, so bytes bound tokens. ``template_bytes`` is what the template adds to a
-    conversation, and to a message of it at the most. What an answer has is `max_tokens` at the most, here twice:
-    encoded anew, a text may have other tokens than those that it was made of.
+    conversation, and to a message of it at the most. What an answer has is `max_tokens` at the most, and a quarter
+    more here: encoded anew, a text may have other tokens than those that it was made of.
     """
     thinking = setting(entry, "max_thinking_tokens")
     if thinking is None and (thinks or setting(entry, "cot_end_tag")):
@@ -82,7 +82,7 @@ def longest_dialogue(
     answer = int(setting(entry, "max_tokens") or PARAMETERS["max_tokens"].default)
     whole, each = template_bytes
     given = extent.text_bytes + whole + each * extent.messages
-    return given + 2 * answer * extent.answers + int(thinking or 0)
+    return given + answer * extent.answers * 5 // 4 + int(thinking or 0)
 
 
 def make_plan(
