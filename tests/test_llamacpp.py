@@ -22,6 +22,7 @@ from playbill.backends.errors import ContextExceeded, EngineError
 from playbill.backends.generation import FinishReason, Outcome
 from playbill.backends.loading import load_prompt_path
 from playbill.backends.model import Model
+from playbill.backends.spec import ModelSpec
 
 QUESTIONS = [
     "Describe a tower without saying the word.",
@@ -109,6 +110,27 @@ def test_greedy_answers_are_the_same_one_by_one_and_together(model: Model) -> No
         alone = [greedy(single, question) for question in QUESTIONS]
     together = model.generate_batch([user(q) for q in QUESTIONS], max_tokens=24)
     assert [g.output_ids for g in together] == alone
+
+
+def test_the_same_prompt_again_gives_the_same_answer(model: Model) -> None:
+    """Though it isn't computed again but for its end, and in company or alone."""
+    first = model.generate(user(QUESTIONS[3]), max_tokens=16)
+    again = model.generate_batch([user(QUESTIONS[3]), user(QUESTIONS[4])], max_tokens=16)[0]
+    assert again.output_ids == first.output_ids
+    assert len(first.prompt_ids) > again.usage.cached_tokens >= len(first.prompt_ids) - 8
+
+
+def test_what_dialogues_begin_alike_with_is_computed_once_and_changes_no_answer() -> None:
+    """Each answer is what it is where the dialogue is alone and nothing of it is cached."""
+    rules = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
+    batch = [user(rules + question) for question in QUESTIONS[:4]]
+    with load_model(entry(), dialogues=4) as together:
+        answers = together.generate_batch(batch, max_tokens=6)
+    with load_model(entry(), dialogues=1) as single:
+        alone = [single.generate(messages, max_tokens=6) for messages in batch]
+    assert [a.output_ids for a in answers] == [a.output_ids for a in alone]
+    computed = sum(a.usage.input_tokens - a.usage.cached_tokens for a in answers)
+    assert computed < 2.6 * len(answers[0].prompt_ids)
 
 
 def test_an_arbitrary_token_ends_an_answer(model: Model) -> None:
@@ -332,3 +354,39 @@ def test_closing_in_the_middle_of_work_ends() -> None:
     """A model closed while it generates, as by Ctrl-C, gives up what is under way and lets the process end."""
     command = [sys.executable, "-c", CLOSED_AT_WORK, json.dumps(entry())]
     assert subprocess.run(command, capture_output=True, text=True, timeout=120).stdout == "closed\n"
+
+
+class TestThinking:
+    """Budgets of thinking and answer; a word of an answer plays the tag that ends thinking."""
+
+    def thinking(self, model: Model, **keys: object) -> Model:
+        """The loaded engine, under an entry of a model that thinks."""
+        assert model.prompt_path is not None
+        return Model(ModelSpec.from_dict(entry(**keys)), model.engine, model.prompt_path, "llamacpp")
+
+    def test_thinking_and_answer_are_counted_apart(self, model: Model) -> None:
+        """The whole is what it is without tags; each part is as long as it may be, and no longer."""
+        whole = model.generate(user(QUESTIONS[0]), max_tokens=24)
+        pieces = [model.prompt_path.decode([i]) for i in whole.output_ids]
+        place = next(i for i in range(5, 20) if "".join(pieces).count(pieces[i]) == 1)
+        thinks = self.thinking(model, cot_end_tag=pieces[place])
+        cut = thinks.generate(user(QUESTIONS[0]), max_tokens=24, max_thinking_tokens=place)
+        assert cut.outcome is Outcome.TRUNCATED_IN_THINKING
+        assert (cut.output_ids, cut.text) == (whole.output_ids[:place], "")
+        assert cut.usage.thinking_tokens == place
+        assert cut.finish_reason_raw == "max_thinking_tokens"
+        both = thinks.generate(user(QUESTIONS[0]), max_tokens=2, max_thinking_tokens=place + 1)
+        assert both.outcome is Outcome.TRUNCATED
+        assert both.output_ids == whole.output_ids[: place + 3]
+        assert both.thinking == "".join(pieces[:place]).strip()
+        assert both.text == "".join(pieces[place + 1 : place + 3]).strip()
+        assert both.finish_reason_raw == "max_tokens"
+
+    def test_a_budget_may_end_inside_of_a_character(self, model: Model) -> None:
+        """Of which llama.cpp's stream says nothing until it is whole."""
+        whole = model.generate(user(EMOJI), max_tokens=8).output_ids
+        thinks = self.thinking(model, cot_end_tag="</think>")
+        budgets = range(1, 7)
+        futures = [thinks.submit(user(EMOJI), max_tokens=3, max_thinking_tokens=budget) for budget in budgets]
+        for budget, cut in zip(budgets, (future.result() for future in futures), strict=True):
+            assert (cut.output_ids, cut.usage.thinking_tokens) == (whole[:budget], budget)

@@ -240,16 +240,16 @@ class TestPlan:
         """The limit stays the model's, so what is asked and recorded doesn't depend on the other dialogues."""
         open_entry = {**entry(), "n_ctx": None, "max_tokens": 60}
         longest = longest_dialogue(open_entry, Extent(text_bytes=1000, messages=7, answers=4), (100, 80))
-        assert longest == 1000 + 100 + 7 * 80 + 2 * 4 * 60
+        assert longest == 1000 + 100 + 7 * 80 + 4 * 75
         plan = make_plan(open_entry, self.header(), dialogues=4, memory=1 << 34, longest=longest)
-        assert (plan.n_ctx, plan.limit) == (2304, 8192)
+        assert (plan.n_ctx, plan.limit) == (2048, 8192)
         assert make_plan(entry(), self.header(), dialogues=4, memory=1 << 34, longest=longest).n_ctx == 1024
 
     def test_unbounded_thinking_takes_the_whole_context(self) -> None:
         extent = Extent(text_bytes=10, messages=1, answers=1)
         thinks = {**entry(), "cot_end_tag": "</think>"}
         assert longest_dialogue(thinks, extent, (0, 0)) is None
-        assert longest_dialogue({**thinks, "max_thinking_tokens": 100}, extent, (0, 0)) == 10 + 600 + 100
+        assert longest_dialogue({**thinks, "max_thinking_tokens": 100}, extent, (0, 0)) == 10 + 375 + 100
 
     def test_little_memory_costs_slots_first(self) -> None:
         per_dialogue = 1024 * kv_bytes_per_token(self.header())

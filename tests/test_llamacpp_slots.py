@@ -15,6 +15,15 @@ def test_a_dialogues_next_turn_goes_to_its_slot() -> None:
     assert slots.take([1, 2, 5]).asked == 2
 
 
+def test_the_same_prompt_again_is_told_from_one_that_goes_on() -> None:
+    slots = Slots(1)
+    slots.give_back(slots.take([5, 6]), [5, 6], 0)
+    again = slots.take([5, 6])
+    assert again == Lease(0, 0, again=True)
+    slots.give_back(again, [5, 6], 0)
+    assert not slots.take([5, 6, 7]).again
+
+
 def test_a_new_dialogue_goes_to_an_empty_slot() -> None:
     slots = Slots(2)
     assert slots.take([5]) == Lease(1, 1, empty=True)

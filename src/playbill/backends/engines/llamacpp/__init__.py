@@ -26,6 +26,7 @@ from playbill.backends.entry_keys import setting
 from playbill.backends.errors import TemplateError
 from playbill.backends.prompt_path import PromptPath, Template, collect_stops, pick_template
 from playbill.backends.template import GENERIC_TEMPLATE, render
+from playbill.backends.thinking import family_tags
 from playbill.backends.weights import Weights, find_weights
 
 __all__ = ["load", "preview"]
@@ -83,7 +84,8 @@ def _longest(entry: Mapping[str, Any], context: Context, template: Template) -> 
         one, three = (render(template.text, talk[:n], date=context.date, **variables) for n in (1, 3))
     except TemplateError:
         return None
-    return longest_dialogue(entry, context.extent, (len(one.encode()), len(three.encode()) - len(one.encode())))
+    cost = (len(one.encode()), len(three.encode()) - len(one.encode()))
+    return longest_dialogue(entry, context.extent, cost, thinks=family_tags(template.text) is not None)
 
 
 def _prompt_path(

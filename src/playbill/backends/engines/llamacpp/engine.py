@@ -18,12 +18,13 @@ from playbill.backends.engines.llamacpp.plan import Plan
 from playbill.backends.engines.llamacpp.restore import StreamedIds
 from playbill.backends.engines.llamacpp.sampling import HONOURED, effective_parameters, sampling_body
 from playbill.backends.engines.llamacpp.server import Cancelled, Server, xllamacpp
-from playbill.backends.engines.llamacpp.slots import Slots
+from playbill.backends.engines.llamacpp.slots import Lease, Slots
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
 from playbill.backends.engines.llamacpp.vocabulary import incomplete
 from playbill.backends.engines.threads import Threads, WorkFuture
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.thinking import Budget, Limits
 from playbill.backends.weights import Weights
 
 __all__ = ["LlamaCpp"]
@@ -32,6 +33,7 @@ StopWanted = Callable[[], bool]
 _ROUTE = "/completion"
 _HANG_UP_SECONDS = 10.0
 _MOST_TOKENS_OF_A_CHARACTER = 4
+_END = 8
 _STREAMING = {"stream": True, "return_progress": True}
 
 
@@ -77,11 +79,14 @@ class LlamaCpp:
 
     def _complete(self, request: Request, on_text: OnText | None, stop_wanted: StopWanted) -> Completion:
         effective = effective_parameters(request.params)
+        most = int(effective["max_tokens"])
+        limits = request.limits or Limits(most, 0, most)
+        budget = Budget(limits, request.tags, self._tokenizer.decode) if request.tags is not None else None
         stops = self._stop_texts(request.stop_ids)
         prompt = list(request.prompt_ids or ())
         lease = self._slots.take(prompt)
         body = {
-            **sampling_body(effective, len(prompt)),
+            **sampling_body(effective, len(prompt), limits.total),
             "prompt": prompt,
             "stop": [*request.stop_strings, *stops.texts],
             "preserved_tokens": stops.texts,
@@ -91,21 +96,34 @@ class LlamaCpp:
         }
         answer, computed = None, 0
         try:
-            if lease.empty and self._beginnings is not None:
-                computed = self._beginnings.fill(
-                    lease.asked, prompt, lambda path, asked: self._server.post(path, asked, stop_wanted)
-                )
-            if on_text is None and not stops.watched:
+            computed = self._prepare_slot(lease, prompt, stop_wanted)
+            if on_text is None and not stops.watched and budget is None:
                 answer = self._whole(body, stop_wanted)
             else:
-                answer = self._streamed(body, stops.watched, on_text, stop_wanted)
+                answer = self._streamed(body, stops.watched, budget, on_text, stop_wanted)
         except Cancelled as e:
             raise EngineError("cancelled") from e
         finally:
-            self._slots.give_back(lease, prompt, answer.slot if answer is not None else None)
+            self._slots.give_back(lease, prompt, _slot_of(answer, lease))
         if computed and answer.cached:
             answer = replace(answer, cached=answer.cached - computed)
-        return self._completion(answer, request, effective)
+        return self._completion(answer, request, effective, budget)
+
+    def _prepare_slot(self, lease: Lease, prompt: list[int], stop_wanted: StopWanted) -> int:
+        """Have the slot hold as much of a prompt as helps; returns how many tokens were computed for it.
+
+        Of a prompt that it holds whole, llama.cpp would compute the last token alone, which gives other bits than
+        in company, and so perhaps another answer: it is made to forget the end.
+        """
+        if lease.again:
+            forgotten = [0 if prompt[-_END:][0] else 1] * 2
+            asked = {"prompt": [*prompt[:-_END], *forgotten], "n_predict": 0, "id_slot": lease.asked}
+            self._server.post(_ROUTE, {**asked, "cache_prompt": True, "temperature": 0}, stop_wanted)
+        elif lease.empty and self._beginnings is not None:
+            return self._beginnings.fill(
+                lease.asked, prompt, lambda path, body: self._server.post(path, body, stop_wanted)
+            )
+        return 0
 
     def _stop_texts(self, stop_ids: Iterable[int]) -> _Stops:
         """How to end at tokens at which llama.cpp doesn't by itself.
@@ -131,9 +149,14 @@ class LlamaCpp:
         )
 
     def _streamed(
-        self, body: Mapping[str, Any], watched: frozenset[int], on_text: OnText | None, stop_wanted: StopWanted
+        self,
+        body: Mapping[str, Any],
+        watched: frozenset[int],
+        budget: Budget | None,
+        on_text: OnText | None,
+        stop_wanted: StopWanted,
     ) -> _Answer:
-        """Follow the stream to its end, or to a watched token, or to the first token beyond the limit.
+        """Follow the stream to its end, a watched token, the end of a budget, or the first token beyond the limit.
 
         That one is asked for because an answer may be cut inside of a character, whose tokens the stream holds
         back until it is complete.
@@ -149,16 +172,21 @@ class LlamaCpp:
                 if event["stop"] or event["tokens_predicted"] > limit:
                     return self._end_of_stream(event, streamed, limit)
                 token = event["tokens"][0]
+                spent = _spend(budget, token, event["tokens_predicted"] - streamed.counted)
+                if spent is not None and token not in watched:
+                    return self._end_of_stream(event, streamed, streamed.counted + spent.tokens, spent.reason)
                 streamed.add(token, event["tokens_predicted"], event["content"], hidden=token in watched)
                 streamed.probabilities += event.get("completion_probabilities", ())
                 if token in watched:
                     return self._end_of_stream(event, streamed, limit)
         raise EngineError("llama.cpp's stream ended before the answer did")
 
-    def _end_of_stream(self, event: Mapping[str, Any], streamed: StreamedIds, limit: int) -> _Answer:
-        """The answer, whichever way it ended: the stream's last event, a watched token, or one beyond the limit."""
+    def _end_of_stream(
+        self, event: Mapping[str, Any], streamed: StreamedIds, limit: int, reached: str | None = None
+    ) -> _Answer:
+        """The answer, whichever way it ended: the stream's last event, a watched token, or at or beyond a limit."""
         count, word, stop_type = event["tokens_predicted"], event.get("stopping_word", ""), event.get("stop_type", "id")
-        if count > limit:
+        if count > limit or reached is not None:
             if not event["stop"]:
                 streamed.add(event["tokens"][0], count, event["content"], hidden=True)
             stop_type = "limit"
@@ -176,9 +204,12 @@ class LlamaCpp:
             truncated=event.get("truncated", False),
             uncertain=restored.uncertain,
             probabilities=streamed.probabilities,
+            reached=reached,
         )
 
-    def _completion(self, answer: _Answer, request: Request, effective: Mapping[str, Any]) -> Completion:
+    def _completion(
+        self, answer: _Answer, request: Request, effective: Mapping[str, Any], budget: Budget | None
+    ) -> Completion:
         details: dict[str, Any] = {}
         if answer.truncated:
             details["context_full"] = True
@@ -189,10 +220,12 @@ class LlamaCpp:
         own = answer.stop_type == "word" and answer.stopping_word in request.stop_strings
         return Completion(
             finish_reason=FinishReason.LENGTH if answer.stop_type == "limit" else FinishReason.STOP,
-            finish_reason_raw=answer.stop_type,
+            finish_reason_raw=answer.reached or answer.stop_type,
             output_ids=answer.ids,
             stop_string=answer.stopping_word if own else None,
-            usage=Usage(len(request.prompt_ids or ()), len(answer.ids), answer.cached),
+            usage=Usage(
+                len(request.prompt_ids or ()), len(answer.ids), answer.cached, budget.thinking if budget else None
+            ),
             effective={key: value for key, value in effective.items() if request.params.get(key) != value},
             details=details,
         )
@@ -228,6 +261,32 @@ class _Answer:
     truncated: bool = False
     uncertain: int = 0
     probabilities: Sequence[Any] = ()
+    reached: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """The limit that was reached, and after how many of the tokens that just came."""
+
+    reason: str
+    tokens: int
+
+
+def _spend(budget: Budget | None, token: int, tokens: int) -> _Spent | None:
+    """Count the tokens that came, all but the last of which are parts of a character, and so of no tag."""
+    for number in range(1, tokens + 1) if budget is not None else ():
+        if budget is not None and (reason := budget.push(token)) is not None:
+            return _Spent(reason, number)
+    return None
+
+
+def _slot_of(answer: _Answer | None, lease: Lease) -> int | None:
+    """Where an answer's ids now lie; None where that is not known."""
+    if answer is None:
+        return None
+    if answer.slot is not None:
+        return answer.slot
+    return lease.asked if lease.asked >= 0 else None
 
 
 def _logprob(reported: Mapping[str, Any]) -> dict[str, Any]:

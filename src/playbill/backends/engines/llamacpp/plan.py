@@ -67,20 +67,22 @@ def context_limit(entry: Mapping[str, Any], header: Header) -> int | None:
     return min((int(value) for value in stated if value), default=None)
 
 
-def longest_dialogue(entry: Mapping[str, Any], extent: Extent, template_bytes: tuple[int, int]) -> int | None:
-    """The most tokens that a dialogue can come to; None where its thinking has no bound.
+def longest_dialogue(
+    entry: Mapping[str, Any], extent: Extent, template_bytes: tuple[int, int], *, thinks: bool = False
+) -> int | None:
+    """The most tokens that a dialogue can come to; None where it ``thinks``, and that has no bound.
 
     A token stands for a byte at least, so bytes bound tokens. ``template_bytes`` is what the template adds to a
-    conversation, and to a message of it at the most. What an answer has is `max_tokens` at the most, here twice:
-    encoded anew, a text may have other tokens than those that it was made of.
+    conversation, and to a message of it at the most. What an answer has is `max_tokens` at the most, and a quarter
+    more here: encoded anew, a text may have other tokens than those that it was made of.
     """
     thinking = setting(entry, "max_thinking_tokens")
-    if thinking is None and (setting(entry, "cot_start_tag") or setting(entry, "cot_end_tag")):
+    if thinking is None and (thinks or setting(entry, "cot_end_tag")):
         return None
     answer = int(setting(entry, "max_tokens") or PARAMETERS["max_tokens"].default)
     whole, each = template_bytes
     given = extent.text_bytes + whole + each * extent.messages
-    return given + 2 * answer * extent.answers + int(thinking or 0)
+    return given + answer * extent.answers * 5 // 4 + int(thinking or 0)
 
 
 def make_plan(

@@ -52,7 +52,7 @@ class StreamedIds:
 
         Of a ``hidden`` token the text is not passed on.
         """
-        missing = count - 1 - self._counted
+        missing = count - 1 - self.counted
         if missing > 0:
             self.gaps.append((len(self.ids), missing))
         self.ids.append(token)
@@ -72,12 +72,13 @@ class StreamedIds:
             self.on_text(text)
 
     @property
-    def _counted(self) -> int:
+    def counted(self) -> int:
+        """How many tokens came so far, with those that the stream left out."""
         return len(self.ids) + sum(length for _, length in self.gaps)
 
     def restore(self, count: int, stop_string: str | None, encode: Callable[[str], Sequence[int]]) -> Restored:
         """All ids of an answer of so many tokens. ``stop_string`` was cut off its text; ``encode`` breaks a tie."""
-        tail = max(0, count - self._counted)
+        tail = max(0, count - self.counted)
         text = (self.text + (stop_string or "")).encode()
         found: list[int] = []
         uncertain, at, length = tail, 0, 0

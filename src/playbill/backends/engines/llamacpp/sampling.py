@@ -15,6 +15,7 @@ HONOURED = frozenset(
     {
         "temperature",
         "max_tokens",
+        "max_thinking_tokens",
         "top_p",
         "top_k",
         "min_p",
@@ -60,12 +61,15 @@ def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def sampling_body(effective: Mapping[str, Any], prompt_length: int) -> dict[str, Any]:
-    """The part of a request that says how tokens are chosen. Penalties look at all of prompt and answer."""
+def sampling_body(effective: Mapping[str, Any], prompt_length: int, limit: int) -> dict[str, Any]:
+    """The part of a request that says how tokens are chosen, and how many new ones at the most.
+
+    Penalties look at all of prompt and answer.
+    """
     greedy = effective["temperature"] == 0
     return {
         **_NEVER,
-        "n_predict": effective["max_tokens"],
+        "n_predict": limit,
         "temperature": effective["temperature"],
         "samplers": ["penalties", "top_k"] if greedy else ["penalties", "temperature", "top_k", "top_p", "min_p"],
         "top_k": 1 if greedy else effective["top_k"],
@@ -74,7 +78,7 @@ def sampling_body(effective: Mapping[str, Any], prompt_length: int) -> dict[str,
         "repeat_penalty": effective["repetition_penalty"],
         "presence_penalty": effective["presence_penalty"],
         "frequency_penalty": effective["frequency_penalty"],
-        "repeat_last_n": prompt_length + effective["max_tokens"],
+        "repeat_last_n": prompt_length + limit,
         "seed": (effective.get("seed") or 0) % _LARGEST_SEED,
         "n_probs": effective.get("logprobs") or 0,
     }

@@ -21,12 +21,13 @@ LEFT_TO_LLAMA_CPP = -1
 class Lease:
     """The slot that a request is sent to (-1: llama.cpp chooses), and where it then is, as far as one can tell.
 
-    ``empty``: nothing lies in that slot yet.
+    ``empty``: nothing lies in that slot yet. ``again``: the very same prompt lies there.
     """
 
     asked: int
     expected: int
     empty: bool = False
+    again: bool = False
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Slots:
             own = [i for i in free if (last := self._slots[i].prompt) and ids[: len(last)] == last]
             if own:
                 chosen = max(own, key=lambda i: len(self._slots[i].prompt))
-                lease = Lease(chosen, chosen)
+                lease = Lease(chosen, chosen, again=self._slots[chosen].prompt == ids)
             elif empty := [i for i in free if not self._slots[i].prompt]:
                 lease = Lease(empty[-1], empty[-1], empty=True)
             else:
