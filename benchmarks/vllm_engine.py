@@ -214,10 +214,12 @@ def measured(asked: argparse.Namespace, kind: str) -> dict[str, Any]:
 
 def _row(name: str, runs: list[dict[str, Any]]) -> str:
     rates = [r["rate"] for r in runs]
+    middle = {
+        name: statistics.median(r[name] for r in runs) for name in ("seconds", "new", "rate", "computed", "loading")
+    }
     return (
-        f"| {name} | {statistics.median(r['seconds'] for r in runs):.1f} | {runs[0]['new']:,} | "
-        f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f}) | {statistics.median(r['computed'] for r in runs):,.0f} | "
-        f"{statistics.median(r['loading'] for r in runs):.1f} | {max(r['others'] for r in runs):.0%} |"
+        f"| {name} | {middle['seconds']:.1f} | {middle['new']:,.0f} | {middle['rate']:.1f} ({min(rates):.1f} to "
+        f"{max(rates):.1f}) | {middle['computed']:,.0f} | {middle['loading']:.1f} | {others:.0%} |"
     )
 
 
