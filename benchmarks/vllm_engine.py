@@ -214,9 +214,9 @@ def measured(asked: argparse.Namespace, kind: str) -> dict[str, Any]:
 
 def _row(name: str, runs: list[dict[str, Any]]) -> str:
     rates = [r["rate"] for r in runs]
-    middle = {
-        name: statistics.median(r[name] for r in runs) for name in ("seconds", "new", "rate", "computed", "loading")
-    }
+    others = max(r["others"] for r in runs)
+    figures = ("seconds", "new", "rate", "computed", "loading")
+    middle = {figure: statistics.median(r[figure] for r in runs) for figure in figures}
     return (
         f"| {name} | {middle['seconds']:.1f} | {middle['new']:,.0f} | {middle['rate']:.1f} ({min(rates):.1f} to "
         f"{max(rates):.1f}) | {middle['computed']:,.0f} | {middle['loading']:.1f} | {others:.0%} |"
