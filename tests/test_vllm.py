@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
 
@@ -28,6 +29,7 @@ from playbill.backends.engines.vllm.driver import News
 from playbill.backends.engines.vllm.engine import VllmEngine
 from playbill.backends.engines.vllm.environment import clashes, engine_failures
 from playbill.backends.engines.vllm.sampling import HONOURED, effective_parameters, sampling_arguments
+from playbill.backends.thinking import Limits, Tags
 
 ENTRY = {
     "model_name": "m",
@@ -39,7 +41,7 @@ ENTRY = {
 
 
 def made(**params):
-    return sampling_arguments(effective_parameters({"max_tokens": 5, **params}), {7, 2}, watched=False)
+    return sampling_arguments(effective_parameters({"max_tokens": 5, **params}), {7, 2}, most=5, watched=False)
 
 
 def test_greedy_says_every_sampler_and_ends_at_the_given_ids_alone():
@@ -78,9 +80,9 @@ def test_sampling_is_handed_over_as_asked():
         "frequency_penalty": -0.5,
         "seed": 2**63 + 5,
         "logprobs": 3,
-        "max_tokens": 9,
+        "max_tokens": 5,
     }
-    assert asked.keys() | {"stop"} == HONOURED
+    assert asked.keys() | {"stop", "max_thinking_tokens"} == HONOURED
     assert {**made(**asked), "seed": asked["seed"]} == {**made(**asked), **asked}
     assert made(**asked)["seed"] == 5, "vLLM takes 63 bits"
 
@@ -350,6 +352,22 @@ def test_a_stop_string_across_tokens_ends_the_request_in_vllm_too(engine, driver
     assert "".join(heard) == "<1><"
     engine.close()
     assert [entry for entry in driver.log if entry != "close" and entry[1]] == [("drop", ["playbill-0"])]
+
+
+def thinking_request(limits):
+    asked = request(max_tokens=limits.answer)
+    return replace(asked, tags=Tags("<3>", opened=True), limits=limits)
+
+
+def test_thinking_and_answer_have_budgets_of_their_own(engine):
+    """The answer's begins after the end tag; thinking that uses its own up is cut there."""
+    answered = engine.submit(thinking_request(Limits(answer=2, thinking=10, total=12))).result(10)
+    assert (answered.output_ids, answered.finish_reason_raw) == ((1, 2, 3, 4, 5), "max_tokens")
+    assert answered.usage.thinking_tokens == 3
+    cut = engine.submit(thinking_request(Limits(answer=9, thinking=2, total=11))).result(10)
+    assert (cut.output_ids, cut.finish_reason, cut.finish_reason_raw) == ((1, 2), "length", "max_thinking_tokens")
+    full = engine.submit(thinking_request(Limits(answer=9, thinking=9, total=4))).result(10)
+    assert (full.output_ids, full.finish_reason_raw) == ((1, 2, 3, 4), "max_tokens")
 
 
 def test_text_comes_as_it_is_made_without_the_stop_id(engine):

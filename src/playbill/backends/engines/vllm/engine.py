@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import count
@@ -24,6 +25,7 @@ __all__ = ["VllmEngine"]
 
 _log = logging.getLogger(__name__)
 _CLOSING_SECONDS = 60.0
+_PATIENCE = 0.03  # of a step's time
 
 
 class VllmEngine:
@@ -46,6 +48,8 @@ class VllmEngine:
         self._flights: dict[str, Flight] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._step_seconds = 0.0
+        self._answered = 0  # requests that ended with the last step, and whose callers may ask again
         self._dead: EngineError | None = None
         started: Future[Driver] = Future()
         self._thread = threading.Thread(
@@ -111,16 +115,28 @@ class VllmEngine:
         self._end(driver)
 
     def _take_in(self, driver: Driver) -> bool:
-        """Take what has come, waiting for it only if there is nothing to do; False at the end."""
+        """Take what has come, waiting for it only if there is nothing to do; False at the end.
+
+        Who was just answered often asks again within a millisecond, and would miss a whole step without this
+        much patience.
+        """
+        deadline = time.monotonic() + _PATIENCE * self._step_seconds
         while True:
             try:
-                flight = self._inbox.get(block=not self._flights)
+                flight = self._next(deadline if self._answered else None)
             except queue.Empty:
                 return True
             if flight is None:
                 return False
+            self._answered = max(0, self._answered - 1)
             if flight.future.set_running_or_notify_cancel():
                 self._board(driver, flight)
+
+    def _next(self, deadline: float | None) -> Flight | None:
+        if not self._flights:
+            return self._inbox.get()
+        left = deadline - time.monotonic() if deadline is not None else 0.0
+        return self._inbox.get(timeout=left) if left > 0 else self._inbox.get_nowait()
 
     def _board(self, driver: Driver, flight: Flight) -> None:
         """Hand a request to vLLM. What it refuses is this request's fate alone."""
@@ -138,7 +154,10 @@ class VllmEngine:
         if not self._flights:
             return
         ended_here = []
-        for news in driver.step():
+        before, under_way = time.monotonic(), len(self._flights)
+        made = driver.step()
+        self._step_seconds = time.monotonic() - before
+        for news in made:
             flight = self._flights.get(news.name)
             if flight is None:
                 continue
@@ -151,6 +170,7 @@ class VllmEngine:
             elif flight.done:
                 ended_here.append(flight)
         self._leave(driver, ended_here)
+        self._answered = under_way - len(self._flights)
 
     def _leave(self, driver: Driver, flights: list[Flight]) -> None:
         """End requests of which vLLM doesn't know that they are over."""

@@ -16,6 +16,7 @@ from playbill.backends.engines.vllm.driver import News
 from playbill.backends.engines.vllm.sampling import effective_parameters, sampling_arguments
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.thinking import Budget
 
 __all__ = ["Flight"]
 
@@ -32,6 +33,7 @@ class Flight:
         self._request = request
         self._on_text = on_text
         self._trail = TextTrail(decode, request.stop_strings) if on_text or request.stop_strings else None
+        self._budget = _budget(request, decode)
         self._effective = effective_parameters(request.params)
         self._ids: list[int] = []
         self._logprobs: list[dict[str, Any]] = []
@@ -39,24 +41,29 @@ class Flight:
 
     def arguments(self) -> dict[str, Any]:
         """The sampling, as vLLM takes it."""
-        return sampling_arguments(self._effective, self._request.stop_ids, watched=self._trail is not None)
+        limits = self._request.limits
+        return sampling_arguments(
+            self._effective,
+            self._request.stop_ids,
+            most=limits.total if limits is not None else self._effective["max_tokens"],
+            watched=self._trail is not None or self._budget is not None,
+        )
 
     @property
     def done(self) -> bool:
         return self.future.done()
 
     def take(self, news: News) -> None:
-        """Take what a step made; deliver the answer at its end, which a stop string may bring before vLLM does."""
+        """Take what a step made; deliver the answer at its end, which Playbill may see before vLLM does."""
         if news.cached_tokens is not None:
             self._cached = news.cached_tokens
         for place, token in enumerate(news.token_ids):
             self._ids.append(token)
             if news.logprobs:
                 self._logprobs.append(_logprob(token, news.logprobs[place], self._effective["logprobs"]))
-            if self._trail is not None and token not in self._request.stop_ids:
-                self._follow(token)
-                if self.done:
-                    return
+            self._follow(token)
+            if self.done:
+                return
         if news.finish_reason == "stop":
             self._finish(FinishReason.STOP, f"stop id {news.stop_reason}")
         elif news.finish_reason == "length":
@@ -65,12 +72,18 @@ class Flight:
             self.fail(EngineError(f"vLLM ended the request itself: {news.finish_reason}"))
 
     def _follow(self, token: int) -> None:
-        """Look at the text that a token brings. A stop id brings none."""
-        assert self._trail is not None
-        self._trail.push(token)
-        self._tell(self._trail.take())
-        if self._trail.stop_string is not None:
-            self._finish(FinishReason.STOP, "stop string")
+        """Look for the end that a token brings by its text or by a budget. A stop id's text is none of the answer's."""
+        reached = self._budget.push(token) if self._budget is not None else None
+        if token in self._request.stop_ids:
+            return
+        if self._trail is not None:
+            self._trail.push(token)
+            self._tell(self._trail.take())
+            if self._trail.stop_string is not None:
+                self._finish(FinishReason.STOP, "stop string")
+                return
+        if reached is not None:
+            self._finish(FinishReason.LENGTH, reached)
 
     def _tell(self, text: str) -> None:
         if text and self._on_text is not None:
@@ -85,7 +98,12 @@ class Flight:
             finish_reason=reason,
             finish_reason_raw=raw,
             stop_string=self._trail.stop_string if self._trail is not None else None,
-            usage=Usage(len(self.prompt_ids), len(self._ids), self._cached),
+            usage=Usage(
+                len(self.prompt_ids),
+                len(self._ids),
+                self._cached,
+                self._budget.thinking if self._budget is not None else None,
+            ),
             effective={name: value for name, value in self._effective.items() if asked.get(name) != value},
             details={"logprobs": self._logprobs} if self._logprobs else {},
         )
@@ -101,6 +119,13 @@ class Flight:
     def drop(self) -> None:
         """Nobody waits any more."""
         self.fail(CancelledError())
+
+
+def _budget(request: Request, decode: Callable[[Sequence[int]], str]) -> Budget | None:
+    """What counts thinking and answer apart; None where the model doesn't think, and vLLM's own limit does."""
+    if request.tags is None or request.limits is None:
+        return None
+    return Budget(request.limits, request.tags, decode)
 
 
 def _logprob(token: int, reported: Mapping[int, Any], most: int) -> dict[str, Any]:

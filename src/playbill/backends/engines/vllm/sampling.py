@@ -19,7 +19,7 @@ OFF: Mapping[str, Any] = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-HONOURED = frozenset([*OFF, "temperature", "max_tokens", "seed", "stop", "logprobs"])
+HONOURED = frozenset([*OFF, "temperature", "max_tokens", "max_thinking_tokens", "seed", "stop", "logprobs"])
 _SEEDS = 2**63
 _LEAST_TEMPERATURE = 0.01  # vLLM raises what is above 0 and below it
 
@@ -38,8 +38,10 @@ def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def sampling_arguments(effective: Mapping[str, Any], stop_ids: Iterable[int], *, watched: bool) -> dict[str, Any]:
-    """The arguments of ``SamplingParams``.
+def sampling_arguments(
+    effective: Mapping[str, Any], stop_ids: Iterable[int], *, most: int, watched: bool
+) -> dict[str, Any]:
+    """The arguments of ``SamplingParams``. ``most`` is how many new tokens there may be, thinking included.
 
     A generation ends at the given stop ids and at no other: vLLM's own idea of the end is left out. Stop strings
     and text are Playbill's, so nothing is detokenized. ``watched`` asks for every token as it comes.
@@ -49,7 +51,7 @@ def sampling_arguments(effective: Mapping[str, Any], stop_ids: Iterable[int], *,
         "n": 1,
         "temperature": effective["temperature"],
         "seed": effective.get("seed") if effective["temperature"] > 0 else None,
-        "max_tokens": effective["max_tokens"],
+        "max_tokens": most,
         "min_tokens": 0,
         "stop_token_ids": sorted(stop_ids),
         "ignore_eos": True,

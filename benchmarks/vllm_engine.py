@@ -1,0 +1,284 @@
+"""Playbill's vllm engine beside bare vLLM, fed continuously and by `LLM.chat`, on the same dialogues, in one run.
+
+    .venvs/vllm/bin/python benchmarks/vllm_engine.py [--repeats 3] [--dialogues 32] [--turns 4] [--threads N]
+        [--weights FOLDER] [--dtype float32]
+
+Run it in vLLM's own environment (`pytest tests/test_vllm_real.py` makes one under .venvs/vllm). Playbill's side is a
+run: dialogues in, records on disk. The bare engine is vLLM's LLMEngine with the same settings and one loop that adds
+a dialogue's next turn as soon as the last one is answered; the third is `LLM.chat` with all dialogues, turn by turn.
+In float32, the default, all three make the same answers but for a near tie, so they do the same work; in bfloat16 an
+answer depends on what else is in the batch. Each measurement is a process of its own, begins with a short answer that
+isn't counted, and they alternate. Prints a block for benchmarks/RESULTS.md; exits with 1 where a bound is missed.
+
+It isn't called vllm.py because Python would then take it for vLLM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from machine import Others, describe
+from workload import MAX_TOKENS, dialogues
+
+LEAST_OF_BARE, LEAST_OF_CHAT, MOST_COMPUTED = 0.95, 1.1, 1.1
+BLOCK = 32
+WEIGHTS = Path(__file__).parents[1] / ".cache" / "tests" / "smollm2-bf16"
+ENTRY = {"model_name": "SmolLM2", "backend": "vllm", "premade_chat_template": True, "eos_to_cull": "<|im_end|>"}
+CONTEXT = 2048
+WARM_UP = [{"role": "user", "content": "Hello."}]
+
+
+def playbill(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any]:
+    """The work as a run."""
+    from playbill.backends import load_model
+    from playbill.runs import run
+
+    begin = time.perf_counter()
+    entry = {
+        **ENTRY,
+        "huggingface_id": str(asked.weights),
+        "dtype": asked.dtype,
+        "n_ctx": CONTEXT,
+        "max_tokens": MAX_TOKENS,
+    }
+    model = load_model(entry, dialogues=len(work), threads=asked.threads, max_tokens=MAX_TOKENS)
+    loading = time.perf_counter() - begin
+    with model, tempfile.TemporaryDirectory() as folder:
+        model.generate(WARM_UP, max_tokens=8)
+        result = run(work, model, out=Path(folder) / "out")
+        (summary,) = result.models.values()
+        records = sorted(result.records(), key=lambda r: (r["id"], r["turn"]))
+    if not result.ok:
+        raise SystemExit(f"the run is not whole: {summary}")
+    usages = [r["usage"] for r in records]
+    return {
+        "seconds": summary.seconds,
+        "loading": loading,
+        "new": summary.new_output_tokens,
+        "sent": sum(u["input_tokens"] for u in usages),
+        "computed": sum(u["input_tokens"] - u["cached_tokens"] for u in usages),
+        "distinct": distinct([(r["turn"], r["usage"]["input_tokens"], r["usage"]["output_tokens"]) for r in records]),
+    }
+
+
+def distinct(counts: list[tuple[int, int, int]]) -> int:
+    """The prompt tokens that each turn adds, rounded up to blocks, since vLLM finds whole blocks again only."""
+    total = known = 0
+    for turn, prompt, answer in counts:
+        new = prompt - (known if turn else 0)
+        total += -(-new // BLOCK) * BLOCK
+        known = prompt + answer
+    return total
+
+
+def _quietly() -> None:
+    from playbill.backends.engines.vllm.environment import prepare_environment
+
+    prepare_environment({})
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def _settings(asked: argparse.Namespace) -> dict[str, Any]:
+    import psutil
+
+    return {
+        "model": str(asked.weights),
+        "dtype": asked.dtype,
+        "max_model_len": CONTEXT,
+        "enforce_eager": True,
+        "block_size": BLOCK,
+        "kv_cache_memory_bytes": psutil.virtual_memory().available // 4,
+        "generation_config": "vllm",
+    }
+
+
+def bare(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any]:
+    """The same by vLLM's engine alone, fed continuously: rendering, tokenizing and text by transformers and vLLM."""
+    _quietly()
+    from transformers import AutoTokenizer
+    from vllm import EngineArgs, LLMEngine, SamplingParams, TokensPrompt
+    from vllm.sampling_params import RequestOutputKind
+
+    begin = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(asked.weights)
+    engine = LLMEngine.from_engine_args(EngineArgs(**_settings(asked), disable_log_stats=True))
+    loading = time.perf_counter() - begin
+    talks: dict[str, list[dict[str, str]]] = {str(each["id"]): [] for each in work}
+    turns = {str(each["id"]): list(each["turns"]) for each in work}
+    counts = {"new": 0, "computed": 0}
+
+    def ask(name: str, messages: list[dict[str, str]], most: int) -> None:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        sampling = SamplingParams(temperature=0.0, max_tokens=most, output_kind=RequestOutputKind.FINAL_ONLY)
+        engine.add_request(name, TokensPrompt(prompt_token_ids=ids), sampling)
+
+    def next_turn(name: str) -> None:
+        talks[name].append({"role": "user", "content": turns[name].pop(0)})
+        ask(name, talks[name], MAX_TOKENS)
+
+    ask("warm-up", WARM_UP, 8)
+    while engine.has_unfinished_requests():
+        engine.step()
+    begin = time.perf_counter()
+    for name in talks:
+        next_turn(name)
+    while engine.has_unfinished_requests():
+        for output in engine.step():
+            if not output.finished:
+                continue
+            answer = output.outputs[0]
+            counts["new"] += len(answer.token_ids)
+            counts["computed"] += len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
+            talks[output.request_id].append({"role": "assistant", "content": answer.text.strip()})
+            if turns[output.request_id]:
+                next_turn(output.request_id)
+    seconds = time.perf_counter() - begin
+    engine.engine_core.shutdown()
+    return {"seconds": seconds, "loading": loading, **counts}
+
+
+def chat(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any]:
+    """The same by `LLM.chat`, which answers one turn of all dialogues, and then the next."""
+    _quietly()
+    from vllm import LLM, SamplingParams
+
+    begin = time.perf_counter()
+    llm = LLM(**_settings(asked))
+    loading = time.perf_counter() - begin
+    llm.chat(WARM_UP, SamplingParams(temperature=0.0, max_tokens=8), use_tqdm=False)
+    talks: list[list[dict[str, str]]] = [[] for _ in work]
+    new = computed = 0
+    begin = time.perf_counter()
+    for turn in range(max(len(each["turns"]) for each in work)):
+        for talk, each in zip(talks, work, strict=True):
+            talk.append({"role": "user", "content": each["turns"][turn]})
+        outputs = llm.chat(talks, SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS), use_tqdm=False)
+        for talk, output in zip(talks, outputs, strict=True):
+            new += len(output.outputs[0].token_ids)
+            computed += len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
+            talk.append({"role": "assistant", "content": output.outputs[0].text.strip()})
+    seconds = time.perf_counter() - begin
+    llm.llm_engine.engine_core.shutdown()
+    return {"seconds": seconds, "loading": loading, "new": new, "computed": computed}
+
+
+KINDS: dict[str, Callable[[list[dict[str, Any]], argparse.Namespace], dict[str, Any]]] = {
+    "bare": bare,
+    "playbill": playbill,
+    "chat": chat,
+}
+NAMES = {
+    "bare": "bare engine, fed continuously",
+    "playbill": "Playbill's run",
+    "chat": "`LLM.chat`, turn by turn",
+}
+
+
+def measured(asked: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """One measurement in a process of its own, repeated where others used more than a tenth of the machine."""
+    command = [sys.executable, __file__, "--one", kind, "--weights", str(asked.weights), "--dtype", asked.dtype]
+    command += ["--dialogues", str(asked.dialogues), "--turns", str(asked.turns)]
+    environment = dict(os.environ)
+    if asked.threads:
+        command += ["--threads", str(asked.threads)]
+        environment["OMP_NUM_THREADS"] = str(asked.threads)
+    for _ in range(1 + asked.again):
+        others = Others()
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found["others"] = others.share() or 0.0
+        found["rate"] = found["new"] / found["seconds"]
+        print(
+            f"{kind:8}: {found['new']:5} tokens in {found['seconds']:6.1f} s, {found['rate']:6.1f} a second; "
+            f"{found['computed']:6} prompt tokens computed; loading {found['loading']:.1f} s; "
+            f"others used {found['others']:.0%} of the machine",
+            file=sys.stderr,
+        )
+        if found["others"] <= 0.1:
+            break
+    return found
+
+
+def _row(name: str, runs: list[dict[str, Any]]) -> str:
+    rates = [r["rate"] for r in runs]
+    others = max(r["others"] for r in runs)
+    figures = ("seconds", "new", "rate", "computed", "loading")
+    middle = {figure: statistics.median(r[figure] for r in runs) for figure in figures}
+    return (
+        f"| {name} | {middle['seconds']:.1f} | {middle['new']:,.0f} | {middle['rate']:.1f} ({min(rates):.1f} to "
+        f"{max(rates):.1f}) | {middle['computed']:,.0f} | {middle['loading']:.1f} | {others:.0%} |"
+    )
+
+
+def report(asked: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> bool:
+    """Print the block; whether the bounds are kept."""
+    import torch
+
+    from playbill.backends.engines.vllm.environment import vllm_distribution
+
+    found = vllm_distribution()
+    rate = {kind: statistics.median(r["rate"] for r in each) for kind, each in runs.items()}
+    ours = runs["playbill"][0]
+    computed = ours["computed"] / ours["distinct"]
+    packages = {found.name: found.version} if found is not None else {}
+    print("\n## vllm beside the bare engine\n")
+    print(describe({**packages, "torch": torch.__version__}), f"Command: `python {' '.join(sys.argv)}`.")
+    print(
+        f"{asked.dialogues} dialogues of {asked.turns} turns of a word-guessing game, answers up to {MAX_TOKENS} "
+        f"tokens, greedy, SmolLM2-135M-Instruct, {asked.dtype}; medians of {asked.repeats} runs, each in a "
+        "process of its own.\n"
+    )
+    print("| | s | tokens | a second (spread) | prompt tokens computed | loading, s | others' share |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for kind, each in runs.items():
+        print(_row(NAMES[kind], each))
+    print(
+        f"\nPlaybill reaches {rate['playbill'] / rate['bare']:.2f} of the bare engine's rate and "
+        f"{rate['playbill'] / rate['chat']:.2f} of that of `LLM.chat`. It computed {computed:.2f} of the prompt tokens "
+        f"that are distinct per dialogue, in blocks of {BLOCK} ({ours['distinct']:,}; {ours['sent']:,} were sent)."
+    )
+    fast = rate["playbill"] >= LEAST_OF_BARE * rate["bare"] and rate["playbill"] >= LEAST_OF_CHAT * rate["chat"]
+    return fast and computed <= MOST_COMPUTED
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--dialogues", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a folder of SmolLM2-135M-Instruct in bf16")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--again", type=int, default=1, help="how often a disturbed measurement is repeated")
+    parser.add_argument("--one", choices=[*KINDS], help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if not (asked.weights / "config.json").is_file():
+        raise SystemExit(
+            f"{asked.weights} holds no model; --weights names a folder that does (the tests make one there)"
+        )
+    if asked.one is not None:
+        work = dialogues(asked.dialogues, asked.turns)
+        print(json.dumps(KINDS[asked.one](work, asked)))
+        return 0
+    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for _ in range(asked.repeats):
+        for kind, each in runs.items():
+            each.append(measured(asked, kind))
+    return 0 if report(asked, runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
