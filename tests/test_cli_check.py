@@ -78,7 +78,7 @@ def test_live_asks_the_model(playbill, place):
     (place / "model_registry.json").write_text(json.dumps([entry]))
     code, out, _ = playbill("check", "leaky", "--live")
     assert code == 1
-    assert "looked at the entry, the prompt path, live answers" in out
+    assert "looked at the entry, live answers\n" in out
     assert "PB303 eos-leak" in out
 
 

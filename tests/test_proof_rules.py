@@ -63,6 +63,24 @@ def test_a_model_of_channels_needs_a_split_prefix():
         assert all("<|final|>" in f.fix for f in found)
 
 
+def test_a_template_that_ends_its_last_turn_otherwise_is_understood():
+    """gpt-oss ends a finished dialogue with another token than the turns before; that is the one the model writes."""
+    last = "{{ '<|eot|>' if loop.last and not add_generation_prompt else '<|im_end|>' }}"
+    template = planted.CHATML.replace("<|im_end|>", last)
+    for end, expected in (("<|eot|>", False), ("<|im_end|>", True)):
+        spec, path = planted.path_of(template, eos_to_cull=end).open()
+        assert ("PB216" in [f.code for f in judge_path(path, spec, "here")]) is expected
+
+
+def test_a_template_that_always_opens_a_turn_is_understood():
+    """What follows an answer then is not the prompt of the next one."""
+    template = "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n{% endfor %}### assistant:\n"
+    spec, path = planted.path_of(template, eos_to_cull="</s>").open()
+    said = [f.message for f in judge_path(path, spec, "here") if f.code == "PB216"]
+    assert len(said) == 1
+    assert "'### user:'" in said[0]
+
+
 def test_an_entry_hidden_by_another_file_is_noted(place):
     """PB120: of two files with one name, the entry of the file that is searched later is said to be hidden."""
     for name in ("first", "second"):

@@ -29,7 +29,7 @@ from playbill.proof.rules import RULES, explain
 
 __all__ = ["check", "print_verdicts"]
 
-_DEPTHS = {1: "the entry", 2: "the prompt path", 3: "live answers"}
+_DEEPEST = 3
 
 
 @click.command()
@@ -81,7 +81,7 @@ def check(
         registry = ModelRegistry.load(registries) if everything else ModelRegistry.from_file(str(target))
         verdicts = list(check_all(registry, registry, options))
     print_verdicts(verdicts, as_json=as_json)
-    if live and any(verdict.depth < max(_DEPTHS) and not verdict.wrong for verdict in verdicts):
+    if live and any(verdict.depth < _DEEPEST and not verdict.wrong for verdict in verdicts):
         return 2
     return 1 if any(verdict.wrong for verdict in verdicts) else 0
 
@@ -108,7 +108,7 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
 
 
 def _print(verdict: Verdict) -> None:
-    looked = ", ".join(_DEPTHS[depth] for depth in _DEPTHS if depth <= verdict.depth)
+    looked = ", ".join(verdict.looked_at)
     why = f"; no deeper: {verdict.stopped}" if verdict.stopped else ""
     click.echo(printable(f"{verdict.name or '(no name)'}: looked at {looked}{why}"))
     for finding in verdict.findings:

@@ -5,7 +5,7 @@ Knows no run and no command line. Importing this loads no engine.
 
 from __future__ import annotations
 
-from playbill.proof.check import Verdict, check_all, check_model
+from playbill.proof.check import Options, Verdict, check_all, check_model
 from playbill.proof.rules import RULES
 
-__all__ = ["RULES", "Verdict", "check_all", "check_model"]
+__all__ = ["RULES", "Options", "Verdict", "check_all", "check_model"]

@@ -28,7 +28,10 @@ from playbill.proof.template_checks import PROMPT_CHECKS, TEXT_CHECKS, Subject, 
 
 __all__ = ["Options", "Verdict", "check_all", "check_model", "judge_path"]
 
-ENTRY, PROMPT, LIVE = 1, 2, 3
+ENTRY: tuple[str, ...] = ("the entry",)
+PROMPT = (*ENTRY, "the prompt path")
+_LIVE = "live answers"
+_DEPTHS = {ENTRY[0]: 1, PROMPT[1]: 2, _LIVE: 3}
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found on one entry. ``depth`` is 1 for the entry, 2 for its prompt path, 3 for live answers.
+    """What was found on one entry, by looking at what.
 
     ``stopped`` says why it went no deeper; None where it went as deep as it was asked to.
     """
 
     name: str | None
     where: str
-    depth: int
+    looked_at: tuple[str, ...]
     findings: tuple[Finding, ...]
     stopped: str | None = None
+
+    @property
+    def depth(self) -> int:
+        """1 where the entry was looked at, 2 where its prompt path was, 3 where live answers were."""
+        return _DEPTHS[self.looked_at[-1]]
 
     @property
     def wrong(self) -> bool:
@@ -64,6 +72,7 @@ class Verdict:
             "model_name": self.name,
             "where": self.where,
             "depth": self.depth,
+            "looked_at": list(self.looked_at),
             "stopped": self.stopped,
             "wrong": self.wrong,
             "findings": [finding.to_dict() for finding in self.findings],
@@ -131,14 +140,14 @@ def _judge_live(
 ) -> Verdict:
     from playbill.proof.live import judge_live
 
-    name, stopped, depth = str(spec["model_name"]), None, LIVE
+    name, reached = str(spec["model_name"]), ENTRY if path is None else PROMPT
     if spec["backend"] == "human":
         return Verdict(name, where, ENTRY, _sorted(found), "a person answers, whom nobody checks")
     try:
         found += judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress)
     except PlaybillError as e:
-        stopped, depth = str(e), ENTRY if path is None else PROMPT
-    return Verdict(name, where, depth, _sorted(found), stopped)
+        return Verdict(name, where, reached, _sorted(found), str(e))
+    return Verdict(name, where, (*reached, _LIVE), _sorted(found))
 
 
 def _own_template(spec: ModelSpec, where: str) -> Subject | None:

@@ -124,13 +124,21 @@ def _endings(trial: _Trial, where: str) -> Iterator[Finding]:
 def _repeats(trial: _Trial, where: str) -> Iterator[Finding]:
     first, again = trial.alone[0], trial.repeated
     if first.raw != again.raw:
-        yield rules.NOT_REPEATABLE.at(where, f"asked twice: {first.raw[:60]!r}, then {again.raw[:60]!r}")
+        once, twice = _parted(first.raw, again.raw)
+        yield rules.NOT_REPEATABLE.at(where, f"asked twice: {once!r}, then {twice!r}")
     pairs = list(zip(trial.alone, trial.together, strict=True))
     other = [pair for pair in pairs if pair[0].raw != pair[1].raw]
     if other:
-        alone, together = other[0]
-        shown = f"{alone.raw[:40]!r} alone, {together.raw[:40]!r} in a batch"
+        alone, together = _parted(other[0][0].raw, other[0][1].raw)
+        shown = f"{alone!r} alone, {together!r} in a batch"
         yield rules.BATCH_DIFFERS.at(where, f"{len(other)} of {len(pairs)} answers differ in a batch: {shown}")
+
+
+def _parted(left: str, right: str) -> tuple[str, str]:
+    """Two texts from a little before the place where they part."""
+    same = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    start = max(0, same - 20)
+    return left[start : same + 20], right[start : same + 20]
 
 
 def _ids(trial: _Trial, spec: ModelSpec, path: PromptPath | None, where: str) -> list[Finding]:

@@ -101,5 +101,12 @@ class Probe:
         if text is None or text.count(ANSWER) != 1:
             return None
         before, _, after = text.partition(ANSWER)
+        if after.strip() and not self._always_opens(after):
+            return before, after
         between = (self.attempt(HISTORY).text or "").partition(ANSWER)[2].partition(MORE)[0]
-        return before, after if after.strip() and between.startswith(after) else between or after
+        return before, between or after
+
+    def _always_opens(self, after: str) -> bool:
+        """Whether what follows is a generation prompt, written whether or not it is asked for."""
+        opened, closed = self.attempt(PLAIN).text, self.attempt(PLAIN, opened=False).text
+        return opened == closed and (opened or "").rstrip().endswith(after.strip())

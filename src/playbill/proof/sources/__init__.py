@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from playbill.backends.engine import Context
+from playbill.backends.errors import WeightsError
 from playbill.backends.wheel_files import PREFIX
 from playbill.proof.sources.files import from_gguf, from_model_files
 from playbill.proof.sources.proposal import Proposal
@@ -25,6 +26,8 @@ def propose(source: str, context: Context, *, filename: str | None = None) -> li
     if source.startswith(("http://", "https://")):
         return from_server(source, context.credentials)
     path = Path(source).expanduser()
+    if path.is_file() and path.suffix != ".gguf":
+        raise WeightsError(f"{source} is no GGUF file, by its name")
     if source.startswith(PREFIX) or path.is_file():
         return [from_gguf(source if source.startswith(PREFIX) else str(path.resolve()), context)]
     if path.is_dir():

@@ -60,7 +60,7 @@ def from_model_files(source: str, context: Context, filename: str | None = None)
     folder = Path(source)
     facts = Proposal()
     if folder.is_dir():
-        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        names = _names(folder)
         put_card(facts, folder / "README.md")
     else:
         names = put_hub_card(facts, source, context)
@@ -73,6 +73,15 @@ def from_model_files(source: str, context: Context, filename: str | None = None)
     for key, value in facts.values.items():
         proposal.put(key, value, facts.origins[key])
     return proposal
+
+
+def _names(folder: Path) -> list[str]:
+    """The files of a folder, and GGUF files one level down; no deeper, since any folder may be named."""
+    try:
+        found = [*folder.iterdir(), *folder.glob("*/*.gguf")]
+        return [path.relative_to(folder).as_posix() for path in found if path.is_file()]
+    except OSError as e:
+        raise WeightsError(f"can't look into {folder}: {e.strerror or e}") from e
 
 
 def _for_transformers(names: list[str]) -> bool:
