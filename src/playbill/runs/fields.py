@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["wrong_field"]
 
-_STRING, _NUMBER, _WHOLE = (str,), (int, float), (int,)
+_STRING, _NUMBER, _WHOLE = (str,), (int, float), (int,)  # never bool, whose type is another
 _TYPES: dict[str, tuple[type, ...]] = {
     "id": _STRING,
     "turn": _WHOLE,
@@ -45,7 +45,7 @@ def wrong_field(record: Mapping[str, Any]) -> str | None:
         if value is None:
             if name in _NEEDED:
                 return f"{name} is missing"
-        elif not isinstance(value, types) or value is True or value is False:
+        elif type(value) not in types:
             return f"{name} is no{_NAMES[types[-1]].removeprefix('a').removeprefix('n')}"
     return _wrong_inside(record)
 

@@ -67,7 +67,7 @@ def read_line(line: bytes) -> dict[str, Any] | None:
     try:
         if cut > 0:
             try:
-                record = json.loads(line[:cut] + b"}")
+                record = json.loads(line[:cut].decode() + "}")
             except ValueError:  # the name stood elsewhere
                 record = json.loads(line)
         else:

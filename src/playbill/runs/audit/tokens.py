@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 __all__ = [
     "Header",
@@ -137,8 +137,7 @@ def bos_repeated(text: str) -> str | None:
     return match[1] if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Where a turn begins in a rendered prompt: its role, where its header starts and where it ends.
 
     ``plain`` headers are ordinary text (``USER:``), which a message may hold too.
@@ -193,13 +192,13 @@ def headers(prompt: str) -> tuple[Header, ...]:
     ['user', 'assistant']
     """
     if "<" in prompt or "[" in prompt:
-        found = tuple(_header(m, plain=False) for m in _TOKEN_HEADER.finditer(prompt))
+        found = tuple([_header(m, False) for m in _TOKEN_HEADER.finditer(prompt)])
         if found:
             return found
-    return tuple(_header(m, plain=True) for m in _PLAIN_HEADER.finditer(prompt))
+    return tuple([_header(m, True) for m in _PLAIN_HEADER.finditer(prompt)])
 
 
-def _header(match: re.Match[str], *, plain: bool) -> Header:
+def _header(match: re.Match[str], plain: bool) -> Header:
     word = match[match.lastindex or 0].lower()
     return Header(_ROLES.get(word, word), match.start(), match.end(), plain)
 
