@@ -93,6 +93,9 @@ THINKING_TAGS = (
 """The tags around thinking that models were trained with."""
 
 
+_OPENING = tuple(start for start, _ in THINKING_TAGS)
+
+
 def special_tokens(text: str) -> list[str]:
     """The special tokens in a text, in order.
 
@@ -206,6 +209,6 @@ def _header(match: re.Match[str], plain: bool) -> Header:
 def opens_thinking(prompt: str, tags: Iterable[tuple[str, str]] = THINKING_TAGS) -> tuple[str, str] | None:
     """The pair of tags whose first one a prompt ends with, so that the answer begins inside the thinking."""
     tail = prompt[-80:].rstrip()
-    if not tail.endswith((">", "]")):
+    if not tail.endswith((">", "]")) or (tags is THINKING_TAGS and not tail.endswith(_OPENING)):
         return None
     return next((pair for pair in tags if tail.endswith(pair[0])), None)
