@@ -1,10 +1,13 @@
 """The audit as a whole: layouts, counts, exit codes, and files that can't be read."""
 
+import contextlib
 import json
+import random
 
 import pytest
 
 from audited import USER, chatml, judge, local_call, names, record, service_call, write_calls, write_records
+from playbill.backends import PlaybillError
 from playbill.cli import main
 
 ASK = chatml(("user", USER))
@@ -141,3 +144,54 @@ def test_changed_weights_in_a_service(tmp_path):
     """A value that was seen before is not reported again: services answer in turn from two systems."""
     calls = [service_call("A", system_fingerprint=f"fp_{n % 2}") for n in range(6)]
     assert names(judge(write_calls(tmp_path, *calls))[0]) == {"drift": 1}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("text", ["A"], "text is no string"),
+        ("messages", [{"role": 1}], "messages holds what is no message with a role"),
+        ("usage", {"output_tokens": "5"}, "usage.output_tokens is no whole number"),
+        ("params", {"asked": []}, None),
+        ("params", {"asked": [1]}, "params.asked is no object"),
+        ("outcome", ["answered"], "not a record of Playbill"),
+        ("turn", True, "turn is no whole number"),
+    ],
+)
+def test_fields_of_the_wrong_type(tmp_path, capsys, field, value, said):
+    """Are named with file and line, and the exit code is 2; an empty list for an object does no harm."""
+    path = write_records(tmp_path, record(), record(id="d2", **{field: value}))
+    assert call("audit", path) == (2 if said else 0)
+    if said:
+        err = capsys.readouterr().err
+        assert f"{path}:2: not a record of Playbill" in err
+        assert said in err
+
+
+def test_no_damage_is_an_internal_error(tmp_path):
+    """Calls with any part replaced by something of another type are judged, or refused as PlaybillError."""
+    rng = random.Random(7)
+    others = [None, 0, -1, True, "", "x", [], {}, [1], [None], {"a": 1}, "<|im_end|>", "<think>"]
+    google = {"candidates": [{"content": {"parts": [{"text": "A"}]}, "finish_reason": "STOP"}], "usage_metadata": {}}
+    whole = service_call("A")
+    whole["raw_response_obj"] = {**google, "clem_player": {"response": "A", "model_name": "x"}}
+    judged = 0
+    for n in range(600):
+        damaged = json.loads(json.dumps(rng.choice([SOUND, service_call("A", usage={"completion_tokens": 1}), whole])))
+        *way, last = rng.choice(list(places(damaged)))
+        parent = damaged
+        for step in way:
+            parent = parent[step]
+        parent[last] = others[n % len(others)]
+        with contextlib.suppress(PlaybillError):
+            judge(write_calls(tmp_path, damaged))
+            judged += 1
+    assert judged > 300
+
+
+def places(value, way=()):
+    """The way to every part of a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in items:
+        yield (*way, name)
+        yield from places(part, (*way, name))

@@ -140,7 +140,8 @@ def is_record(value: Any) -> bool:
         isinstance(value, dict)
         and isinstance(value.get("id"), str)
         and all(isinstance(value.get(k), int) and 0 <= value[k] < 2**31 for k in ("turn", "sample"))
-        and value.get("outcome") in _OUTCOMES
+        and isinstance(value.get("outcome"), str)
+        and value["outcome"] in _OUTCOMES
     )
 
 

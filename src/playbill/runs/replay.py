@@ -17,6 +17,7 @@ from playbill.backends.errors import FileFormatError, InputError, MessageError, 
 from playbill.backends.jsonfile import read_json
 from playbill.backends.messages import prepare
 from playbill.backends.template import render
+from playbill.runs.fields import wrong_field
 from playbill.runs.manifest import MANIFEST
 from playbill.runs.record import Record
 from playbill.runs.store import RECORDS, read_records
@@ -62,7 +63,10 @@ def replay(folder: Path, counts: Replayed | None = None) -> Iterator[Difference]
         if not path.exists():
             continue
         model = _Model(label, described, manifest["date"], f"{folder / MANIFEST}: models.{label}")
-        for record in read_records(path):
+        for number, record in enumerate(read_records(path), 1):
+            problem = wrong_field(record)
+            if problem is not None:
+                raise FileFormatError(f"{path}:{number}: not a record of Playbill: {problem}")
             counts.records += 1
             for difference in model.differences(record, counts):
                 counts.differences += 1
@@ -107,7 +111,7 @@ class _Model:
         assert self._template is not None
         try:
             prepared = prepare(
-                record["messages"],
+                record.get("messages"),
                 consecutive_roles=setting(self._spec, "consecutive_roles"),
                 system_role=setting(self._spec, "system_role"),
             )
@@ -119,7 +123,7 @@ class _Model:
 
     def _cleaned(self, record: Record) -> dict[str, Any]:
         cleaned = clean(
-            record["raw"],
+            record.get("raw") or "",
             self._rule.after(record.get("prompt")),
             stop_string=(record.get("details") or {}).get("stop_string"),
             truncated=record["finish_reason"] == "length",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from playbill.backends.generation import FinishReason
@@ -75,7 +74,8 @@ def never_stops(call: Call, group: Group) -> Verdict:
         return f"the model went on with a turn of its own: {invented}"
     if ">" not in raw and "]" not in raw:
         return None
-    twice = [token for token, n in Counter(end_tokens(raw)).items() if n > 1]
+    ends = end_tokens(raw)
+    twice = [token for token in dict.fromkeys(ends) if ends.count(token) > 1] if len(ends) > 1 else []
     if not twice or (not call.keeps_special and _was_said(twice[0], call.messages)):
         return None
     if call.padded and not _goes_on(raw, twice[0]):
@@ -90,6 +90,8 @@ def _goes_on(raw: str, token: str) -> bool:
 
 def _invented_turn(call: Call, raw: str) -> str | None:
     """The header of a turn that follows a finished answer. At the very end it is a stop token, as some models have."""
+    if raw.count("<") < 2 and "[" not in raw and not any(h.plain for h in headers(call.prompt or "")[:1]):
+        return None  # an end token at the most
     for header in headers(raw):
         rest = raw[header.end :].strip()
         if header.plain:
@@ -138,16 +140,21 @@ def thinking_in_answer(call: Call, group: Group) -> Verdict:
         return None
     if tag := _open_thinking(call):
         return f"the thinking that {tag} began never ends, and stands in the answer" if _finished(call) else None
-    for start, end in _tags(call):
-        for tag in (start, end):
-            if tag in call.text and not _was_said(tag, call.messages):
-                return f"the answer holds {tag}"
+    for tag in _tags_in(call.text, call):
+        if not _was_said(tag, call.messages):
+            return f"the answer holds {tag}"
     pair = opens_thinking(call.prompt, _tags(call)) if call.prompt else None
     if pair and call.raw and pair[1] in call.raw:
         inside = call.raw.partition(pair[1])[0].strip()
         if len(inside) > 20 and inside[:200] in call.text:
             return f"the answer holds what stood before {pair[1]}"
     return None
+
+
+def _tags_in(text: str, call: Call) -> list[str]:
+    if "<" not in text and "[" not in text and not call.tags:
+        return []
+    return [tag for pair in _tags(call) for tag in pair if tag in text]
 
 
 def _finished(call: Call) -> bool:
@@ -177,7 +184,12 @@ def empty_content(call: Call, group: Group) -> Verdict:
 
 
 def truncated(call: Call, group: Group) -> Verdict:
-    if call.outcome in ("error", "context_exceeded", "refused") or thinking_cut(call, group):
+    verdict = _truncated(call)
+    return verdict if verdict is None or not thinking_cut(call, group) else None
+
+
+def _truncated(call: Call) -> Verdict:
+    if call.outcome in ("error", "context_exceeded", "refused"):
         return None
     if call.finish is FinishReason.LENGTH or (call.outcome or "").startswith("truncated"):
         return f"cut off after {call.output_tokens or call.limit or 'as many'} tokens, as the limit says"

@@ -15,7 +15,8 @@ from playbill.backends.messages import Message
 __all__ = ["Call"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nobody changes it: it is made for every record, and freezing would cost a tenth of the audit.
+@dataclass(slots=True, kw_only=True)
 class Call:
     """One request and its answer, with only what the record proves.
 

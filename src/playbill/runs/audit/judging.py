@@ -6,8 +6,9 @@ What is remembered is bounded, so that the size of a run doesn't matter.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from playbill.backends.findings import Rule
 from playbill.runs.audit.call import Call
@@ -50,6 +51,7 @@ class Group:
     """What is remembered of one model in one run."""
 
     ends_seen: bool = False
+    params: Mapping[str, Any] | None = None
     values: dict[str, set[str]] = field(default_factory=dict)
     dialogues: OrderedDict[str, Dialogue] = field(default_factory=OrderedDict)
     count: int = 0

@@ -18,6 +18,7 @@ from playbill.backends.generation import FinishReason
 from playbill.backends.jsonfile import read_json
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.wire import Answer, read_answer
+from playbill.runs.fields import wrong_field
 
 __all__ = ["is_ours", "read_line", "read_ours"]
 
@@ -46,20 +47,18 @@ def read_ours(path: Path, run: str) -> Iterator[Call]:
     Raises FileFormatError for any other line that is not a record.
     """
     models = _read_manifest(path)
-    torn: str | None = None
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if torn is not None:
-                raise FileFormatError(torn)
             record = read_line(line)
-            if record is None:
-                torn = f"{path}:{number}: not a record of Playbill"
-                continue
-            yield _call(record, f"{path}:{number}", run, models)
-    if torn is not None:
-        if number == 1:
-            raise FileFormatError(torn)
-        _log.warning("%s: the last line is torn, and left out", path)
+            if record is not None:
+                problem = wrong_field(record)
+                if problem is not None:
+                    raise FileFormatError(f"{path}:{number}: not a record of Playbill: {problem}")
+                yield _call(record, f"{path}:{number}", run, models)
+            elif line.endswith(b"\n") or number == 1:
+                raise FileFormatError(f"{path}:{number}: not a record of Playbill")
+            else:
+                _log.warning("%s: the last line is torn, and left out", path)
 
 
 def read_line(line: bytes) -> dict[str, Any] | None:
@@ -68,16 +67,15 @@ def read_line(line: bytes) -> dict[str, Any] | None:
     try:
         if cut > 0:
             try:
-                record = json.loads(line[:cut] + b"}")
+                record = json.loads(line[:cut].decode() + "}")
             except ValueError:  # the name stood elsewhere
                 record = json.loads(line)
         else:
             record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
-        return None
-    return record if record.get("outcome") in _OUTCOMES and isinstance(record.get("turn"), int) else None
+    known = isinstance(record, dict) and isinstance(record.get("outcome"), str) and record["outcome"] in _OUTCOMES
+    return record if known else None
 
 
 def _read_manifest(path: Path) -> dict[str, _Model]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from playbill.backends.messages import Message
@@ -51,6 +50,8 @@ def role_mismatch(call: Call, group: Group) -> Verdict:
     found = headers(call.prompt)
     if not found or found[0].plain:
         return CannotTell("the prompt has no turn headers that can be told from text")
+    if [h.role for h in found] == [*(m["role"] for m in call.messages), "assistant"]:
+        return None  # as it should be, and nearly always is
     extra = _foreign_system(found, call.messages) or _foreign_turn(found, call.messages)
     if extra is None:
         return None
@@ -95,12 +96,15 @@ def prompt_leak(call: Call, group: Group) -> Verdict:
         return None
     if call.prompt is None:
         return _NO_PROMPT
-    text = _bare(call.text)
-    head = _bare(call.prompt[:_LOOKED_AT])
-    if len(head) >= _TAIL and text.startswith(head) and text.startswith(_bare(call.prompt)):
-        return "the answer begins with the whole prompt"
+    if len(call.text) < _TAIL:
+        return None
     tail = _bare(call.prompt[-_LOOKED_AT:])[-_TAIL:]
-    if len(tail) == _TAIL and tail in text and not _quotes(call.messages, tail):
+    if len(tail) < _TAIL or max(tail.split(), key=len) not in call.text:
+        return None  # the usual case, found without looking at all of the answer
+    text = _bare(call.text)
+    if text.startswith(_bare(call.prompt)):
+        return "the answer begins with the whole prompt"
+    if tail in text and not _quotes(call.messages, tail):
         return f"the answer holds the end of the prompt: …{tail!r}"
     return None
 
@@ -128,8 +132,8 @@ def changed_history(call: Call, group: Group) -> Verdict:
         if not any(isinstance(text, str) and _carries(text, answer) for text in reversed(said)):
             return f"the messages don't carry the answer before: {_short(answer)}"
     if call.prompt is not None:
-        turns = Counter(h.role for h in headers(call.prompt))
-        if turns and turns["assistant"] < 2 and call.messages is None:
+        turns = [h.role for h in headers(call.prompt)] if call.messages is None else []
+        if turns and turns.count("assistant") < 2:
             return CannotTell("no earlier answer is in the prompt: the caller keeps no history")
         if not _carries(call.prompt, answer):
             return f"the prompt doesn't carry the answer before: {_short(answer)}"

@@ -45,8 +45,11 @@ def params_differ(call: Call, group: Group) -> Verdict:
         for name, value in call.sent.items()
         if name in call.effective and not _same(value, call.effective[name])
     ]
-    if not said and group.changed("params", _json(_of_run(call))):
-        said.append(f"the parameters are now {_json(_of_run(call))}, others than before in this run")
+    params = _of_run(call)
+    if params != group.params:
+        group.params = params
+        if group.changed("params", _json(params)) and not said:
+            said.append(f"the parameters are now {_json(params)}, others than before in this run")
     return "; ".join(said) or None
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 __all__ = [
     "Header",
@@ -93,6 +93,9 @@ THINKING_TAGS = (
 """The tags around thinking that models were trained with."""
 
 
+_OPENING = tuple(start for start, _ in THINKING_TAGS)
+
+
 def special_tokens(text: str) -> list[str]:
     """The special tokens in a text, in order.
 
@@ -137,8 +140,7 @@ def bos_repeated(text: str) -> str | None:
     return match[1] if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Where a turn begins in a rendered prompt: its role, where its header starts and where it ends.
 
     ``plain`` headers are ordinary text (``USER:``), which a message may hold too.
@@ -193,13 +195,13 @@ def headers(prompt: str) -> tuple[Header, ...]:
     ['user', 'assistant']
     """
     if "<" in prompt or "[" in prompt:
-        found = tuple(_header(m, plain=False) for m in _TOKEN_HEADER.finditer(prompt))
+        found = tuple([_header(m, False) for m in _TOKEN_HEADER.finditer(prompt)])
         if found:
             return found
-    return tuple(_header(m, plain=True) for m in _PLAIN_HEADER.finditer(prompt))
+    return tuple([_header(m, True) for m in _PLAIN_HEADER.finditer(prompt)])
 
 
-def _header(match: re.Match[str], *, plain: bool) -> Header:
+def _header(match: re.Match[str], plain: bool) -> Header:
     word = match[match.lastindex or 0].lower()
     return Header(_ROLES.get(word, word), match.start(), match.end(), plain)
 
@@ -207,6 +209,6 @@ def _header(match: re.Match[str], *, plain: bool) -> Header:
 def opens_thinking(prompt: str, tags: Iterable[tuple[str, str]] = THINKING_TAGS) -> tuple[str, str] | None:
     """The pair of tags whose first one a prompt ends with, so that the answer begins inside the thinking."""
     tail = prompt[-80:].rstrip()
-    if not tail.endswith((">", "]")):
+    if not tail.endswith((">", "]")) or (tags is THINKING_TAGS and not tail.endswith(_OPENING)):
         return None
     return next((pair for pair in tags if tail.endswith(pair[0])), None)

@@ -87,7 +87,7 @@ def _openai(body: Mapping[str, Any], choices: list[Any]) -> Answer:
 
 
 def _of_parts(body: Mapping[str, Any], parts: Any, finish: str | None = None) -> Answer:
-    parts = [p for p in parts if isinstance(p, Mapping)] if isinstance(parts, list) else []
+    parts = _mappings(parts)
     usage = _mapping(body.get("usage"))
     billed = _mapping(usage.get("tokens"))
     thinking = "".join(str(p.get("thinking") or "") for p in parts if p.get("type") == "thinking")
@@ -102,8 +102,7 @@ def _of_parts(body: Mapping[str, Any], parts: Any, finish: str | None = None) ->
 
 def _google(body: Mapping[str, Any], candidates: list[Any]) -> Answer:
     candidate = candidates[0] if candidates and isinstance(candidates[0], Mapping) else {}
-    parts = _mapping(candidate.get("content")).get("parts") or []
-    parts = [p for p in parts if isinstance(p, Mapping)]
+    parts = _mappings(_mapping(candidate.get("content")).get("parts"))
     usage = _mapping(body.get("usage_metadata") or body.get("usageMetadata"))
     thinking = "".join(str(p.get("text") or "") for p in parts if p.get("thought"))
     return Answer(
@@ -118,12 +117,11 @@ def _google(body: Mapping[str, Any], candidates: list[Any]) -> Answer:
 
 def _responses(body: Mapping[str, Any], output: list[Any]) -> Answer:
     """OpenAI's newer interface, whose output is a list of items."""
-    items = [item for item in output if isinstance(item, Mapping)]
-    parts = [p for item in items if item.get("type") == "message" for p in item.get("content") or []]
+    parts = [p for item in _mappings(output) if item.get("type") == "message" for p in _mappings(item.get("content"))]
     why = _mapping(body.get("incomplete_details")).get("reason")
     answer = _of_parts(body, parts, _word(why or body.get("status")))
     details = _mapping(_mapping(body.get("usage")).get("output_tokens_details"))
-    refusal = next((_word(p.get("refusal")) for p in parts if isinstance(p, Mapping) and p.get("refusal")), None)
+    refusal = next((_word(p.get("refusal")) for p in parts if p.get("refusal")), None)
     return Answer(
         raw=answer.raw,
         finish_raw=answer.finish_raw,
@@ -140,6 +138,10 @@ _READERS = {"choices": _openai, "candidates": _google, "content": _of_parts, "ou
 def _facts(body: Mapping[str, Any], **names: str) -> dict[str, str]:
     found = {fact: body.get(key) for fact, key in names.items()}
     return {fact: value for fact, value in found.items() if isinstance(value, str) and value}
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

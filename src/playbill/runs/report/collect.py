@@ -16,6 +16,7 @@ from typing import Any
 from playbill.backends.errors import FileFormatError, InputError
 from playbill.backends.jsonfile import read_json
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
+from playbill.runs.fields import wrong_field
 from playbill.runs.manifest import MANIFEST
 from playbill.runs.record import Record
 from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
@@ -69,7 +70,10 @@ def collect(folder: Path) -> Collected:
         if not path.exists():
             continue
         model = _Model(label, described)
-        for record in read_records(path):
+        for number, record in enumerate(read_records(path), 1):
+            problem = wrong_field(record)
+            if problem is not None:
+                raise FileFormatError(f"{path}:{number}: not a record of Playbill: {problem}")
             _add(model, record)
         for judged in auditor.judge(Source(path, str(folder)).calls()):
             _attach(model, judged)

@@ -58,6 +58,6 @@ def _describe(spread: Spread, top: float) -> dict[str, Any] | None:
         return None
     counts = [0] * _BINS
     for value in values:
-        counts[min(int(value / top * _BINS), _BINS - 1) if top else 0] += 1
+        counts[max(0, min(int(value / top * _BINS), _BINS - 1)) if top > 0 else 0] += 1
     at = [values[min(len(values) - 1, int(len(values) * q))] for q in (0.5, 0.9)]
     return {"counts": counts, "median": at[0], "high": at[1], "most": values[-1]}

@@ -182,7 +182,7 @@
   }
   function says(line, needle) {
     const has = (text) => typeof text === "string" && text.toLowerCase().includes(needle);
-    const inMessage = ({ content }) => has(content) || (Array.isArray(content) && content.some((part) => has(part.text)));
+    const inMessage = ({ content }) => has(content) || (Array.isArray(content) && content.some((part) => part && has(part.text)));
     return JSON.parse(line).turns.some((turn) => has(turn.text) || has(turn.raw) || has(turn.thinking)
       || has(turn.prompt && turn.prompt[1]) || has(turn.error && turn.error.message)
       || (turn.messages || []).some(inMessage) || (turn.findings || []).some(([, message]) => has(message)));
@@ -219,7 +219,7 @@
     const content = message.content;
     if (typeof content === "string") return plain(content, needle);
     if (!Array.isArray(content)) return [el("span", { class: "none" }, content ? JSON.stringify(content) : "no text")];
-    return content.flatMap((part) => typeof part.text === "string" ? plain(part.text, needle) : el("span", { class: "chip" }, part.type || "part"));
+    return content.flatMap((part) => part && typeof part.text === "string" ? plain(part.text, needle) : el("span", { class: "chip" }, (part && part.type) || "part"));
   }
   function messageNode(message, needle) {
     const kind = ["system", "user", "assistant", "tool"].includes(message.role) ? message.role : "user";
