@@ -7,45 +7,20 @@ nowhere else: the check of entries, the JSON Schema, the tables of the docs and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from playbill.backends import values as v
+from playbill.backends.entry_key import EVERY, METADATA, Key
 from playbill.backends.parameters import PARAMETERS
-from playbill.backends.services import REMOTE
+from playbill.backends.service_keys import SERVICE_KEYS
 
 __all__ = ["EVERY", "KEYS", "LOCAL", "METADATA", "PACE", "UNREAD", "Key", "setting"]
 
-EVERY = ("*",)
-METADATA = ()
 LOCAL = ("huggingface_local", "llamacpp", "vllm")
 _HF = ("huggingface_local",)
 _HF_FILES = ("huggingface_local", "vllm")
 _VLLM = ("vllm",)
 _GGUF = ("llamacpp",)
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key of an entry.
-
-    ``read_by`` names the backends whose code reads it (``EVERY`` for all, ``METADATA`` for none: it is for
-    people); ``required_by`` those that can't do without it. ``default`` is what ``setting`` gives where an
-    entry doesn't say.
-    """
-
-    name: str
-    type: v.ValueType
-    summary: str
-    read_by: tuple[str, ...] = METADATA
-    required_by: tuple[str, ...] = ()
-    default: Any = None
-
-    def is_read_by(self, backend: str) -> bool:
-        return self.read_by == EVERY or backend in self.read_by
-
-    def is_required_by(self, backend: str) -> bool:
-        return self.required_by == EVERY or backend in self.required_by
 
 
 _TABLE = (
@@ -220,78 +195,7 @@ _TABLE = (
         ("llamacpp", "vllm"),
     ),
     Key("threads", v.POSITIVE, "How many CPU threads the engine uses; the machine's cores by default.", LOCAL),
-    # Services.
-    Key("model_id", v.STRING, "The model's name at the service; `model_name` where it is not given.", REMOTE),
-    Key(
-        "base_url",
-        v.STRING,
-        "Where the service is, up to what stands before `/chat/completions` (or the client's own path). Without it "
-        "the address beside the key, else the service's own. A key goes only where it may (docs/services.md).",
-        REMOTE,
-    ),
-    Key(
-        "key_section",
-        v.STRING,
-        "The section of key.json that holds key and address, where it isn't the backend's name: for several servers "
-        "of one backend.",
-        REMOTE,
-    ),
-    Key("api_version", v.STRING, "The version of the API, for azure as 2025-04-01-preview.", ("azure", "google")),
-    Key("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
-    Key(
-        "multimodality",
-        v.OBJECT,
-        "What the model takes beside text: `single_image` and `multiple_images`, each true or false.",
-        REMOTE,
-    ),
-    Key(
-        "refuses",
-        v.STRINGS,
-        "Generation parameters that this model refuses though its service takes them, as `temperature`: they are "
-        "not sent, and an error if they are asked for.",
-        REMOTE,
-    ),
-    Key(
-        "reasoning_model",
-        v.BOOLEAN,
-        "Whether the model thinks, and refuses what reasoning models of its service refuse. The limit of tokens "
-        "is then that of answer and thinking together: `max_tokens` and `max_thinking_tokens`, or 25,000.",
-        REMOTE,
-        default=False,
-    ),
-    Key(
-        "reasoning_effort",
-        v.STRING,
-        "How hard the model thinks, in the service's own words, as `low`, `medium`, `high`.",
-        REMOTE,
-    ),
-    Key(
-        "thinking_mode",
-        v.ANY,
-        "Turns thinking on, where a request must ask for it: true (a budget of `max_thinking_tokens`, or 4,000), or "
-        "'adaptive' for anthropic's models that want it so.",
-        ("anthropic", "google"),
-    ),
-    Key("retry_empty", v.COUNT, "How often an empty answer is asked for again.", REMOTE, default=0),
-    Key(
-        "concurrency",
-        v.POSITIVE,
-        "How many requests are in flight at once. Without it the number adapts: it grows while the service "
-        "answers, and halves on rate limits.",
-        REMOTE,
-    ),
-    Key("max_attempts", v.POSITIVE, "How often a request is tried where trying again may help.", REMOTE, default=6),
-    Key(
-        "retry_pause",
-        v.NUMBER,
-        "Seconds before the second attempt, about; each later pause is twice as long, 60 s at the most.",
-        REMOTE,
-        default=0.5,
-    ),
-    Key("time_budget", v.NUMBER, "Seconds after the first request within which attempts may begin.", REMOTE),
-    Key("timeout", v.NUMBER, "Seconds that one attempt may take.", REMOTE, default=600),
-    Key("connect_timeout", v.NUMBER, "Seconds until a connection must stand.", REMOTE, default=10),
-    Key("ca_bundle", v.STRING, "A file of certificates to trust, for servers with a private CA.", REMOTE),
+    *SERVICE_KEYS,
     # vllm
     Key(
         "peft_model",
