@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from environments import environment
+from playbill.bridges.clem.places import SIDE
 
 pytest.importorskip("uvicorn")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # environments are made here
@@ -194,6 +195,21 @@ def test_what_a_model_does_not_say_aborts_the_game_by_its_own_rules(clem, folder
     """An empty answer reaches the game as such: it is the game that judges it."""
     assert run(clem, "-m", "silent").returncode == 0
     assert said(folder, "silent")["instance_00000"] == []
+
+
+def test_pictures_are_sent_as_data(clem, folder):
+    """clemcore's `image`, a path or several, becomes parts with the picture inside; text alone stays text."""
+    (folder / "dot.png").write_bytes(b"\x89PNG")
+    code = (
+        f"import json, sys; sys.path.insert(0, {str(SIDE)!r}); from playbill_clem_client import with_images\n"
+        "given = {'role': 'user', 'content': 'What is it?', 'image': ['dot.png'], 'extra': 1}\n"
+        "print(json.dumps([with_images(given), with_images({'role': 'user', 'content': 'Hi', 'extra': 1})]))"
+    )
+    done = subprocess.run([clem / "python", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    pictured, plain_text = json.loads(done.stdout.splitlines()[-1])
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
+    assert pictured == {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    assert plain_text == {"role": "user", "content": "Hi"}
 
 
 def test_clemcores_own_players_can_take_part(clem, folder):

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from clemcore.backends import BatchGenerativeModel, ModelSpec
@@ -88,7 +89,9 @@ class PlaybillModel(BatchGenerativeModel):  # type: ignore[misc] # clemcore is n
             return list(threads.map(self._ask, batch_messages))
 
     def _ask(self, messages: list[dict[str, Any]]) -> tuple[Any, Any, str]:
-        body = {"model": self.name, "messages": [with_images(m) for m in messages], **self._asked()}
+        with self._door.waiting() if any("image" in m for m in messages) else nullcontext():
+            sent = [with_images(message) for message in messages]  # which may fetch them from far away
+        body = {"model": self.name, "messages": sent, **self._asked()}
         answer = self._door.ask({**body, "playbill": {"record": "clembench", "dialogue": self._name_of(messages)}})
         outcome = answer["playbill"]["outcome"]
         message = answer["choices"][0]["message"]
@@ -118,6 +121,7 @@ def with_images(message: dict[str, Any]) -> dict[str, Any]:
     return {"role": message["role"], "content": parts}
 
 
+@lru_cache(maxsize=256)  # each turn of a dialogue sends all its pictures
 def _data_url(image: str) -> str:
     if image.startswith("data:"):
         return image
