@@ -10,7 +10,7 @@ from typing import Any
 from playbill.backends.engines.huggingface_local.slow import load_slow
 from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import PlaybillError
+from playbill.backends.errors import NoTemplate
 from playbill.backends.notices import warn_once
 from playbill.backends.prompt_path import Tokenizer
 
@@ -112,7 +112,7 @@ def _default_template(entry: Mapping[str, Any], template: Any) -> str | None:
         return template or None
     if "default" not in template and entry.get("premade_chat_template"):
         names = ", ".join(sorted(template)) or "none"
-        raise PlaybillError(
+        raise NoTemplate(
             f"{entry.get('model_name')}: the model has no chat template named 'default', only: {names}; set "
             "premade_chat_template to false, and custom_chat_template to the right one"
         )
