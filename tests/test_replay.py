@@ -137,3 +137,15 @@ def test_records_that_are_none_are_refused(place):
     Path("bad.jsonl").write_text("not a record\n")
     with pytest.raises(WeightsError, match=r"bad\.jsonl: not a record at byte 0"):
         load_model({"model_name": "x", "backend": "replay", "records": "bad.jsonl"})
+
+
+def test_a_real_run_is_made_again_byte_for_byte(place):
+    """Of SmolLM2: every prompt, every text, and what its end tokens left; the records pass the audit."""
+    pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
+    from gguf_smollm2 import entry
+
+    run(DIALOGUES[:2], entry(max_tokens=16), out="real")
+    counts = Replayed()
+    assert list(replay(Path("real"), counts)) == []
+    assert (counts.records, counts.prompts, counts.texts) == (4, 4, 4)
+    assert call("audit", "real") == 0
