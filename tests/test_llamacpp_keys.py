@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
 from gguf_smollm2 import entry, gguf, user
 from playbill.backends import load_model
-from playbill.backends.engine import Extent
+from playbill.backends.engine import Engine, Extent
 from playbill.backends.engines.llamacpp.header import Header, read_header
 from playbill.backends.engines.llamacpp.plan import gpu_layers, kv_bytes_per_token, longest_dialogue, make_plan
 from playbill.backends.engines.llamacpp.tokenizer import write_shell
 from playbill.backends.errors import CredentialsError, EngineError, PlaybillError, WeightsError
-from playbill.backends.generation import Outcome
+from playbill.backends.generation import Generation, Outcome
 from playbill.backends.loading import load_prompt_path
+from playbill.backends.model import Model
 from playbill.backends.prompt_path import PromptPath
 from playbill.runs.schedule import most_in_flight
 
@@ -34,6 +36,18 @@ def path_of(**keys: Any) -> PromptPath:
 
 def stops_of(path: PromptPath) -> dict[str, tuple[str, ...]]:
     return {stop.text: stop.sources for stop in path.stops.ids}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """The weights, loaded once; entries that differ in what comes before and after them share it."""
+    with load_model(entry(), dialogues=2) as model:
+        yield model.engine
+
+
+def answer(engine: Engine, tokens: int = 20, **keys: Any) -> Generation:
+    spec, path = load_prompt_path(entry(**keys))
+    return Model(spec, engine, path, "llamacpp").generate(QUESTION, max_tokens=tokens)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +76,10 @@ def test_custom_chat_template_is_used_where_premade_is_false() -> None:
     assert path_of(custom_chat_template=custom).template.source == "premade"
 
 
-def test_without_any_template_the_generic_one_is_used_and_marked() -> None:
+def test_without_any_template_the_generic_one_is_used_and_marked(engine: Engine) -> None:
     path = path_of(premade_chat_template=False)
     assert path.template.source == "generic"
-    with load_model(entry(premade_chat_template=False), dialogues=1) as model:
-        assert model.generate(QUESTION, max_tokens=1).details["template"] == "generic"
+    assert answer(engine, 1, premade_chat_template=False).details["template"] == "generic"
 
 
 def test_bos_and_eos_of_the_file_are_variables_of_the_template() -> None:
@@ -95,24 +108,19 @@ def test_eos_to_cull_that_is_a_token_is_a_stop_id() -> None:
     assert stops_of(path)["<|im_start|>"] == ("entry",)
 
 
-def test_eos_to_cull_that_is_no_token_is_a_stop_string_and_culled() -> None:
-    whole = load_and_answer()
+def test_eos_to_cull_that_is_no_token_is_a_stop_string_and_culled(engine: Engine) -> None:
+    whole = answer(engine).text
     words = whole.split()
     eos = f"{words[2]} {words[3]}"
     path = path_of(eos_to_cull=eos)
     assert path.stops.strings == (eos,)
-    assert load_and_answer(eos_to_cull=eos) == whole[: whole.index(eos)].strip()
+    assert answer(engine, eos_to_cull=eos).text == whole[: whole.index(eos)].strip()
 
 
-def load_and_answer(**keys: Any) -> str:
-    with load_model(entry(**keys), dialogues=1) as model:
-        return model.generate(QUESTION, max_tokens=20).text
-
-
-def test_output_split_prefix_splits_the_answer() -> None:
-    whole = load_and_answer()
+def test_output_split_prefix_splits_the_answer(engine: Engine) -> None:
+    whole = answer(engine).text
     prefix = whole.split()[1]
-    assert load_and_answer(output_split_prefix=prefix) == whole.rpartition(prefix)[2].strip()
+    assert answer(engine, output_split_prefix=prefix).text == whole.rpartition(prefix)[2].strip()
 
 
 def test_chat_template_kwargs_reach_the_template() -> None:
