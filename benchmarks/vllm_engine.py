@@ -1,7 +1,7 @@
 """Playbill's vllm engine beside bare vLLM, fed continuously and by `LLM.chat`, on the same dialogues, in one run.
 
     .venvs/vllm/bin/python benchmarks/vllm_engine.py [--repeats 3] [--dialogues 32] [--turns 4] [--threads N]
-        [--weights FOLDER] [--dtype float32]
+        [--weights FOLDER] [--dtype float32] [--seats 256]
 
 Run it in vLLM's own environment (`pytest tests/test_vllm_real.py` makes one under .venvs/vllm). Playbill's side is a
 run: dialogues in, records on disk. The bare engine is vLLM's LLMEngine with the same settings and one loop that adds
@@ -96,6 +96,7 @@ def _settings(asked: argparse.Namespace) -> dict[str, Any]:
         "dtype": asked.dtype,
         "max_model_len": CONTEXT,
         "enforce_eager": True,
+        "max_num_seqs": asked.seats,
         "block_size": BLOCK,
         "kv_cache_memory_bytes": psutil.virtual_memory().available // 4,
         "generation_config": "vllm",
@@ -188,6 +189,7 @@ NAMES = {
 def measured(asked: argparse.Namespace, kind: str) -> dict[str, Any]:
     """One measurement in a process of its own, repeated where others used more than a tenth of the machine."""
     command = [sys.executable, __file__, "--one", kind, "--weights", str(asked.weights), "--dtype", asked.dtype]
+    command += ["--seats", str(asked.seats)]
     command += ["--dialogues", str(asked.dialogues), "--turns", str(asked.turns)]
     environment = dict(os.environ)
     if asked.threads:
@@ -238,8 +240,8 @@ def report(asked: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> 
     print(describe({**packages, "torch": torch.__version__}), f"Command: `python {' '.join(sys.argv)}`.")
     print(
         f"{asked.dialogues} dialogues of {asked.turns} turns of a word-guessing game, answers up to {MAX_TOKENS} "
-        f"tokens, greedy, SmolLM2-135M-Instruct, {asked.dtype}; medians of {asked.repeats} runs, each in a "
-        "process of its own.\n"
+        f"tokens, greedy, SmolLM2-135M-Instruct, {asked.dtype}, {asked.seats} seats; medians of "
+        f"{asked.repeats} runs, each in a process of its own.\n"
     )
     print("| | s | tokens | a second (spread) | prompt tokens computed | loading, s | others' share |")
     print("|---|---:|---:|---:|---:|---:|---:|")
@@ -262,6 +264,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a folder of SmolLM2-135M-Instruct in bf16")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument(
+        "--seats", type=int, default=256, help="how many are computed together at the most, by all three"
+    )
     parser.add_argument("--again", type=int, default=1, help="how often a disturbed measurement is repeated")
     parser.add_argument("--one", choices=[*KINDS], help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -135,6 +135,13 @@ def test_entry_keys_reach_the_engine_under_its_names(tmp_path):
     assert plain["enforce_eager"] is False
 
 
+def test_one_after_the_other_keeps_nothing_between_turns(tmp_path):
+    """So that an answer depends on its prompt alone; other sizes bound how many are computed together."""
+    one, eight = (arguments(checkpoint(tmp_path), entry={"batch_size": size}) for size in (1, 8))
+    assert (one["max_num_seqs"], one["enable_prefix_caching"]) == (1, False)
+    assert (eight["max_num_seqs"], eight["enable_prefix_caching"]) == (8, True)
+
+
 def test_without_a_gpu_the_cache_takes_a_quarter_of_what_is_free(tmp_path):
     """vLLM itself would take nine tenths of the machine; an entry that says how much is obeyed."""
     source = checkpoint(tmp_path)

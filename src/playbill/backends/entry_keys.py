@@ -167,7 +167,7 @@ _TABLE = (
         v.POSITIVE,
         "How many requests are computed together at the most; 1 is one after the other, without anything "
         "kept between turns.",
-        _HF,
+        _HF_FILES,
     ),
     Key("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
     # llamacpp

@@ -30,6 +30,7 @@ def engine_arguments(
     cpu_memory: int | None,
 ) -> dict[str, Any]:
     """The arguments of ``EngineArgs``. ``cpu_memory`` is the free memory in bytes, None where a GPU computes."""
+    seats = entry.get("batch_size") or _SEATS
     arguments: dict[str, Any] = {
         "model": str(source.folder),
         "skip_tokenizer_init": True,  # ids in, ids out
@@ -38,10 +39,10 @@ def engine_arguments(
         "generation_config": "vllm",  # the repository's sampling counts where the entry says so, by our own hand
         "dtype": _dtype(entry, source),
         "max_model_len": _context(entry, context_size),
-        "max_num_seqs": _SEATS,
+        "max_num_seqs": seats,
         "max_logprobs": -1,
         "seed": 0,
-        "enable_prefix_caching": True,
+        "enable_prefix_caching": seats > 1,  # alone, an answer depends on nothing that came before
         "disable_log_stats": True,
         "use_tqdm_on_load": progress,
         "tensor_parallel_size": setting(entry, "number_gpus"),
