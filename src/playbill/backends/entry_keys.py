@@ -291,6 +291,7 @@ UNREAD: dict[str, str] = {
     "low_cpu_mem_usage": "weights are always loaded that way",
     "use_bf16": "`dtype` says it",
     "model_class": "the model class follows from the model's configuration",
+    "multimodal": "`multimodality` says what a model behind a service takes; local models take text",
     "cot_output": "`cot_end_tag` says it",
     "not_distributed": "`device_map` says where the weights go",
     "mm_model_config": "of clemcore's multimodal backend",
