@@ -119,7 +119,5 @@ def _params(weights: Weights, plan: Plan, layers: int) -> Any:
     params.slot_prompt_similarity = 0.0
     params.cache_ram_mib = plan.cache_mib
     params.ctx_shift = False
-    if layers == 0:  # on the CPU its results depend on how a prompt is split, and so on what a cache held of it
-        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.use_jinja = params.enable_chat_template = False
     return params
