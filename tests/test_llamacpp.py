@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from gguf_smollm2 import NAME, entry, gguf, reference, user
 from playbill.backends import load_model
 from playbill.backends.engine import Completion, Request
 from playbill.backends.errors import ContextExceeded, EngineError
-from playbill.backends.generation import FinishReason, Outcome
+from playbill.backends.generation import FinishReason, Generation, Outcome
 from playbill.backends.loading import load_prompt_path
 from playbill.backends.model import Model
 from playbill.backends.spec import ModelSpec
@@ -120,17 +120,31 @@ def test_the_same_prompt_again_gives_the_same_answer(model: Model) -> None:
     assert len(first.prompt_ids) > again.usage.cached_tokens >= len(first.prompt_ids) - 8
 
 
-def test_what_dialogues_begin_alike_with_is_computed_once_and_changes_no_answer() -> None:
-    """Each answer is what it is where the dialogue is alone and nothing of it is cached."""
-    rules = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
-    batch = [user(rules + question) for question in QUESTIONS[:4]]
-    with load_model(entry(), dialogues=4) as together:
-        answers = together.generate_batch(batch, max_tokens=6)
-    with load_model(entry(), dialogues=1) as single:
-        alone = [single.generate(messages, max_tokens=6) for messages in batch]
-    assert [a.output_ids for a in answers] == [a.output_ids for a in alone]
-    computed = sum(a.usage.input_tokens - a.usage.cached_tokens for a in answers)
-    assert computed < 2.6 * len(answers[0].prompt_ids)
+RULES = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
+
+
+def test_what_dialogues_begin_alike_with_is_computed_once_where_the_entry_says_so() -> None:
+    """With `share_beginnings` the common instructions cost their tokens about once, not once a dialogue."""
+    batch = [user(RULES + question) for question in QUESTIONS[:4]]
+    with load_model(entry(share_beginnings=True), dialogues=4) as model:
+        answers = model.generate_batch(batch, max_tokens=6)
+    assert all(a.outcome in ("answered", "truncated") for a in answers)
+    assert _computed(answers) < 2.6 * len(answers[0].prompt_ids)
+
+
+def test_what_dialogues_begin_alike_with_changes_no_answer() -> None:
+    """Without the key each dialogue computes its own beginning, and answers as it does alone in a fresh engine."""
+    batch = [user(RULES + question) for question in QUESTIONS[:2]]
+    with load_model(entry(), dialogues=4) as model:
+        answers = model.generate_batch(batch, max_tokens=6)
+    assert _computed(answers) == sum(len(a.prompt_ids) for a in answers)
+    for messages, answer in zip(batch, answers, strict=True):
+        with load_model(entry(), dialogues=1) as single:
+            assert single.generate(messages, max_tokens=6).output_ids == answer.output_ids
+
+
+def _computed(answers: Sequence[Generation]) -> int:
+    return sum(a.usage.input_tokens - a.usage.cached_tokens for a in answers)
 
 
 def test_an_arbitrary_token_ends_an_answer(model: Model) -> None:

@@ -195,6 +195,14 @@ _TABLE = (
         ("llamacpp", "vllm"),
     ),
     Key("threads", v.POSITIVE, "How many CPU threads the engine uses; the machine's cores by default.", LOCAL),
+    Key(
+        "share_beginnings",
+        v.BOOLEAN,
+        "Whether what prompts of several dialogues begin alike with is computed once and copied. Faster with long "
+        "instructions; sums in another order, so that a greedy answer may differ from the dialogue's alone.",
+        _GGUF,
+        default=False,
+    ),
     *SERVICE_KEYS,
     # vllm
     Key(

@@ -53,7 +53,8 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
         path = _prompt_path(entry, context, template, tokenizer, plan.limit)
-        return Loaded(LlamaCpp(server, tokenizer, plan, weights, layers), path)
+        share = bool(setting(entry, "share_beginnings"))
+        return Loaded(LlamaCpp(server, tokenizer, plan, weights, layers, share_beginnings=share), path)
     except BaseException:
         server.close()
         raise

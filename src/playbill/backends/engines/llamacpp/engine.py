@@ -42,7 +42,16 @@ class LlamaCpp:
 
     honours = HONOURED
 
-    def __init__(self, server: Server, tokenizer: GgufTokenizer, plan: Plan, weights: Weights, gpu_layers: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        tokenizer: GgufTokenizer,
+        plan: Plan,
+        weights: Weights,
+        gpu_layers: int,
+        *,
+        share_beginnings: bool = False,
+    ) -> None:
         self._server = server
         self._tokenizer = tokenizer
         self._plan = plan
@@ -50,7 +59,7 @@ class LlamaCpp:
         self._gpu_layers = gpu_layers
         self._ending = frozenset(tokenizer.ending_ids())
         self._slots = Slots(plan.slots)
-        self._beginnings = Beginnings(server.folder) if server.folder is not None else None
+        self._beginnings = Beginnings(server.folder) if share_beginnings and server.folder else None
         self.concurrency = plan.concurrency
         self._threads = Threads(self._complete, plan.slots, "llamacpp")
 
