@@ -107,6 +107,25 @@ _TABLE = (
         "The tag that closes the model's thinking, as `</think>`. What stands before it is never an answer.",
         EVERY,
     ),
+    Key(
+        "cot_effort",
+        v.STRING,
+        "How hard the model thinks, as `low`: given to the chat template as `reasoning_effort`.",
+        LOCAL,
+    ),
+    Key(
+        "cot_bypass",
+        v.STRING,
+        "A text with which the answer is begun for the model, as an empty thinking: it is the prompt's end.",
+        LOCAL,
+    ),
+    Key(
+        "chat_template_language",
+        v.STRING,
+        "Which of the model's named chat templates is used, as `EN`.",
+        _HF_FILES,
+        default="default",
+    ),
     Key("chat_template_kwargs", v.OBJECT, "Further variables for the chat template.", LOCAL),
     Key(
         "date",
@@ -144,6 +163,27 @@ _TABLE = (
         "The number format of the weights; `auto` takes the checkpoint's own.",
         _HF_FILES,
         default="auto",
+    ),
+    Key(
+        "load_in_8bit",
+        v.BOOLEAN,
+        "Whether the weights are quantized to 8 bits on load, by bitsandbytes.",
+        _HF,
+        default=False,
+    ),
+    Key(
+        "load_in_4bit",
+        v.BOOLEAN,
+        "Whether the weights are quantized to 4 bits on load, by bitsandbytes.",
+        _HF,
+        default=False,
+    ),
+    Key(
+        "attn_implementation",
+        v.STRING,
+        "transformers' name of the attention, as `sdpa` or `eager`. With another than `sdpa` requests are computed "
+        "one after the other.",
+        _HF,
     ),
     Key("device_map", v.ANY, "Where the weights go, as transformers' `device_map`.", _HF, default="auto"),
     Key(
@@ -204,13 +244,14 @@ _TABLE = (
         default=False,
     ),
     *SERVICE_KEYS,
-    # vllm
     Key(
         "peft_model",
         v.STRING,
-        "A LoRA adapter (PEFT, safetensors only): a folder, or a repository on the hub. Every request uses it.",
-        _VLLM,
+        "An adapter (PEFT, safetensors only): a folder, or a repository on the hub. Every request uses it. For vllm "
+        "it must be a LoRA adapter.",
+        _HF_FILES,
     ),
+    # vllm
     Key(
         "number_gpus",
         v.POSITIVE,
@@ -300,7 +341,7 @@ UNREAD: dict[str, str] = {
     "use_bf16": "`dtype` says it",
     "model_class": "the model class follows from the model's configuration",
     "multimodal": "`multimodality` says what a model behind a service takes; local models take text",
-    "cot_output": "`cot_end_tag` says it",
+    "cot_output": "`cot_end_tag` says it, or the model's own template",
     "not_distributed": "`device_map` says where the weights go",
     "mm_model_config": "of clemcore's multimodal backend",
     "processor_class": "of clemcore's multimodal backend",

@@ -22,6 +22,7 @@ from playbill.backends.parameters import resolve_parameters
 from playbill.backends.pending import Pending
 from playbill.backends.prompt_path import Prompt, PromptPath, make_prompt
 from playbill.backends.spec import ModelSpec
+from playbill.backends.thinking import family_tags
 
 __all__ = ["Model", "Prompt", "Stream", "make_prompt"]
 
@@ -222,9 +223,12 @@ def _cleaning_rule(spec: ModelSpec, path: PromptPath | None) -> CleaningRule:
     eos = spec.get("eos_to_cull") or []
     literals = [eos] if isinstance(eos, str) else list(eos)
     stops = [stop.text for stop in path.stops.ids] if path else []
+    start, end = spec.get("cot_start_tag"), spec.get("cot_end_tag")
+    if not end and path is not None and (tags := family_tags(path.template.text)):
+        start, end = tags.start, tags.end
     return CleaningRule(
         end_tokens=tuple(dict.fromkeys([*literals, *stops])),
         split_prefix=spec.get("output_split_prefix"),
-        thinking_start=spec.get("cot_start_tag"),
-        thinking_end=spec.get("cot_end_tag"),
+        thinking_start=start,
+        thinking_end=end,
     )

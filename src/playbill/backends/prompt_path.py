@@ -52,11 +52,13 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A chat template: its text, where it came from (``premade``, ``custom``, ``generic``), its variables."""
+    """A chat template: its text, where it came from (``premade``, ``custom``, ``generic``), its variables, and the
+    text that begins the answer for the model."""
 
     text: str
     source: str
     variables: Mapping[str, Any] = field(default_factory=dict)
+    answer_begins: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,13 @@ class PromptPath:
 
         Raises TemplateRefusal where the template refuses the conversation, TemplateError where it breaks.
         """
-        return render(
+        text = render(
             self.template.text,
             list(messages),
             date=self.date,
             **{"add_generation_prompt": True, **self.template.variables, **variables},
         )
+        return text + self.template.answer_begins
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text))
@@ -210,14 +213,16 @@ def pick_template(
     given = entry.get("chat_template_kwargs") or {}
     if taken := sorted({"messages", "date", "template"} & given.keys()):
         raise EntryError(f"{entry.get('model_name')}: chat_template_kwargs can't set '{taken[0]}', which is taken")
-    variables = {**variables, **given}
+    if effort := entry.get("cot_effort"):
+        given = {"reasoning_effort": effort, **given}
+    variables, begins = {**variables, **given}, str(entry.get("cot_bypass") or "")
     if entry.get("premade_chat_template"):
         if not premade:
             raise NoTemplate(
                 f"{entry.get('model_name')}: premade_chat_template is true, but the model comes without a chat "
                 "template; set it to false, and custom_chat_template to the right template"
             )
-        return Template(premade, "premade", variables)
+        return Template(premade, "premade", variables, begins)
     if custom := entry.get("custom_chat_template"):
-        return Template(custom, "custom", variables)
-    return Template(generic, "generic", variables)
+        return Template(custom, "custom", variables, begins)
+    return Template(generic, "generic", variables, begins)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from playbill.backends.engine import Context, Loaded
+from playbill.backends.engines.adapters import adapter_folder
 from playbill.backends.engines.cores import usable_cores, wait_passively
 from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
 from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
 from playbill.backends.engines.huggingface_local.source import Source, fetch
 from playbill.backends.engines.huggingface_local.trust import trusted
+from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
 from playbill.backends.prompt_path import PromptPath
 
 __all__ = ["load", "preview"]
@@ -19,10 +22,12 @@ __all__ = ["load", "preview"]
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """The engine of an entry and its prompt path."""
     trust = trusted(entry, context)
+    check_packages(entry)
+    adapter = adapter_folder(entry, context)
     wait_passively()
     source = fetch(entry, context, weights=True, code=trust)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
-    return Loaded(_engine(entry, context, source, path, trust=trust), path)
+    return Loaded(_engine(entry, context, source, path, adapter, trust=trust), path)
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
@@ -40,15 +45,16 @@ def _prompt_path(
         return make_prompt_path(entry, context, source, trust=trust)
 
 
-def _engine(entry: Mapping[str, Any], context: Context, source: Source, path: PromptPath, *, trust: bool) -> Any:
+def _engine(
+    entry: Mapping[str, Any], context: Context, source: Source, path: PromptPath, adapter: Path | None, *, trust: bool
+) -> Any:
     from playbill.backends.engines.huggingface_local.choice import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
     from playbill.backends.engines.huggingface_local.facts import computation_facts, weights_facts
-    from playbill.backends.engines.huggingface_local.weights import load_weights
 
     name = str(entry.get("model_name"))
     with quiet(context.progress), load_failures(name, "the weights", preview=False):
-        model = load_weights(entry, source, trust=trust)
+        model = load_weights(entry, source, trust=trust, adapter=adapter)
     threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
     computation = computation_facts(model, threads)
     decoder = choose_decoder(entry, model)
@@ -56,6 +62,6 @@ def _engine(entry: Mapping[str, Any], context: Context, source: Source, path: Pr
         decoder,
         vocabulary=model.get_input_embeddings().weight.shape[0],
         decode=path.decode,
-        facts=lambda: {**weights_facts(entry, source), **computation, "tokenizer": path.tokenizer.facts()},
+        facts=lambda: {**weights_facts(entry, source, adapter), **computation, "tokenizer": path.tokenizer.facts()},
         threads=threads,
     )

@@ -34,11 +34,18 @@ def choose_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
         if size is not None and size > 1:
             raise EntryError(f"{entry.get('model_name')}: batching is 'single', so batch_size can't be {size}")
         return SingleDecoder(model)
-    if why := _cannot(model) or _is_wrong(model):
+    if why := _asks_otherwise(entry) or _cannot(model) or _is_wrong(model):
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {why}")
         return SingleDecoder(model)
     exact = setting(entry, "batching") == "exact"
     return BatchDecoder(model, most_rows=size or _MOST_ROWS, exact=exact, budget=_budget(model.device))
+
+
+def _asks_otherwise(entry: Mapping[str, Any]) -> str | None:
+    attention = entry.get("attn_implementation")
+    if attention not in (None, "sdpa"):
+        return f"attn_implementation is '{attention}'"
+    return "the model has an adapter (peft_model)" if entry.get("peft_model") else None
 
 
 def _cannot(model: Any) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from playbill.backends.cache import file_sha256
+from playbill.backends.engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from playbill.backends.engines.huggingface_local.source import Source
 
 __all__ = ["computation_facts", "weights_facts"]
@@ -30,7 +32,7 @@ def computation_facts(model: Any, threads: int | None) -> dict[str, Any]:
     }
 
 
-def weights_facts(entry: Mapping[str, Any], source: Source) -> dict[str, Any]:
+def weights_facts(entry: Mapping[str, Any], source: Source, adapter: Path | None = None) -> dict[str, Any]:
     """Which weights they are: the repository's commit, or the hashes of a folder's files."""
     facts: dict[str, Any] = {"weights": source.name}
     if source.commit is not None:
@@ -41,4 +43,6 @@ def weights_facts(entry: Mapping[str, Any], source: Source) -> dict[str, Any]:
         config = source.folder / "config.json"
         stated = [*files, *([config] if config.is_file() else [])]
         facts["sha256"] = {p.name: file_sha256(p) for p in sorted(stated)}
+    if adapter is not None:
+        facts["peft_model"] = {name: file_sha256(adapter / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
     return facts

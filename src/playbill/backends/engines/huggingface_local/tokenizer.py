@@ -10,7 +10,7 @@ from typing import Any
 from playbill.backends.engines.huggingface_local.slow import load_slow
 from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import NoTemplate
+from playbill.backends.errors import EntryError, NoTemplate
 from playbill.backends.notices import warn_once
 from playbill.backends.prompt_path import Tokenizer
 
@@ -107,13 +107,19 @@ def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
 
 
 def _default_template(entry: Mapping[str, Any], template: Any) -> str | None:
-    """The chat template; of several named ones, the one called "default"."""
+    """The chat template; of several named ones, the one called "default", or what chat_template_language names."""
+    wanted = setting(entry, "chat_template_language")
     if not isinstance(template, Mapping):
+        if entry.get("chat_template_language") and entry.get("premade_chat_template"):
+            raise EntryError(
+                f"{entry.get('model_name')}: chat_template_language is '{wanted}', but the model has one template "
+                "without a name; take the key out"
+            )
         return template or None
-    if "default" not in template and entry.get("premade_chat_template"):
+    if wanted not in template and entry.get("premade_chat_template"):
         names = ", ".join(sorted(template)) or "none"
         raise NoTemplate(
-            f"{entry.get('model_name')}: the model has no chat template named 'default', only: {names}; set "
-            "premade_chat_template to false, and custom_chat_template to the right one"
+            f"{entry.get('model_name')}: the model has no chat template named '{wanted}', only: {names}; name one in "
+            "chat_template_language, or set premade_chat_template to false, and custom_chat_template to the right one"
         )
-    return template.get("default")
+    return template.get(wanted)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import BackendUnavailable, WeightsError
+from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
 from playbill.backends.notices import warn_once
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_weights"]
+__all__ = ["check_packages", "load_weights"]
 
 
-def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool) -> Any:
-    """The model, ready to compute. Raises WeightsError where a part of the weights is missing."""
+def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapter: Path | None = None) -> Any:
+    """The model with its adapter, ready to compute. Raises WeightsError where a part of the weights is missing."""
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {
@@ -27,7 +28,10 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool) -> An
         "trust_remote_code": trust,
         "output_loading_info": True,
         **_gguf_options(entry),
+        **_quantized(entry),
     }
+    if attention := entry.get("attn_implementation"):
+        options["attn_implementation"] = attention
     device_map, device = _placement(entry)
     if device_map is not None:
         options["device_map"] = device_map
@@ -44,9 +48,42 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool) -> An
             f"{entry.get('model_name')}: {len(unused)} tensors of {source.name} are of no use to the model that its "
             f"configuration describes ({', '.join(unused[:3])} …)"
         )
-    if device is not None:
+    if device is not None and not model.config.to_dict().get("quantization_config"):
         model.to(device)
-    return model.eval()
+    return _with_adapter(entry, model, adapter).eval()
+
+
+def check_packages(entry: Mapping[str, Any]) -> None:
+    """Raise where an entry needs a package that isn't there, or says two things at once; before any download."""
+    name = entry.get("model_name")
+    bits = [key for key in ("load_in_8bit", "load_in_4bit") if entry.get(key)]
+    if len(bits) == 2 or (bits and entry.get("gguf_file")):
+        raise EntryError(f"{name}: {' and '.join([*bits, 'gguf_file'][:2])} exclude each other; take one out")
+    for key, package in (*((bit, "bitsandbytes") for bit in bits), ("peft_model", "peft")):
+        if entry.get(key) and find_spec(package) is None:
+            raise BackendUnavailable(
+                f"{name}: {key} needs {package}, which is not installed here; install with: pip install {package}"
+            )
+
+
+def _quantized(entry: Mapping[str, Any]) -> dict[str, Any]:
+    bits = {key: True for key in ("load_in_8bit", "load_in_4bit") if entry.get(key)}
+    if not bits:
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    _need_accelerate(entry, next(iter(bits)))
+    configuration: Any = BitsAndBytesConfig
+    return {"quantization_config": configuration(**bits)}
+
+
+def _with_adapter(entry: Mapping[str, Any], model: Any, adapter: Path | None) -> Any:
+    """The model with its adapter, which stays apart: merged into weights of few bits it would be rounded."""
+    if adapter is None:
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(adapter))
 
 
 def _gguf_options(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.engine import Context
+from playbill.backends.engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
 from playbill.backends.errors import WeightsError
-from playbill.backends.hub import hub_errors, hub_progress, hub_token
 
 __all__ = ["Adapter", "find_adapter"]
 
-_CONFIG = "adapter_config.json"
-_WEIGHTS = "adapter_model.safetensors"
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _UNSUPPORTED = ("use_dora", "modules_to_save", "lora_bias", "use_qalora", "alora_invocation_tokens")
 
@@ -33,7 +31,7 @@ class Adapter:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.folder / _CONFIG, self.folder / _WEIGHTS
+        return self.folder / ADAPTER_CONFIG, self.folder / ADAPTER_WEIGHTS
 
 
 def find_adapter(entry: Mapping[str, Any], context: Context) -> Adapter | None:
@@ -41,33 +39,15 @@ def find_adapter(entry: Mapping[str, Any], context: Context) -> Adapter | None:
 
     Raises WeightsError where files are missing, or where vLLM can't apply what they hold.
     """
-    name = entry.get("peft_model")
-    if not name:
+    folder = adapter_folder(entry, context)
+    if folder is None:
         return None
-    folder = Path(str(name)).expanduser()
-    if not folder.is_dir():
-        if str(name).startswith(("/", "~", "./", "../")):
-            raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; peft_model says there is")
-        folder = _download(str(name), entry, context)
-    for file in (_CONFIG, _WEIGHTS):
-        if not (folder / file).is_file():
-            raise WeightsError(
-                f"{entry.get('model_name')}: peft_model {name} has no {file}; adapters are loaded from safetensors only"
-            )
     return Adapter(folder, _room(entry, folder))
-
-
-def _download(repo: str, entry: Mapping[str, Any], context: Context) -> Path:
-    from huggingface_hub import snapshot_download
-
-    token = hub_token(entry, context)
-    with hub_progress(context.progress), hub_errors(repo, token=token):
-        return Path(snapshot_download(repo, token=token, allow_patterns=[_CONFIG, _WEIGHTS]))
 
 
 def _room(entry: Mapping[str, Any], folder: Path) -> int:
     """The least rank that vLLM offers which the adapter fits in."""
-    path = folder / _CONFIG
+    path = folder / ADAPTER_CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e:
