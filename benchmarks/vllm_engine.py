@@ -49,6 +49,7 @@ def playbill(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str,
         "huggingface_id": str(asked.weights),
         "dtype": asked.dtype,
         "n_ctx": CONTEXT,
+        "batch_size": asked.seats,
         "max_tokens": MAX_TOKENS,
     }
     model = load_model(entry, dialogues=len(work), threads=asked.threads, max_tokens=MAX_TOKENS)
