@@ -28,6 +28,8 @@ from playbill.cli.options import (
 
 __all__ = ["clem"]
 
+_LONGEST = 600
+
 
 @click.group()
 def clem() -> None:
@@ -134,7 +136,8 @@ def _tell(event: Mapping[str, Any]) -> None:
         said = f"{event['game']}: can't be played: {event['message']}"
     else:
         return
-    click.echo(f"playbill: {printable(said)}", err=True)
+    said = " ".join(said.split())  # some errors are pages long
+    click.echo(f"playbill: {printable(said[:_LONGEST])}", err=True)
     sys.stderr.flush()
 
 
