@@ -216,6 +216,12 @@ class Scarce:
     def forget(self, row: Any) -> None:
         self.decoder.forget(row)
 
+    def finish(self, row: Any) -> None:
+        self.decoder.finish(row)
+
+    def make_room(self) -> bool:
+        return self.decoder.make_room()
+
 
 def test_out_of_memory_makes_smaller_batches_and_loses_nothing(caplog):
     """Rows that don't fit together are computed in smaller numbers, with the same answers; a bad one fails alone."""
