@@ -200,7 +200,7 @@ _TABLE = (
         "way that gives each the answer it gets alone. `fast`: together, and nothing that is known of a "
         "dialogue is computed again, which may change the last bits of a number.",
         _HF,
-        default="fast",
+        default="exact",
     ),
     Key(
         "batch_size",
