@@ -19,7 +19,7 @@ import pytest
 
 openai = pytest.importorskip("openai", reason='needs "playbill[openai]"')
 
-import httpx  # noqa: E402 - there with either
+import httpx2 as httpx  # noqa: E402 - there with either
 import psutil  # noqa: E402
 
 from playbill.backends import (  # noqa: E402
