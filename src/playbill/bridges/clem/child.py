@@ -53,6 +53,7 @@ def main() -> int:
         return 2
     key = os.urandom(24).hex()
     with model, make_door({model.name: lambda: model}, Secret(key)).in_background() as url:
+        parent.loaded()  # before it is told: whoever is told may go at once
         out.write(json.dumps({"url": url, "key": key, "version": __version__, "entry": model.spec.to_dict()}) + "\n")
         out.flush()
         parent.wait()
@@ -64,18 +65,21 @@ class _Parent:
 
     def __init__(self) -> None:
         self._gone = threading.Event()
-        self._waited_for = False
+        self._loading = True
         threading.Thread(target=self._watch, daemon=True).start()
 
+    def loaded(self) -> None:
+        """From here on its going is an orderly end, which `wait` sees."""
+        self._loading = False
+
     def wait(self) -> None:
-        self._waited_for = True
         self._gone.wait()
 
     def _watch(self) -> None:
         while os.read(0, 1 << 16):
             pass
         self._gone.set()
-        if not self._waited_for:
+        if self._loading:
             os._exit(1)
 
 
