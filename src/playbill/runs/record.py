@@ -15,7 +15,7 @@ from playbill.backends.generation import Generation, Outcome
 from playbill.backends.messages import Message
 from playbill.backends.secret import scrub
 
-__all__ = ["FIELDS", "SCHEMA", "Key", "Record", "key_of", "make_record", "to_line"]
+__all__ = ["FIELDS", "SCHEMA", "Key", "Record", "make_record", "to_line"]
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -58,10 +58,6 @@ class Key(NamedTuple):
     id: str
     turn: int
     sample: int
-
-
-def key_of(record: Mapping[str, Any]) -> Key:
-    return Key(record["id"], record["turn"], record["sample"])
 
 
 def make_record(
