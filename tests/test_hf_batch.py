@@ -32,13 +32,15 @@ def engine_of(decoder: Any) -> Any:
     return TransformersEngine(decoder, vocabulary=VOCABULARY, decode=str, facts=dict, threads=1)
 
 
-def batch(model: Any, **options: Any) -> Any:
+def batch(model: Any, *, exact: bool = False, **options: Any) -> Any:
     from playbill.backends.engines.huggingface_local.batch import BatchDecoder
     from playbill.backends.engines.huggingface_local.packed import ATTENTION, register
+    from playbill.backends.engines.huggingface_local.rowwise import RowWise
 
     register()
     model.set_attn_implementation(ATTENTION)
-    return BatchDecoder(model, **{"most_rows": 4, "exact": False, "budget": 1 << 30, "chunk": 24, **options})
+    rowwise = RowWise(model) if exact else None
+    return BatchDecoder(model, rowwise=rowwise, **{"most_rows": 4, "budget": 1 << 30, "chunk": 24, **options})
 
 
 def prompts(count: int, seed: int = 0, most: int = 70) -> list[tuple[int, ...]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from playbill.backends.engines.huggingface_local.packed import Piece, forward
 from playbill.backends.engines.huggingface_local.row import Row
+from playbill.backends.engines.huggingface_local.rowwise import RowWise
 from playbill.backends.engines.huggingface_local.store import Slot, Store
 
 __all__ = ["BatchDecoder"]
@@ -19,16 +21,16 @@ class BatchDecoder:
     prompt tokens of others, the longest first.
 
     What is known of a prompt's beginning, from the dialogue's earlier turns or from another dialogue, is not computed
-    again. With ``exact`` each prompt is computed whole and by itself instead, as for a single request: kernels for
-    other numbers of tokens add in another order, which the last bits of bfloat16 show.
+    again. With ``rowwise`` each row gets the bits that it gets alone: each prompt is computed whole and by itself, then
+    the next tokens of all rows together, since kernels for other numbers of tokens add in another order.
     """
 
-    def __init__(self, model: Any, *, most_rows: int, exact: bool, budget: int, chunk: int = 512) -> None:
+    def __init__(self, model: Any, *, most_rows: int, rowwise: RowWise | None, budget: int, chunk: int = 512) -> None:
         self.most_rows = most_rows
         self._model = model
-        self._exact = exact
+        self._rowwise = rowwise
         self._chunk = chunk
-        self._store = Store(most_kept=0 if exact else 3 * most_rows, budget=budget)
+        self._store = Store(most_kept=3 * most_rows if rowwise is None else 0, budget=budget)
 
     def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
         for row in sorted(rows, key=lambda r: len(r.ids), reverse=True):
@@ -36,13 +38,20 @@ class BatchDecoder:
                 self._admit(row)
         work = self._plan(rows)
         self._store.reserve(max(len(row.cache.ids) + len(piece.ids) for row, piece in work))
-        logits = forward(self._model, self._store, [piece for _, piece in work])
+        logits = self._forward([piece for _, piece in work])
         found: dict[int, torch.Tensor] = {}
         for (row, piece), scores in zip(work, logits, strict=True):
             row.computed += len(piece.ids)
             if row.computed == len(row.ids):
                 found[id(row)] = scores
         return [found.get(id(row)) for row in rows]
+
+    def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
+        if self._rowwise is None:
+            return forward(self._model, self._store, pieces, side_by_side=True)
+        only_next = all(len(piece.ids) == 1 for piece in pieces)
+        with self._rowwise.one_each() if only_next else nullcontext():
+            return forward(self._model, self._store, pieces)
 
     def finish(self, row: Row) -> None:
         """The row is complete; its dialogue may go on."""
@@ -77,12 +86,12 @@ class BatchDecoder:
 
     def _usable(self, slot: Slot, row: Row) -> int:
         """How many of a row's ids needn't be computed, since a slot has them."""
-        return 0 if self._exact else _shared(slot.ids, row.ids)
+        return 0 if self._rowwise is not None else _shared(slot.ids, row.ids)
 
     def _plan(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
         """What is computed in one pass."""
         waiting = sorted(rows, key=lambda r: len(r.ids) - r.computed, reverse=True)
-        if self._exact and len(waiting[0].ids) - waiting[0].computed > 1:
+        if self._rowwise is not None and len(waiting[0].ids) - waiting[0].computed > 1:
             return [_work(waiting[0], None)]
         room = self._chunk
         work = []

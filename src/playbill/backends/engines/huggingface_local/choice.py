@@ -14,6 +14,7 @@ import torch
 from playbill.backends.engines.huggingface_local.batch import BatchDecoder
 from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder
 from playbill.backends.engines.huggingface_local.packed import ATTENTION, Piece, forward, register
+from playbill.backends.engines.huggingface_local.rowwise import RowWise
 from playbill.backends.engines.huggingface_local.store import Store
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import EntryError
@@ -27,6 +28,7 @@ _PROBE = 11
 _MEMORY = Path("/proc/meminfo")
 
 
+@torch.inference_mode()
 def choose_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
     """The decoder that an entry asks for. A model that can't be batched is warned of, and answers one at a time."""
     size, way = entry.get("batch_size"), entry.get("batching")
@@ -37,8 +39,8 @@ def choose_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
     if why := _asks_otherwise(entry) or _cannot(model) or _is_wrong(model):
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {why}")
         return SingleDecoder(model)
-    exact = setting(entry, "batching") == "exact"
-    return BatchDecoder(model, most_rows=size or _MOST_ROWS, exact=exact, budget=_budget(model.device))
+    rowwise = RowWise(model) if setting(entry, "batching") == "exact" else None
+    return BatchDecoder(model, most_rows=size or _MOST_ROWS, rowwise=rowwise, budget=_budget(model.device))
 
 
 def _asks_otherwise(entry: Mapping[str, Any]) -> str | None:
@@ -61,7 +63,6 @@ def _cannot(model: Any) -> str | None:
     return f"{type(model).__name__} has layers of the kind {', '.join(sorted(kinds))}" if kinds else None
 
 
-@torch.inference_mode()
 def _is_wrong(model: Any) -> str | None:
     """Compute two short rows together and alone; why the model can't be batched if the results differ."""
     usual = model.config._attn_implementation

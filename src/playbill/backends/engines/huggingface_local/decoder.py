@@ -5,6 +5,7 @@ It is the measure of exactness: whatever computes several rows at once is tested
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -46,6 +47,9 @@ class SingleDecoder:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._device = model.get_input_embeddings().weight.device
+        # transformers 5.24 gave the argument and the output another name.
+        named = inspect.signature(model.forward).parameters
+        self._cache = next((name for name in ("past_key_values", "cache") if name in named), "cache_params")
 
     def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
         return [self._next(row) for row in rows]
@@ -61,7 +65,7 @@ class SingleDecoder:
 
     def _next(self, row: Row) -> torch.Tensor:
         ids = torch.tensor([row.ids[row.computed :]], device=self._device)
-        output = self._model(input_ids=ids, past_key_values=row.cache, use_cache=True, logits_to_keep=1)
-        row.cache, row.computed = output.past_key_values, len(row.ids)
+        output = self._model(input_ids=ids, **{self._cache: row.cache}, use_cache=True, logits_to_keep=1)
+        row.cache, row.computed = output[self._cache], len(row.ids)
         logits: torch.Tensor = output.logits[0, -1]
         return logits

@@ -18,6 +18,7 @@ from playbill.backends.engines.huggingface_local.store import Slot, Store
 __all__ = ["ATTENTION", "Piece", "forward", "register"]
 
 ATTENTION = "playbill_rows"
+_HALF = (torch.bfloat16, torch.float16)
 _CHANGES_SCORES = ("softcap", "s_aux", "position_bias", "indices", "topk_indices")
 
 
@@ -32,8 +33,9 @@ class Piece:
 class _Pass:
     """What the attention of one forward pass has to know."""
 
-    def __init__(self, store: Store, pieces: Sequence[Piece], device: torch.device) -> None:
+    def __init__(self, store: Store, pieces: Sequence[Piece], device: torch.device, side_by_side: bool) -> None:
         self.store = store
+        self.side_by_side = side_by_side
         self.spans: list[tuple[int, int, int, int]] = []  # slot, first and last token in the pass, length with them
         begin = 0
         slots: list[int] = []
@@ -57,10 +59,13 @@ class _Pass:
         return self._masks[key]
 
 
-def forward(model: Any, store: Store, pieces: Sequence[Piece]) -> torch.Tensor:
-    """Compute the pieces, store their keys and values, and give the logits after each piece's last token."""
+def forward(model: Any, store: Store, pieces: Sequence[Piece], *, side_by_side: bool = False) -> torch.Tensor:
+    """Compute the pieces, store their keys and values, and give the logits after each piece's last token.
+
+    ``side_by_side`` computes a single token's attention in a faster way on CPUs, which may change its last bit.
+    """
     device = model.get_input_embeddings().weight.device
-    this = _Pass(store, pieces, device)
+    this = _Pass(store, pieces, device, side_by_side and device.type == "cpu" and model.dtype in _HALF)
     last = torch.tensor([span[2] - 1 for span in this.spans], device=device)
     output = model(
         input_ids=torch.tensor([[i for piece in pieces for i in piece.ids]], device=device),
@@ -99,22 +104,46 @@ def _attend(
         raise NotImplementedError(f"attention with {', '.join(strange)}")
     this = playbill_pass
     keys, values = this.store.write(module.layer_idx, key, value, this.slots, this.places)
-    grouped = query.shape[1] != key.shape[1]
     results = []
     for slot, begin, end, length in this.spans:
         new, start = end - begin, 0
         if new == 1 and sliding_window is not None:
             start = max(0, length - sliding_window)
+        asking = query[:, :, begin:end]
+        known = keys[slot : slot + 1, :, start:length], values[slot : slot + 1, :, start:length]
+        if new == 1:
+            attend = _attend_side_by_side if this.side_by_side else _attend_one
+            results.append(attend(asking, *known, scaling))
+            continue
         whole = new == length and (sliding_window is None or length <= sliding_window)
         results.append(
             scaled_dot_product_attention(
-                query[:, :, begin:end],
-                keys[slot : slot + 1, :, start:length],
-                values[slot : slot + 1, :, start:length],
-                attn_mask=None if whole or new == 1 else this.mask(new, length, sliding_window, query.device),
-                is_causal=whole and new > 1,
+                asking,
+                *known,
+                attn_mask=None if whole else this.mask(new, length, sliding_window, query.device),
+                is_causal=whole,
                 scale=scaling,
-                enable_gqa=grouped,
+                enable_gqa=query.shape[1] != key.shape[1],
             )
         )
     return torch.cat(results, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _attend_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    """The attention of a row's one new token, of shape (1, heads, 1, width), as transformers computes it."""
+    grouped = query.shape[1] != keys.shape[1]
+    return scaled_dot_product_attention(query, keys, values, scale=scaling, enable_gqa=grouped)
+
+
+def _attend_side_by_side(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """The same, 2 to 13 times as fast on a CPU in half precision, where the kernel is slow for one query a head.
+
+    Queries that share a head of keys are laid side by side; where none do, the one stands twice.
+    """
+    heads, shared = query.shape[1], keys.shape[1]
+    if heads == shared:
+        return scaled_dot_product_attention(query.expand(-1, -1, 2, -1), keys, values, scale=scaling)[:, :, :1]
+    together = query.reshape(1, shared, heads // shared, query.shape[3])
+    return scaled_dot_product_attention(together, keys, values, scale=scaling).reshape(1, heads, 1, -1)
