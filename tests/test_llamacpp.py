@@ -317,6 +317,24 @@ def test_each_penalty_is_in_effect(model: Model, penalty: dict[str, float]) -> N
     )
 
 
+@pytest.mark.parametrize(
+    "penalty", [{"repetition_penalty": 1.5}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}]
+)
+def test_penalties_count_the_prompt_as_well(model: Model, penalty: dict[str, float]) -> None:
+    """As llama.cpp has it for all three; elsewhere presence and frequency are those of the answer alone."""
+    apple = model.prompt_path.encode(" apple")
+    prompt = (*model.generate(user("Say: apple apple apple"), max_tokens=1).prompt_ids, *apple * 8)
+    first = [
+        model.engine.submit(
+            Request(messages=(), params={"temperature": 0.0, "max_tokens": 1, **more}, prompt_ids=prompt)
+        )
+        .result()
+        .output_ids
+        for more in ({}, penalty)
+    ]
+    assert first[0] == apple != first[1]
+
+
 def test_a_seed_repeats_an_answer_and_the_drawn_one_is_recorded(model: Model) -> None:
     first = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=16)
     seed = first.params.effective["seed"]
