@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playbill.backends.thinking import Budget, Limits, Tags, family_tags
+from playbill.backends.families import family_of
+from playbill.backends.thinking import Budget, Limits, Tags
 
 THINK = Tags("</t>", "<t>")
 
@@ -52,5 +53,5 @@ def test_thinking_and_answer_have_budgets_of_their_own(text, limits, tags, wante
 )
 def test_the_family_of_a_template_tells_its_tags(template, end):
     """A template that writes thinking tags belongs to a model that thinks."""
-    assert family_tags(template).end == end
-    assert family_tags("<|im_start|>assistant") is None
+    assert family_of(template).tags.end == end
+    assert family_of("<|im_start|>assistant") is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Budget", "Limits", "Tags", "family_tags"]
+__all__ = ["Budget", "Limits", "Tags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +24,6 @@ class Limits:
     answer: int
     thinking: int
     total: int
-
-
-# What templates of a family write around thinking, by a text that only templates of that family have.
-_FAMILIES = (
-    ("<|channel|>final<|message|>", Tags("<|channel|>final<|message|>", "<|channel|>analysis<|message|>")),
-    ("[/THINK]", Tags("[/THINK]", "[THINK]")),
-    ("</seed:think>", Tags("</seed:think>", "<seed:think>")),
-    ("</think>", Tags("</think>", "<think>")),
-)
-
-
-def family_tags(template: str) -> Tags | None:
-    """The tags of the family that a chat template belongs to; None where it knows of no thinking."""
-    return next((tags for mark, tags in _FAMILIES if mark in template), None)
 
 
 class Budget:
