@@ -31,16 +31,21 @@ def by_tags(text: str, tags: Tags, *, truncated: bool, frame: Sequence[str] = ()
     """Thinking ends at the last end tag. A start tag after that opens thinking that was cut off.
 
     ``truncated`` says that the generation ended at a limit: of a model whose thinking has an end tag only, a text cut
-    off before it is all thinking, and so is what is cut off in an inner pair of tags, or in a tag. Where all that
-    stands after the last end tag is nothing, what stands outside of complete pairs is the answer. Texts of the
-    ``frame`` are removed from the edges of both.
+    off before it is all thinking, and so is what is cut off in an inner pair of tags, or in a tag. Where nothing
+    stands after the last end tag, what stands outside of complete pairs is the answer. Texts of the ``frame`` are
+    removed from the edges of both; one that was cut off is no answer.
     """
+    if truncated and not tags.opened and _begins(text, (tags.start or "", tags.end, *frame)):
+        return Separated("", "", inside=True)
     found = _by_tags(text, tags, truncated)
     thinking = found.thinking
     if thinking is not None and frame:
         parts = re.split("|".join(map(re.escape, frame)), thinking)
         thinking = "\n\n".join(part.strip() for part in parts if part.strip())
-    return replace(found, answer=_without_frame(found.answer, frame), thinking=thinking)
+    answer = _without_frame(found.answer, frame)
+    if truncated and _begins(answer, frame):
+        answer = ""
+    return replace(found, answer=answer, thinking=thinking)
 
 
 def _by_tags(text: str, tags: Tags, truncated: bool) -> Separated:
@@ -63,15 +68,10 @@ def _by_tags(text: str, tags: Tags, truncated: bool) -> Separated:
 
 def _split_cut_off(text: str, tags: Tags) -> tuple[str, str | None]:
     """A text cut off within thinking: what came before, and what was thought; None where it wasn't cut off there."""
-    if not tags.start:
+    if not tags.start or not _nests(tags):
         return text, None
-    begun = text.lstrip()
-    if begun and not tags.opened and any(tag.startswith(begun) and tag != begun for tag in (tags.start, tags.end)):
-        return "", ""
-    if not _nests(tags):
-        return text, None
-    depth, opened_at = (1, 0) if tags.opened and not begun.startswith(tags.start) else (0, 0)
-    thought_at = 0
+    depth = 1 if tags.opened and not text.lstrip().startswith(tags.start) else 0
+    opened_at = thought_at = 0
     for tag in re.finditer("|".join(map(re.escape, (tags.start, tags.end))), text):
         if tag[0] == tags.end:
             depth = max(0, depth - 1)
@@ -80,6 +80,12 @@ def _split_cut_off(text: str, tags: Tags) -> tuple[str, str | None]:
                 opened_at, thought_at = tag.span()
             depth += 1
     return (text[:opened_at], text[thought_at:]) if depth else (text, None)
+
+
+def _begins(text: str, whole: Sequence[str]) -> bool:
+    """Whether a text is the beginning of one of others, and no more."""
+    begun = text.strip()
+    return bool(begun) and any(each.startswith(begun) and each != begun for each in whole)
 
 
 def _nests(tags: Tags) -> bool:
