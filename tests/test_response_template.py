@@ -15,6 +15,7 @@ from playbill.backends.clean import Cleaned, CleaningRule, clean
 from playbill.backends.cleaning import cleaning_rule, usable_response, who_separates
 from playbill.backends.errors import TemplateError, TemplateFault
 from playbill.backends.template import Region, response_regions
+from playbill.cli import main
 from playbill.runs import run
 from playbill.runs.replay import Replayed, replay
 from response_templates import BARE, GEMMA, HARMONY, QWEN, TEMPLATES
@@ -188,6 +189,23 @@ def test_the_tokenizers_own_template_is_used_unless_the_entry_says_otherwise(fol
     }
 
 
+def test_show_and_prompt_say_who_separates_thinking(folder, tmp_path, capsys):
+    """With the template itself, and the tags by which budgets are counted."""
+    registry = tmp_path / "registry.json"
+    registry.write_text(json.dumps([entry(folder)]))
+    found = {}
+    for command in (["show", "tiny", "--full"], ["prompt", "tiny"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--registry", str(registry), "--json"])
+        printed = json.loads(capsys.readouterr().out)
+        found[command[0]] = printed.get("prompt_path", printed)["thinking"]
+    tags = {"start": "<think>", "end": "</think>"}
+    assert found["show"] == found["prompt"] == {"source": "response template", **tags, "response_template": QWEN}
+    with pytest.raises(SystemExit):
+        main(["prompt", "tiny", "--registry", str(registry)])
+    assert "thinking: '<think>' to '</think>', says response template" in capsys.readouterr().out
+
+
 def test_a_run_is_replayed_from_its_manifest_and_records(folder, tmp_path):
     """The response template is in the manifest; with another one other texts are made, and that is a difference."""
     template = copy.deepcopy(QWEN)
@@ -199,12 +217,13 @@ def test_a_run_is_replayed_from_its_manifest_and_records(folder, tmp_path):
     config.write_text(json.dumps({**json.loads(config.read_text()), "response_template": template}))
     dialogues = [{"id": "d", "messages": [{"role": "user", "content": "Hi"}]}]
     out = tmp_path / "run"
-    run(dialogues, [entry(folder, max_tokens=4)], out=out, registry=ModelRegistry([]))
+    models = [("plain", entry(folder, max_tokens=4)), ("begun", entry(folder, max_tokens=4, cot_bypass="So: "))]
+    run(dialogues, models, out=out, registry=ModelRegistry([]))
     counts = Replayed()
     assert list(replay(out, counts)) == []
-    assert counts.texts == 1
+    assert counts.texts == 2
     manifest = json.loads((out / "manifest.json").read_text())
-    (described,) = manifest["models"].values()
+    described = manifest["models"]["plain"]
     assert described["cleaning"]["response"] == template
     described["cleaning"] |= {"response": QWEN, "thinking_start": None, "thinking_end": None}
     (out / "manifest.json").write_text(json.dumps(manifest))
