@@ -393,6 +393,8 @@ def test_a_seed_repeats_an_answer_and_the_drawn_one_is_recorded(model: Model) ->
     again = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=16, seed=seed)
     other = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=16, seed=seed + 1)
     assert again.output_ids == first.output_ids != other.output_ids
+    large = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=1, seed=2**40)
+    assert large.params.effective["seed"] == 2**40 % (2**32 - 1), "llama.cpp takes 32 bits"
 
 
 def test_every_sampler_is_recorded_as_effective(model: Model) -> None:

@@ -117,14 +117,22 @@ def hostile(**field):
     return {"start_anchor": "A:", "fields": {"content": {}, "thinking": field}}
 
 
-def test_a_pattern_that_takes_for_ever_is_stopped_and_not_asked_again():
-    """Two seconds once; then tags separate at once. Nothing of it is an answer."""
+def test_a_pattern_that_takes_for_ever_is_stopped_and_in_the_end_asked_no_more():
+    """Two seconds, three times; then tags separate at once. Nothing of it is an answer."""
     bad = hostile(open_pattern="(x+x+)+y", close="</think>")
     raw = f"<think>{'x' * 60}</think>so"
     found = clean(raw, rule(bad))
     assert (found.text, found.thinking) == ("so", "x" * 60)
     assert "2 s" in found.problem
-    assert clean(raw.replace("so", "then"), rule(bad)).problem == found.problem
+    for _ in range(2):
+        assert clean(raw, rule(bad)) == found
+    assert "asked no more" in clean(raw, rule(bad)).problem
+
+
+def test_a_text_of_very_many_regions_takes_no_more_than_its_length():
+    """A model that repeats itself to its limit doesn't use up the time of its template."""
+    text = "<think>a</think>b" * 20_000
+    assert len(response_regions(QWEN, "", text)) == 40_000
 
 
 @pytest.mark.parametrize(

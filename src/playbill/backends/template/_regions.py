@@ -62,13 +62,23 @@ def regions(fields: Mapping[str, tuple[Any, Any]], text: str, start: int) -> lis
         if current is not None and at >= start and (current != leftover or at > max(begin, start)):
             found.append((current, text[max(begin, start) : at], closed))
 
+    known: dict[tuple[int, str], re.Match[str] | None] = {}
+
+    def search(rank: int, name: str) -> re.Match[str] | None:
+        """The next match of what opens (0) or closes (1) a field; each place of the text is looked at once."""
+        unseen = (rank, name) not in known
+        seen = known.get((rank, name))
+        if unseen or (seen is not None and seen.start() < place):
+            pattern = fields[name][rank]
+            known[rank, name] = seen = None if pattern is None else pattern.search(text, place)
+        return seen
+
     while True:
         if current is not None and current != leftover:
-            watched = [(1, current, fields[current][1])]
+            watched = [(1, current)]
         else:
-            watched = [(0, name, opening) for name, (opening, _) in fields.items()]
-            watched += [(1, name, fields[name][1]) for name in (leftover,) if name is not None]
-        hits = [(rank, name, m) for rank, name, p in watched if p is not None and (m := p.search(text, place))]
+            watched = [(0, name) for name in fields] + [(1, name) for name in (leftover,) if name is not None]
+        hits = [(rank, name, match) for rank, name in watched if (match := search(rank, name))]
         if not hits:
             end(len(text), False)
             return found

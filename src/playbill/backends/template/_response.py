@@ -13,7 +13,8 @@ from playbill.backends.template._process import Limits, Worker
 __all__ = ["Region", "response_regions"]
 
 _WORKER = Worker(Limits(seconds=2.0, memory=1 << 28))
-_given_up: dict[str, TemplateError] = {}
+_MOST_FAULTS = 3
+_faults: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,17 @@ def response_regions(template: Mapping[str, Any], prompt: str, text: str) -> lis
     """The regions of a text that a model generated after a prompt, by transformers' ``response_template``.
 
     What the prompt itself has of the message only says which field is open where the text begins. Patterns are
-    matched in a process of their own, for at most 2 seconds; a template that used them up is not asked again.
+    matched in a process of their own, for at most 2 seconds; a template that used them up three times is asked no more.
 
     Raises TemplateError where the template is none, or costs too much.
     """
     source = json.dumps(template, sort_keys=True)
-    if source in _given_up:
-        raise _given_up[source]
+    if _faults.get(source, 0) >= _MOST_FAULTS:
+        raise TemplateError("it took too much time or memory for earlier texts, and is asked no more")
     try:
         found = _WORKER.ask({"job": "regions", "template": source, "prefix": prompt, "text": text})
     except TemplateError as e:
         if e.fault in HOSTILE_FAULTS:
-            _given_up[source] = e
+            _faults[source] = _faults.get(source, 0) + 1
         raise
     return [Region(*each) for each in json.loads(found)]

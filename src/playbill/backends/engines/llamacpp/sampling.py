@@ -35,8 +35,9 @@ _LARGEST_SEED = 2**32 - 1  # means "random" to llama.cpp
 def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     """What is in effect beyond what was asked: each sampler's value, and the seed that was drawn if one counts."""
     found = {**OFF, **params}
-    if found["temperature"] > 0 and found.get("seed") is None:
-        found["seed"] = secrets.randbelow(_LARGEST_SEED)
+    if found["temperature"] > 0:
+        seed = found.get("seed")
+        found["seed"] = secrets.randbelow(_LARGEST_SEED) if seed is None else seed % _LARGEST_SEED
     return found
 
 
