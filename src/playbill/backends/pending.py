@@ -246,6 +246,9 @@ class Pending:
             details["response_template"] = cleaned.problem
         if completion.stop_string is not None:
             details["stop_string"] = completion.stop_string
+            start = self._stop_from(completion)
+            if self._raw(completion).find(completion.stop_string) < start:  # it stands earlier, without having ended
+                details["stop_from"] = start
         if path is not None and path.template.source == "generic":
             details["template"] = "generic"
         return details

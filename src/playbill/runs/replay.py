@@ -129,6 +129,7 @@ class _Model:
             replace(self._rule, response=None) if "response_template" in details else self._rule,
             prompt=record.get("prompt"),
             stop_string=details.get("stop_string"),
+            stop_from=details.get("stop_from") or 0,
             truncated=record["finish_reason"] == "length",
         )
         now: dict[str, Any] = {"text": cleaned.text}
