@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ import pytest
 from playbill.backends import ModelRegistry, load_model, load_prompt_path
 from playbill.backends.clean import Cleaned, CleaningRule, clean
 from playbill.backends.cleaning import cleaning_rule, usable_response, who_separates
+from playbill.backends.credentials import Credentials
+from playbill.backends.engine import Context
+from playbill.backends.engines import vllm
 from playbill.backends.errors import TemplateError, TemplateFault
 from playbill.backends.template import Region, response_regions
 from playbill.cli import main
@@ -195,6 +199,8 @@ def test_the_tokenizers_own_template_is_used_unless_the_entry_says_otherwise(fol
         "tags": (False, "</t>", "entry"),
         "template": (False, None, None),
     }
+    context = Context(credentials=Credentials([]), date=datetime(2026, 11, 24))
+    assert vllm.preview(entry(folder, backend="vllm"), context).response == QWEN
 
 
 def test_show_and_prompt_say_who_separates_thinking(folder, tmp_path, capsys):
