@@ -20,6 +20,7 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.engine import Context, Request
 from playbill.backends.engines import huggingface_local
 from playbill.backends.errors import EngineError
+from playbill.serve.chat_reply import Reply
 from smollm2 import GGUF, gguf_folder, smollm2_folder, tiny_folder
 
 QUESTIONS = [
@@ -115,6 +116,15 @@ def test_logprobs_are_those_of_the_models_own_distribution(tiny):
             assert [t["id"] for t in each["top"]] == ids.tolist()
             assert [t["logprob"] for t in each["top"]] == pytest.approx(values.tolist(), abs=1e-4)
     assert "logprobs" not in tiny.generate(CHATS[0], max_tokens=1).details
+
+
+def test_logprobs_are_served_in_the_form_of_openai(tiny):
+    """A place for each new token, with the texts of tokens; together they are the raw text."""
+    answer = tiny.generate(CHATS[0], logprobs=2, max_tokens=5)
+    places = Reply("tiny", tiny.prompt_path.decode).whole(answer)["choices"][0]["logprobs"]["content"]
+    assert "".join(place["token"] for place in places) == answer.raw
+    assert all(place["top_logprobs"][0]["token"] == place["token"] for place in places), "greedy"
+    assert [len(place["top_logprobs"]) for place in places] == [2] * 5
 
 
 def test_every_sampler_is_recorded_as_effective(tiny):
