@@ -69,6 +69,35 @@ def test_thinking_is_separated_and_never_an_answer(raw, rule, cleaned):
     assert clean(raw, rule) == cleaned
 
 
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("<think>a<think>b</think>c</think>so", Cleaned("so", "a<think>b</think>c")),
+        ("<think>a<think>b</think>c", Cleaned("", "a<think>b</think>c", in_thinking=True)),
+        ("<think>a <think> b</think>so", Cleaned("", "a <think> b</think>so", in_thinking=True)),
+        ("<think>a</think>b<think>c</think>so", Cleaned("so", "a</think>b<think>c")),
+        ("<think>a</think>b<think>c", Cleaned("b", "a\n\nc")),
+        ("so<think>b</think>", Cleaned("so", "b")),
+        ("<think>a</think>so<think>b</think>\n", Cleaned("so", "a</think>\n\n<think>b")),
+        ("<th", Cleaned("", "", in_thinking=True)),
+        ("</thi", Cleaned("", "", in_thinking=True)),
+        ("<i>", Cleaned("<i>", None)),
+    ],
+)
+def test_of_a_text_cut_off_what_is_in_doubt_is_thinking(raw, cleaned):
+    """Nested or repeated thinking, and tags cut off in their middle; a complete pair before an answer takes none."""
+    assert clean(raw, THINK, truncated=True) == cleaned
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "W", " ", "<thi"]), max_size=12), st.booleans(), st.booleans())
+def test_what_stands_in_open_thinking_is_never_an_answer(pieces, opened, truncated):
+    """Whatever pairs come before: of a text that ends inside of thinking, the last thought is in no answer."""
+    rule = CleaningRule(thinking_start="<think>", thinking_end="</think>", thinking_opened=opened)
+    found = clean("".join([*pieces, "<think>", "SECRET"]), rule, truncated=truncated)
+    assert "SECRET" not in found.text
+    assert "SECRET" in found.thinking
+
+
 def test_where_the_prompt_opened_the_thinking_an_unclosed_text_is_all_thinking():
     """As QwQ and DeepSeek-R1 do."""
     rule = CleaningRule(thinking_start="<think>", thinking_end="</think>", thinking_opened=True)

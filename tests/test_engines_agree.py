@@ -76,3 +76,16 @@ def test_answers_are_free_of_everything_that_is_no_answer(model: Model):
         assert generation.raw == model.prompt_path.decode(generation.output_ids)
         assert generation.usage.output_tokens == len(generation.output_ids) <= 24
         assert generation.outcome == "truncated" or generation.raw.endswith(EOS)
+
+
+def test_both_engines_report_the_same_log_probabilities():
+    """For the first token of an answer, with the same weights: llama.cpp rounds what goes through its layers."""
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    found = []
+    for entry in ({**hf_entry(), "dtype": "float32"}, gguf_entry()):
+        with load_model(entry, registry=ModelRegistry([]), threads=2, dialogues=1) as model:
+            first = model.generate(question, max_tokens=1, logprobs=20).details["logprobs"][0]
+            found.append({each["id"]: each["logprob"] for each in first["top"]})
+    shared = found[0].keys() & found[1].keys()
+    assert len(shared) >= 17
+    assert all(abs(found[0][token] - found[1][token]) < 0.3 for token in shared)

@@ -20,6 +20,7 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.engine import Context, Request
 from playbill.backends.engines import huggingface_local
 from playbill.backends.errors import EngineError
+from playbill.serve.chat_reply import Reply
 from smollm2 import GGUF, gguf_folder, smollm2_folder, tiny_folder
 
 QUESTIONS = [
@@ -94,6 +95,43 @@ def test_a_batch_gives_what_each_gives_alone(tiny):
     """An answer does not depend on what else is being answered."""
     alone = [tiny.generate(chat).output_ids for chat in CHATS]
     assert [answer.output_ids for answer in tiny.generate_batch(CHATS)] == alone
+
+
+def test_logprobs_are_those_of_the_models_own_distribution(tiny):
+    """Token by token the log softmax of a plain forward pass, whatever the sampling, the batch and the places asked."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    peer = AutoModelForCausalLM.from_pretrained(tiny_folder(), dtype=torch.float32).eval()
+    hot = {"temperature": 1.5, "seed": 4, "top_k": 3, "repetition_penalty": 1.5, "logprobs": 4, "max_tokens": 6}
+    for answer in [*tiny.generate_batch(CHATS, **hot), tiny.generate(CHATS[0], logprobs=4, max_tokens=6)]:
+        whole = [*answer.prompt_ids, *answer.output_ids]
+        with torch.inference_mode():
+            logits = peer(torch.tensor([whole])).logits[0, len(answer.prompt_ids) - 1 : -1]
+        reported = answer.details["logprobs"]
+        assert [each["id"] for each in reported] == list(answer.output_ids)
+        for each, wanted in zip(reported, logits.log_softmax(-1), strict=True):
+            assert each["logprob"] == pytest.approx(float(wanted[each["id"]]), abs=1e-4)
+            values, ids = wanted.topk(4)
+            assert [t["id"] for t in each["top"]] == ids.tolist()
+            assert [t["logprob"] for t in each["top"]] == pytest.approx(values.tolist(), abs=1e-4)
+    assert "logprobs" not in tiny.generate(CHATS[0], max_tokens=1).details
+
+
+def test_logprobs_are_served_in_the_form_of_openai(tiny):
+    """A place for each new token, with the texts of tokens; together they are the raw text."""
+    answer = tiny.generate(CHATS[0], logprobs=2, max_tokens=5)
+    places = Reply("tiny", tiny.prompt_path.decode).whole(answer)["choices"][0]["logprobs"]["content"]
+    assert "".join(place["token"] for place in places) == answer.raw
+    assert all(place["top_logprobs"][0]["token"] == place["token"] for place in places), "greedy"
+    assert [len(place["top_logprobs"]) for place in places] == [2] * 5
+
+
+def test_every_sampler_is_recorded_as_effective(tiny):
+    """What nobody asked for is off, and the record says so; the repository's recommendation changes nothing."""
+    effective = tiny.generate(CHATS[0], max_tokens=1, top_p=0.5).params.effective
+    off = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    assert effective == {"temperature": 0.0, "max_tokens": 1, "top_p": 0.5, **off}
 
 
 def test_the_generation_ends_after_any_stop_id_and_keeps_it(tiny):

@@ -151,10 +151,13 @@ def test_recommended_sampling_is_shown_in_our_words(folder):
 
 def test_a_recommendation_that_cannot_be_honoured_is_refused_by_name(folder):
     """With generation_config: repo every setting of the file is honoured, or the load fails and names it."""
-    change(folder, "generation_config.json", do_sample=True, typical_p=0.5)
-    assert path_of(folder).recommended["typical_p"] == 0.5
-    with pytest.raises(EntryError, match="typical_p can't be honoured"):
-        path_of(folder, generation_config="repo")
+    hidden = {"typical_p": 0.5, "no_repeat_ngram_size": 3, "min_new_tokens": 5, "suppress_tokens": [7], "num_beams": 4}
+    for name, value in hidden.items():
+        path = folder / "generation_config.json"
+        path.write_text(json.dumps({"do_sample": True, name: value}))
+        assert path_of(folder).recommended[name] == value
+        with pytest.raises(EntryError, match=f"{name} can't be honoured"):
+            path_of(folder, generation_config="repo")
 
 
 def test_a_gguf_file_brings_its_own_tokenizer_and_template(folder):

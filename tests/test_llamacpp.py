@@ -18,6 +18,7 @@ pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 from gguf_smollm2 import NAME, entry, gguf, reference, user
 from playbill.backends import load_model
 from playbill.backends.engine import Completion, Request
+from playbill.backends.engines.llamacpp.sampling import effective_parameters, sampling_body
 from playbill.backends.errors import ContextExceeded, EngineError
 from playbill.backends.generation import FinishReason, Generation, Outcome
 from playbill.backends.loading import load_prompt_path
@@ -295,6 +296,57 @@ def test_the_cache_keeps_a_dialogues_earlier_turns(model: Model) -> None:
     assert usage.input_tokens > usage.cached_tokens >= len(answer.prompt_ids) - 1
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.7, "top_k": 20},
+        {"temperature": 1.3, "top_k": 50, "top_p": 0.8},
+        {"temperature": 1.0, "top_k": 50, "min_p": 0.1},
+        {"temperature": 0.9, "top_k": 30, "top_p": 0.9, "min_p": 0.05},
+        {"temperature": 1.0, "top_k": 20, "presence_penalty": 1.5, "frequency_penalty": 0.5},
+    ],
+    ids=str,
+)
+def test_what_is_drawn_from_is_what_the_settings_say(model: Model, settings: dict[str, float]) -> None:
+    """The distribution after sampling is what transformers' own processors leave of the one before it."""
+    torch = pytest.importorskip("torch")
+    from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    prompt = list(model.generate(user("Say: apple apple apple"), max_tokens=1).prompt_ids)
+    body = {**sampling_body(effective_parameters({**settings, "seed": 1}), len(prompt), 1), "prompt": prompt}
+    asked = [{**body, "n_probs": 400}, {**body, "n_probs": 400, "post_sampling_probs": True}]
+    before, after = (
+        model.engine._server.post("/completion", each, lambda: False)["completion_probabilities"][0] for each in asked
+    )
+    scores = torch.full((1, len(model.prompt_path.tokenizer.vocabulary.texts)), -60.0)
+    for each in before["top_logprobs"]:
+        count = prompt.count(each["id"])
+        penalty = settings.get("presence_penalty", 0) * (count > 0) + settings.get("frequency_penalty", 0) * count
+        scores[0, each["id"]] = each["logprob"] - penalty
+    processors = {
+        "temperature": TemperatureLogitsWarper,
+        "top_k": TopKLogitsWarper,
+        "top_p": TopPLogitsWarper,
+        "min_p": MinPLogitsWarper,
+    }
+    for name, make in processors.items():
+        scores = make(settings[name])(None, scores) if name in settings else scores
+    wanted = scores[0].softmax(-1)
+    found = {each["id"]: each["prob"] for each in after["top_probs"] if each["prob"] > 0}
+    assert found == pytest.approx({int(i): float(wanted[i]) for i in wanted.nonzero()}, abs=1e-3)
+
+
+def test_nothing_of_llama_cpps_own_defaults_is_in_effect(model: Model) -> None:
+    """Of all samplers that it knows those alone are used that were asked for, and its settings are ours."""
+    body = {**sampling_body(effective_parameters({"temperature": 0.7}), 1, 1), "prompt": [1]}
+    settings = model.engine._server.post("/completion", body, lambda: False)["generation_settings"]
+    off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0, "presence_penalty": 0.0}
+    off |= {"frequency_penalty": 0.0, "mirostat": 0, "dynatemp_range": 0.0, "logit_bias": [], "grammar": ""}
+    assert {name: settings[name] for name in off} == off
+    assert settings["samplers"] == ["penalties", "temperature", "top_k", "top_p", "min_p"]
+    assert settings["temperature"] == pytest.approx(0.7)
+
+
 @pytest.mark.parametrize("off", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
 def test_each_sampler_is_in_effect(model: Model, off: dict[str, float]) -> None:
     """At a high temperature an answer is noise, unless top_k, top_p or min_p leaves but the likeliest token."""
@@ -317,12 +369,32 @@ def test_each_penalty_is_in_effect(model: Model, penalty: dict[str, float]) -> N
     )
 
 
+@pytest.mark.parametrize(
+    "penalty", [{"repetition_penalty": 1.5}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}]
+)
+def test_penalties_count_the_prompt_as_well(model: Model, penalty: dict[str, float]) -> None:
+    """As llama.cpp has it for all three; elsewhere presence and frequency are those of the answer alone."""
+    apple = model.prompt_path.encode(" apple")
+    prompt = (*model.generate(user("Say: apple apple apple"), max_tokens=1).prompt_ids, *apple * 8)
+    first = [
+        model.engine.submit(
+            Request(messages=(), params={"temperature": 0.0, "max_tokens": 1, **more}, prompt_ids=prompt)
+        )
+        .result()
+        .output_ids
+        for more in ({}, penalty)
+    ]
+    assert first[0] == apple != first[1]
+
+
 def test_a_seed_repeats_an_answer_and_the_drawn_one_is_recorded(model: Model) -> None:
     first = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=16)
     seed = first.params.effective["seed"]
     again = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=16, seed=seed)
     other = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=16, seed=seed + 1)
     assert again.output_ids == first.output_ids != other.output_ids
+    large = model.generate(user(QUESTIONS[0]), temperature=1.0, max_tokens=1, seed=2**40)
+    assert large.params.effective["seed"] == 2**40 % (2**32 - 1), "llama.cpp takes 32 bits"
 
 
 def test_every_sampler_is_recorded_as_effective(model: Model) -> None:

@@ -123,6 +123,17 @@ def test_asked_and_effective_parameters_are_both_recorded():
     assert params.effective == {"temperature": 0.5, "max_tokens": 7}
 
 
+def test_a_stop_string_that_ended_nothing_stays_and_the_record_says_from_where_it_did():
+    """As one that an engine saw in a special token's text, or not at all."""
+    text = "a STOP b STOP"
+    with model(Completion(output_ids=[*map(ord, text)], finish_reason=FinishReason.STOP, stop_string="STOP")) as m:
+        g = m.generate(HELLO)
+        assert (g.text, g.details) == ("a STOP b", {"stop_string": "STOP", "stop_from": 9})
+    once = Completion(output_ids=[*map(ord, "a STOP")], finish_reason=FinishReason.STOP, stop_string="STOP")
+    with model(once) as m:
+        assert m.generate(HELLO).details == {"stop_string": "STOP"}
+
+
 def test_what_the_engine_did_otherwise_is_effective():
     """A completion may say that a parameter turned out otherwise."""
     with model(Completion(output_ids=(65,), finish_reason=FinishReason.STOP, effective={"temperature": 1.0})) as m:

@@ -49,6 +49,7 @@ def test_a_default_that_cannot_be_honoured_is_left_out():
         ({"max_tokens": 0}, "1 or more"),
         ({"max_tokens": 1.5}, "1 or more"),
         ({"top_p": 1.01}, "from 0 to 1"),
+        ({"repetition_penalty": 0}, "above 0"),
         ({"stop": [1]}, "list of strings"),
     ],
 )

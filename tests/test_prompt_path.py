@@ -104,3 +104,21 @@ def test_a_prompt_ends_where_the_answer_begins():
     assert prompt.text == "<begin>a<end>\n<begin>23 Nov 2026!"
     assert prompt.ids == (3, 97, 1, 10, 3, *map(ord, "23 Nov 2026!"))
     assert path.decode(prompt.ids) == prompt.text
+
+
+class Ends(Words):
+    """The same with one special token, as Solar names it."""
+
+    def encode(self, text):
+        return super().encode(text.replace("<|end|>", "<end>"))
+
+    def decode(self, ids):
+        return super().decode(ids).replace("<end>", "<|end|>")
+
+
+def test_a_token_that_closes_thinking_as_well_as_a_turn_is_no_stop_id():
+    """Else a model that closes both with it would be stopped before it answers."""
+    plain = "{{ messages[-1].content }}<|end|>"
+    solar = "<|begin|>assistant<|content|>" + plain + "{# <|begin|>assistant<|think|> #}"
+    assert closing_token(Ends(), Template(plain, "premade"), DATE) == SPECIAL["<end>"]
+    assert closing_token(Ends(), Template(solar, "premade"), DATE) is None

@@ -59,6 +59,14 @@ def test_a_run_is_made_again_as_it_was(folder, capsys):
     assert "8 prompts and 8 texts made again, no differences" in capsys.readouterr().out
 
 
+def test_where_a_stop_string_ended_a_text_is_known_to_its_replay(folder):
+    """It may stand earlier in the text as well, where it ended nothing."""
+    path = folder / "mock" / "records.jsonl"
+    stopped = {"raw": "a STOP b STOP", "text": "a STOP b", "details": {"stop_string": "STOP", "stop_from": 9}}
+    path.write_text("".join(json.dumps({**record, **stopped}) + "\n" for record in records(folder)))
+    assert list(replay(folder)) == []
+
+
 def test_a_changed_cleaning_rule_shows_record_by_record(folder, capsys):
     """Each text that it would change, with what was recorded and what would be now; the exit code is 1."""
     manifest = read(folder)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playbill.backends.thinking import Budget, Limits, Tags, family_tags
+from playbill.backends.families import family_of
+from playbill.backends.thinking import Budget, Limits, Tags
 
 THINK = Tags("</t>", "<t>")
 
@@ -35,6 +36,10 @@ def run(text: str, limits: Limits, tags: Tags | None) -> tuple[str, str | None]:
         ("<t>a</t>b<t>cdef</t>gh", Limits(9, 50, 12), THINK, ("<t>a</t>b<t>", "max_tokens")),
         ("<t>a</t>b<t>cdefg", Limits(5, 14, 50), THINK, ("<t>a</t>b<t>cde", "max_thinking_tokens")),
         ("plain", Limits(3, 50, 53), THINK, ("pla", "max_tokens")),
+        ("<t>why</t>so", Limits(1, 50, 51), THINK, ("<t>why</t>s", "max_tokens")),
+        (" <t", Limits(2, 50, 52), THINK, (" <t", None)),
+        ("<tx", Limits(2, 50, 52), THINK, ("<tx", "max_tokens")),
+        ("a<t>b", Limits(2, 50, 52), THINK, ("a<", "max_tokens")),
     ],
 )
 def test_thinking_and_answer_have_budgets_of_their_own(text, limits, tags, wanted):
@@ -52,5 +57,5 @@ def test_thinking_and_answer_have_budgets_of_their_own(text, limits, tags, wante
 )
 def test_the_family_of_a_template_tells_its_tags(template, end):
     """A template that writes thinking tags belongs to a model that thinks."""
-    assert family_tags(template).end == end
-    assert family_tags("<|im_start|>assistant") is None
+    assert family_of(template).tags.end == end
+    assert family_of("<|im_start|>assistant") is None

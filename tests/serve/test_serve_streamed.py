@@ -63,7 +63,14 @@ def test_text_is_streamed_as_soon_as_it_is_certain():
 
 def test_where_only_the_whole_text_tells_the_answer_everything_waits():
     """Thinking between tags, and what stands before a split prefix, never reach the client as an answer."""
-    for rule in (CleaningRule(thinking_end="</think>"), CleaningRule(split_prefix="Answer:")):
+    template = {"start_anchor": "A:", "fields": {"content": {}}}
+    rules = (
+        {"thinking_end": "</think>"},
+        {"split_prefix": "Answer:"},
+        {"frame": ("<answer>",)},
+        {"response": template},
+    )
+    for rule in (CleaningRule(**each) for each in rules):
         streamed = StreamedText(rule)
         assert streamed.feed("let me think") == ""
         assert streamed.rest("yes") == "yes"

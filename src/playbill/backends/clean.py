@@ -5,8 +5,14 @@ Works on the generated text alone; the prompt never was in it. Knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from playbill.backends.errors import TemplateError
+from playbill.backends.separate import Separated, by_regions, by_tags
+from playbill.backends.template import response_regions
+from playbill.backends.thinking import Tags
 
 __all__ = ["Cleaned", "CleaningRule", "clean"]
 
@@ -17,7 +23,9 @@ class CleaningRule:
 
     ``end_tokens``: literals culled at the end, repeated or not (the entry's ``eos_to_cull`` and the texts of
     the stop ids). ``split_prefix``: the answer follows its last occurrence. ``thinking_start`` and
-    ``thinking_end``: the tags around thinking, and ``thinking_opened`` where the prompt ends inside it.
+    ``thinking_end``: the tags around thinking, and ``thinking_opened`` where the prompt ends inside it. ``frame``:
+    what stands at the edges of thinking and answer in the model's form of a turn, and belongs to neither.
+    ``response``: the model's own response template, by which thinking and answer are separated first of all.
     """
 
     end_tokens: tuple[str, ...] = ()
@@ -25,39 +33,72 @@ class CleaningRule:
     thinking_start: str | None = None
     thinking_end: str | None = None
     thinking_opened: bool = False
+    frame: tuple[str, ...] | None = None
+    response: Mapping[str, Any] | None = None
 
-    def after(self, prompt: str | None) -> CleaningRule:
-        """The rule for what follows this prompt, which may end inside the thinking."""
-        opened = self.thinking_start and prompt and prompt.rstrip().endswith(self.thinking_start)
-        return replace(self, thinking_opened=True) if opened else self
+    def tags(self, prompt: str | None) -> Tags | None:
+        """The tags around the thinking in what follows this prompt, which may end inside of it."""
+        if not self.thinking_end:
+            return None
+        start = self.thinking_start
+        opened = self.thinking_opened or bool(start and prompt and prompt.rstrip().endswith(start))
+        return Tags(self.thinking_end, start, opened)
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
     """``text`` is the answer, ``thinking`` what the model thought first (None: it has no such thing).
 
-    ``in_thinking`` says that the generation ended before the answer began; ``text`` is empty then.
+    ``in_thinking`` says that the generation ended before the answer began; ``text`` is empty then. ``problem`` says
+    why the response template was of no use for this text.
     """
 
     text: str
     thinking: str | None = None
     in_thinking: bool = False
+    problem: str | None = None
 
 
 def clean(
-    raw: str, rule: CleaningRule, *, stop_string: str | None = None, stop_from: int = 0, truncated: bool = False
+    raw: str,
+    rule: CleaningRule,
+    *,
+    prompt: str | None = None,
+    stop_string: str | None = None,
+    stop_from: int = 0,
+    truncated: bool = False,
 ) -> Cleaned:
     """Cut at the stop string that ended the generation, cull end tokens, separate thinking, split, strip.
 
-    ``stop_from`` is where that one begins at the earliest. ``truncated`` says that the generation ended at a
-    limit: of a model whose thinking has an end tag only, a text cut off before it is all thinking.
+    ``prompt`` is what the text follows. ``stop_from`` is where the stop string begins at the earliest. ``truncated``
+    says that the generation ended at a limit.
     """
     text = _cut(raw, stop_string, stop_from)
     text = _cull(text, rule.end_tokens)
-    thinking, text, in_thinking = _separate(text, rule, truncated)
+    tags = rule.tags(prompt)
+    found = by_tags(text, tags, truncated=truncated, frame=rule.frame or ()) if tags else Separated(text)
+    problem = None
+    if rule.response is not None and not (truncated and found.inside):
+        better, problem = _by_response(text, rule.response, prompt, tags, truncated=truncated)
+        found = better or found
+    text = found.answer
     if rule.split_prefix and rule.split_prefix in text:
         text = text.rpartition(rule.split_prefix)[2]
-    return Cleaned(text.strip(), thinking, in_thinking)
+    return Cleaned(text.strip(), found.thinking, found.inside, problem)
+
+
+def _by_response(
+    text: str, template: Mapping[str, Any], prompt: str | None, tags: Tags | None, *, truncated: bool
+) -> tuple[Separated | None, str | None]:
+    """What the response template makes of a text, or why it makes nothing of it."""
+    try:
+        regions = response_regions(template, prompt or "", text)
+    except TemplateError as e:
+        return None, str(e)
+    content = template["fields"].get("content", {})
+    join = content.get("join") or ("\n\n" if content.get("repeats") else None)
+    found = by_regions(regions, tags, truncated=truncated, join=join)
+    return found, "it found neither thinking nor an answer" if found is None and text.strip() else None
 
 
 def _cut(text: str, stop_string: str | None, start: int) -> str:
@@ -77,24 +118,3 @@ def _cull(text: str, end_tokens: Sequence[str]) -> str:
         if found is None:
             return text
         text = bare[: -len(found.rstrip())]
-
-
-def _separate(text: str, rule: CleaningRule, truncated: bool) -> tuple[str | None, str, bool]:
-    """Thinking, the rest, and whether the text ended inside the thinking.
-
-    Thinking ends at the last end tag. A start tag after that opens thinking that was cut off.
-    """
-    start, end = rule.thinking_start, rule.thinking_end
-    if not end:
-        return None, text, False
-    inside, closed, rest = text.rpartition(end)
-    if not closed and (rule.thinking_opened or (truncated and not start)):
-        inside, rest = text, ""
-    if start and inside.lstrip().startswith(start):
-        inside = inside.lstrip()[len(start) :]
-    rest, reopened, cut_off = rest.partition(start) if start else (rest, "", "")
-    if not (closed or inside or reopened):
-        return None, text, False
-    thinking = "\n\n".join(part.strip() for part in (inside, cut_off) if part.strip())
-    is_open = bool(reopened) or not closed
-    return thinking, rest, is_open and not rest.strip()

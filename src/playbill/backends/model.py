@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from playbill.backends.clean import CleaningRule
+from playbill.backends.cleaning import cleaning_rule
 from playbill.backends.engine import Engine, OnText
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
@@ -22,7 +23,6 @@ from playbill.backends.parameters import resolve_parameters
 from playbill.backends.pending import Pending
 from playbill.backends.prompt_path import Prompt, PromptPath, make_prompt
 from playbill.backends.spec import ModelSpec
-from playbill.backends.thinking import family_tags
 
 __all__ = ["Model", "Prompt", "Stream", "make_prompt"]
 
@@ -42,7 +42,7 @@ class Model:
         self.engine = engine
         self._backend = backend
         self._closed = False
-        self._rule = _cleaning_rule(spec, prompt_path)
+        self._rule = cleaning_rule(spec, prompt_path)
         self._wishes = _wishes(spec, prompt_path)
         self._honours = _honoured(engine, prompt_path, self._rule)
         resolve_parameters(self._wishes, {}, self._honours, backend)
@@ -217,18 +217,3 @@ def _honoured(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> fr
     """What can be honoured: a budget for thinking only where it is known how the thinking ends."""
     local = path is not None
     return engine.honours - {"max_thinking_tokens"} if local and not rule.thinking_end else engine.honours
-
-
-def _cleaning_rule(spec: ModelSpec, path: PromptPath | None) -> CleaningRule:
-    eos = spec.get("eos_to_cull") or []
-    literals = [eos] if isinstance(eos, str) else list(eos)
-    stops = [stop.text for stop in path.stops.ids] if path else []
-    start, end = spec.get("cot_start_tag"), spec.get("cot_end_tag")
-    if not end and path is not None and (tags := family_tags(path.template.text)):
-        start, end = tags.start, tags.end
-    return CleaningRule(
-        end_tokens=tuple(dict.fromkeys([*literals, *stops])),
-        split_prefix=spec.get("output_split_prefix"),
-        thinking_start=start,
-        thinking_end=end,
-    )

@@ -13,35 +13,41 @@ from typing import Any
 from playbill.backends import values as v
 from playbill.backends.errors import ParameterError
 
-__all__ = ["PARAMETERS", "Parameter", "Parameters", "resolve_parameters"]
+__all__ = ["OFF", "PARAMETERS", "Parameter", "Parameters", "resolve_parameters"]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One generation parameter. ``default`` is Playbill's own, and None means that Playbill sets none."""
+    """One generation parameter. ``default`` is Playbill's own, and None means that Playbill sets none.
+
+    ``off`` is the value with which a sampler does nothing, where there is one.
+    """
 
     name: str
     type: v.ValueType
     summary: str
     default: Any = None
+    off: Any = None
 
 
 _TABLE = (
     Parameter("temperature", v.NUMBER, "Sampling temperature; 0 is greedy.", 0.0),
     Parameter("max_tokens", v.POSITIVE, "Most tokens of the answer, thinking apart.", 300),
     Parameter("max_thinking_tokens", v.COUNT, "Most tokens of thinking, for models that think."),
-    Parameter("top_p", v.SHARE, "Nucleus sampling: the share of probability kept; 1 is off."),
-    Parameter("top_k", v.COUNT, "How many of the likeliest tokens are kept; 0 is off."),
-    Parameter("min_p", v.SHARE, "The least probability, relative to the likeliest token's; 0 is off."),
-    Parameter("repetition_penalty", v.NUMBER, "Factor against tokens that occurred; 1 is off."),
-    Parameter("presence_penalty", v.SIGNED, "Added penalty for tokens that occurred; 0 is off."),
-    Parameter("frequency_penalty", v.SIGNED, "Added penalty for each occurrence of a token; 0 is off."),
+    Parameter("top_p", v.SHARE, "Nucleus sampling: the share of probability kept; 1 is off.", off=1.0),
+    Parameter("top_k", v.COUNT, "How many of the likeliest tokens are kept; 0 is off.", off=0),
+    Parameter("min_p", v.SHARE, "The least probability, relative to the likeliest token's; 0 is off.", off=0.0),
+    Parameter("repetition_penalty", v.FACTOR, "Factor against tokens that occurred; 1 is off.", off=1.0),
+    Parameter("presence_penalty", v.SIGNED, "Added penalty for tokens that occurred; 0 is off.", off=0.0),
+    Parameter("frequency_penalty", v.SIGNED, "Added penalty for each occurrence of a token; 0 is off.", off=0.0),
     Parameter("seed", v.COUNT, "Seed of the sampling."),
     Parameter("stop", v.LITERALS, "Texts at which the answer ends; they are not part of it."),
-    Parameter("logprobs", v.COUNT, "How many likeliest tokens are reported at each place."),
+    Parameter("logprobs", v.COUNT, "How many likeliest tokens are reported at each place; 0 is none."),
 )
 
 PARAMETERS: dict[str, Parameter] = {p.name: p for p in _TABLE}
+OFF: Mapping[str, Any] = {p.name: p.off for p in _TABLE if p.off is not None}
+"""What local engines are told of a sampler that nobody asked for, so that none of their own defaults is in effect."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
-from playbill.backends.clean import clean
+from playbill.backends.clean import Cleaned, clean
 from playbill.backends.engine import Completion, OnText, Request
 from playbill.backends.errors import ContextExceeded, EngineError, PlaybillError, Refused
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
@@ -120,8 +120,7 @@ class Pending:
 
     def _tags(self) -> Tags | None:
         """The tags around the model's thinking, and whether this prompt ends inside it."""
-        rule = self.model.cleaning.after(self.prompt.text)
-        return Tags(rule.thinking_end, rule.thinking_start, rule.thinking_opened) if rule.thinking_end else None
+        return self.model.cleaning.tags(self.prompt.text)
 
     def _limits(self, effective: Mapping[str, Any], tags: Tags | None) -> Limits:
         """How long the answer may be, and the thinking; without a limit of its own that goes as far as there is room.
@@ -188,10 +187,14 @@ class Pending:
 
     def _completed(self, completion: Completion) -> Generation:
         raw = self._raw(completion)
-        rule = self.model.cleaning.after(self.prompt.text)
-        truncated = completion.finish_reason is FinishReason.LENGTH
-        start = self._stop_from(completion)
-        cleaned = clean(raw, rule, stop_string=completion.stop_string, stop_from=start, truncated=truncated)
+        cleaned = clean(
+            raw,
+            self.model.cleaning,
+            prompt=self.prompt.text,
+            stop_string=completion.stop_string,
+            stop_from=self._stop_from(completion),
+            truncated=completion.finish_reason is FinishReason.LENGTH,
+        )
         thinking = completion.thinking if completion.thinking is not None else cleaned.thinking
         outcome = _outcome(completion, cleaned.text, thinking, cleaned.in_thinking)
         return Generation(
@@ -212,7 +215,7 @@ class Pending:
             response=scrub(completion.response),
             attempts=completion.attempts,
             error=_refusal(completion) if outcome is Outcome.REFUSED else None,
-            details=scrub(self._details(completion)),
+            details=scrub(self._details(completion, cleaned)),
         )
 
     def _raw(self, completion: Completion) -> str:
@@ -236,11 +239,16 @@ class Pending:
             usage = replace(usage, output_tokens=len(completion.output_ids))
         return usage
 
-    def _details(self, completion: Completion) -> dict[str, Any]:
+    def _details(self, completion: Completion, cleaned: Cleaned) -> dict[str, Any]:
         path = self.model.prompt_path
         details = dict(completion.details)
+        if cleaned.problem is not None:
+            details["response_template"] = cleaned.problem
         if completion.stop_string is not None:
             details["stop_string"] = completion.stop_string
+            start = self._stop_from(completion)
+            if self._raw(completion).find(completion.stop_string) < start:  # it stands earlier, without having ended
+                details["stop_from"] = start
         if path is not None and path.template.source == "generic":
             details["template"] = "generic"
         return details

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import HOSTILE_FAULTS, EntryError, NoTemplate, TemplateError
+from playbill.backends.families import family_of
 from playbill.backends.messages import Message, prepare
 from playbill.backends.template import render
 
@@ -88,7 +89,8 @@ class PromptPath:
 
     ``context_size`` is the most tokens that prompt and answer may have together, None where nobody says.
     ``recommended`` is what the model's repository recommends for sampling; it is shown, and used only where
-    the entry says ``"generation_config": "repo"``.
+    the entry says ``"generation_config": "repo"``. ``response`` is the model's own response template, which tells
+    thinking and answer apart.
     """
 
     template: Template
@@ -97,6 +99,7 @@ class PromptPath:
     date: datetime
     context_size: int | None = None
     recommended: Mapping[str, Any] = field(default_factory=dict)
+    response: Mapping[str, Any] | None = None
 
     def render(self, messages: Sequence[Message], **variables: Any) -> str:
         """The prompt's text, ending where the model's answer begins.
@@ -178,7 +181,7 @@ def collect_stops(
 
 
 def closing_token(tokenizer: Tokenizer, template: Template, date: datetime) -> int | None:
-    """The special token with which the template closes an assistant's turn, or None.
+    """The special token with which the template closes an assistant's turn and not its thinking as well, or None.
 
     Found by rendering a finished turn and looking at what follows the answer; white space may come first.
     Raises TemplateError where the template is not to be used at all: forbidden, or too costly.
@@ -199,7 +202,10 @@ def closing_token(tokenizer: Tokenizer, template: Template, date: datetime) -> i
     if not found:
         return None
     ids = tokenizer.encode(re.sub(r"^\s+", "", after))
-    return ids[0] if ids and ids[0] in tokenizer.special_ids() else None
+    if not ids or ids[0] not in tokenizer.special_ids():
+        return None
+    family = family_of(template.text)
+    return None if family is not None and tokenizer.decode(ids[:1]) in family.within else ids[0]
 
 
 def pick_template(

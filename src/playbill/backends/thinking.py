@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Budget", "Limits", "Tags", "family_tags"]
+__all__ = ["Budget", "Limits", "Tags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +26,12 @@ class Limits:
     total: int
 
 
-# What templates of a family write around thinking, by a text that only templates of that family have.
-_FAMILIES = (
-    ("<|channel|>final<|message|>", Tags("<|channel|>final<|message|>", "<|channel|>analysis<|message|>")),
-    ("[/THINK]", Tags("[/THINK]", "[THINK]")),
-    ("</seed:think>", Tags("</seed:think>", "<seed:think>")),
-    ("</think>", Tags("</think>", "<think>")),
-)
-
-
-def family_tags(template: str) -> Tags | None:
-    """The tags of the family that a chat template belongs to; None where it knows of no thinking."""
-    return next((tags for mark, tags in _FAMILIES if mark in template), None)
-
-
 class Budget:
     """Counts the new tokens of one request, and says when a limit is reached.
 
     The tags are looked for in the text, since one text can be tokenized in many ways. What stood between two
-    end tags was thinking, as it is in the cleaned answer; a tag's own tokens count with what it ends or opens.
+    end tags was thinking, as it is in the cleaned answer; a tag's own tokens count with what it ends or opens. A text
+    that begins like a start tag of several tokens may go on, beyond the answer's limit, until it is known to be none.
     """
 
     def __init__(self, limits: Limits, tags: Tags | None, decode: Callable[[Sequence[int]], str]) -> None:
@@ -56,6 +43,7 @@ class Budget:
         self.in_thinking = tags is not None and (tags.opened or tags.start is None)
         self.thinking = 0
         self.answer = 0
+        self._opening = False
 
     def push(self, token: int) -> str | None:
         """Take the next token; the name of the limit that is reached with it, or None."""
@@ -69,7 +57,7 @@ class Budget:
             return "max_tokens"
         if self.in_thinking:
             return "max_thinking_tokens" if self.thinking >= self._limits.thinking else None
-        return "max_tokens" if self.answer >= self._limits.answer else None
+        return "max_tokens" if self.answer >= self._limits.answer and not self._opening else None
 
     def _look(self, token: int, tags: Tags) -> None:
         self._window = [*self._window, token][-self._reach :]
@@ -77,11 +65,20 @@ class Budget:
         if tags.end in text:
             self._move(in_thinking=False)
             self.thinking, self.answer = self.thinking + self.answer, 0
-        elif not self.in_thinking and tags.start and tags.start in text:
+            return
+        self._opening = not self.in_thinking and _begins(tags.start, text, self.answer == len(self._window))
+        if not self.in_thinking and tags.start and tags.start in text:
             own = next(n for n in range(1, len(self._window) + 1) if tags.start in self._decode(self._window[-n:]))
             self._move(in_thinking=True)
             self.thinking, self.answer = self.thinking + own, self.answer - own
 
     def _move(self, *, in_thinking: bool) -> None:
         self.in_thinking = in_thinking
+        self._opening = False
         self._window.clear()
+
+
+def _begins(start: str | None, text: str, whole: bool) -> bool:
+    """Whether the ``whole`` text so far is the beginning of a start tag."""
+    begun = text.lstrip()
+    return whole and bool(begun) and start is not None and start.startswith(begun)

@@ -13,6 +13,7 @@ __all__ = [
     "BOOLEAN",
     "COUNT",
     "DATE",
+    "FACTOR",
     "INTEGER",
     "LICENSE",
     "LITERALS",
@@ -93,6 +94,7 @@ INTEGER = ValueType("an integer", {"type": "integer"}, _is_integer)
 COUNT = ValueType("an integer of 0 or more", {"type": "integer", "minimum": 0}, lambda v: _is_integer(v) and v >= 0)
 POSITIVE = ValueType("an integer of 1 or more", {"type": "integer", "minimum": 1}, lambda v: _is_integer(v) and v >= 1)
 NUMBER = ValueType("a number of 0 or more", {"type": "number", "minimum": 0}, lambda v: _is_number(v) and v >= 0)
+FACTOR = ValueType("a number above 0", {"type": "number", "exclusiveMinimum": 0}, lambda v: _is_number(v) and v > 0)
 SIGNED = ValueType("a number", {"type": "number"}, _is_number)
 SHARE = ValueType(
     "a number from 0 to 1",

@@ -16,6 +16,7 @@ from playbill.backends.model import Prompt, make_prompt
 from playbill.backends.plain import printable
 from playbill.backends.prompt_path import PromptPath
 from playbill.backends.registry import ModelRegistry
+from playbill.backends.spec import ModelSpec
 from playbill.cli.options import (
     json_option,
     model_argument,
@@ -24,6 +25,7 @@ from playbill.cli.options import (
     read_selector,
     registry_option,
 )
+from playbill.cli.show import describe_thinking
 
 __all__ = ["prompt", "read_messages"]
 
@@ -53,9 +55,9 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
     folder = None if file in (None, "-") else Path(str(file)).resolve().parent
     body = make_request_body(spec, made.messages, folder=folder) if path is None else None
     if as_json:
-        click.echo(json.dumps({**_as_json(made, path), "request": body}, ensure_ascii=False, indent=2))
+        click.echo(json.dumps({**_as_json(spec, made, path), "request": body}, ensure_ascii=False, indent=2))
     else:
-        _print(made, path, body)
+        _print(spec, made, path, body)
 
 
 def read_messages(file: str) -> Any:
@@ -70,7 +72,7 @@ def read_messages(file: str) -> Any:
     return content["messages"] if isinstance(content, dict) and "messages" in content else content
 
 
-def _as_json(made: Prompt, path: PromptPath | None) -> dict[str, Any]:
+def _as_json(spec: ModelSpec, made: Prompt, path: PromptPath | None) -> dict[str, Any]:
     stops = path.stops if path else None
     return {
         "text": made.text,
@@ -81,10 +83,11 @@ def _as_json(made: Prompt, path: PromptPath | None) -> dict[str, Any]:
         "messages": list(made.messages),
         "changes": list(made.changes),
         "template": path.template.source if path else None,
+        "thinking": describe_thinking(spec, path),
     }
 
 
-def _print(made: Prompt, path: PromptPath | None, body: dict[str, Any] | None) -> None:
+def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[str, Any] | None) -> None:
     for change in made.changes:
         click.echo(f"playbill: note: {change}", err=True)
     if body is not None:
@@ -102,4 +105,8 @@ def _print(made: Prompt, path: PromptPath | None, body: dict[str, Any] | None) -
         click.echo(printable(f"stop id {stop.id} {stop.text!r}, says {', '.join(stop.sources)}"))
     for text in path.stops.strings:
         click.echo(printable(f"stop string {text!r}, says entry"))
+    thinking = describe_thinking(spec, path)
+    if thinking["source"] is not None:
+        tags = f"{thinking['start'] or ''!r} to {thinking['end']!r}" if thinking["end"] else "no plain tags"
+        click.echo(printable(f"thinking: {tags}, says {thinking['source']}"))
     click.echo(f"template: {path.template.source}; context: {path.context_size or 'not stated'}")

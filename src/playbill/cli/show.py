@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from playbill.backends.cleaning import cleaning_rule, who_separates
 from playbill.backends.findings import Severity
 from playbill.backends.loading import find_spec, judge_spec, load_prompt_path
 from playbill.backends.plain import printable
@@ -24,7 +25,7 @@ from playbill.cli.options import (
     registry_option,
 )
 
-__all__ = ["show"]
+__all__ = ["describe_thinking", "show"]
 
 
 @click.command()
@@ -50,7 +51,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
             "spec": spec.to_dict(),
             "sources": spec.sources(),
             "findings": [finding.to_dict() for finding in findings],
-            **({"prompt_path": describe_path(path)} if full else {}),
+            **({"prompt_path": describe_path(spec, path)} if full else {}),
         }
         click.echo(json.dumps(content, ensure_ascii=False, indent=2))
     else:
@@ -60,7 +61,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
     return 1 if any(f.severity is Severity.ERROR for f in findings) else 0
 
 
-def describe_path(path: PromptPath | None) -> dict[str, Any] | None:
+def describe_path(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any] | None:
     """What a prompt path knows, as JSON."""
     if path is None:
         return None
@@ -71,8 +72,16 @@ def describe_path(path: PromptPath | None) -> dict[str, Any] | None:
         "stop_strings": list(path.stops.strings),
         "context_size": path.context_size,
         "recommended": dict(path.recommended),
+        "thinking": describe_thinking(spec, path),
         "tokenizer": dict(path.tokenizer.facts()),
     }
+
+
+def describe_thinking(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any]:
+    """How thinking is told from the answer, and who says so, as JSON."""
+    rule = cleaning_rule(spec, path)
+    found = {"source": who_separates(spec, rule), "start": rule.thinking_start, "end": rule.thinking_end}
+    return found if rule.response is None else {**found, "response_template": dict(rule.response)}
 
 
 def _print(spec: ModelSpec, path: PromptPath | None) -> None:
@@ -86,5 +95,5 @@ def _print(spec: ModelSpec, path: PromptPath | None) -> None:
             click.echo(printable(f"{key}: {value}\n    from {source}"))
     if path is not None:
         click.echo("")
-        for key, value in (describe_path(path) or {}).items():
+        for key, value in (describe_path(spec, path) or {}).items():
             click.echo(printable(f"{key}: {json.dumps(value, ensure_ascii=False)}"))

@@ -6,7 +6,7 @@ No model and no network: templates, dates and cleaning rules are those of the ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -117,15 +117,19 @@ class _Model:
             )
             variables = {"add_generation_prompt": True, **(self._template.get("variables") or {})}
             prompt = render(self._template["text"], list(prepared.messages), date=self._date, **variables)
+            prompt += self._template.get("answer_begins") or ""
         except (MessageError, TemplateError) as e:
             return {"prompt": f"({type(e).__name__}: {e})"}
         return {"prompt": prompt, "changes": list(prepared.changes)}
 
     def _cleaned(self, record: Record) -> dict[str, Any]:
+        details = record.get("details") or {}
         cleaned = clean(
             record.get("raw") or "",
-            self._rule.after(record.get("prompt")),
-            stop_string=(record.get("details") or {}).get("stop_string"),
+            replace(self._rule, response=None) if "response_template" in details else self._rule,
+            prompt=record.get("prompt"),
+            stop_string=details.get("stop_string"),
+            stop_from=details.get("stop_from") or 0,
             truncated=record["finish_reason"] == "length",
         )
         now: dict[str, Any] = {"text": cleaned.text}
@@ -139,4 +143,6 @@ def _cleaning_rule(found: Mapping[str, Any], where: str) -> CleaningRule:
     unknown = sorted(set(found) - known)
     if unknown:
         raise FileFormatError(f"{where}.cleaning: {', '.join(unknown)} is not known to this version of Playbill")
-    return CleaningRule(**{**found, "end_tokens": tuple(found.get("end_tokens") or ())})
+    frame = found.get("frame")
+    ends = tuple(found.get("end_tokens") or ())
+    return CleaningRule(**{**found, "end_tokens": ends, "frame": None if frame is None else tuple(frame)})

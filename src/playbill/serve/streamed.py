@@ -21,7 +21,7 @@ class StreamedText:
     """
 
     def __init__(self, rule: CleaningRule, stop_strings: Sequence[str] = ()) -> None:
-        self._waits = bool(rule.thinking_end or rule.split_prefix)
+        self._waits = bool(rule.thinking_end or rule.split_prefix or rule.response or rule.frame)
         self._stops = [stop for stop in stop_strings if stop]
         self._ends = [token.rstrip() for token in rule.end_tokens if token.strip()]
         self._raw = ""

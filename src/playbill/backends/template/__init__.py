@@ -12,5 +12,6 @@ from __future__ import annotations
 
 from playbill.backends.template._generic import GENERIC_TEMPLATE
 from playbill.backends.template._render import check_syntax, render, template_variables
+from playbill.backends.template._response import Region, response_regions
 
-__all__ = ["GENERIC_TEMPLATE", "check_syntax", "render", "template_variables"]
+__all__ = ["GENERIC_TEMPLATE", "Region", "check_syntax", "render", "response_regions", "template_variables"]

@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import marshal
 import os
+import runpy
 import signal
 import sys
 from collections import OrderedDict
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if __name__ == "__main__":
@@ -185,7 +187,18 @@ def variables(request: dict[str, Any]) -> str:
     return json.dumps(sorted(names))
 
 
-JOBS = {"render": render, "check": check, "variables": variables}
+def regions(request: dict[str, Any]) -> str:
+    found: str = beside("_regions.py")["read"](request)
+    return found
+
+
+@cache
+def beside(script: str) -> dict[str, Any]:
+    """What another script of this folder defines, which is on no path here."""
+    return runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), script))
+
+
+JOBS = {"render": render, "check": check, "variables": variables, "regions": regions}
 
 # The first that fits; the names are those of playbill.backends.errors.TemplateFault.
 FAULTS: tuple[tuple[type[Exception], str], ...] = (

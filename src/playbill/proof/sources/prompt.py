@@ -21,7 +21,7 @@ def put_prompt_values(proposal: Proposal, path: PromptPath, of: str) -> None:
     _put_end(proposal, path)
     proposal.put("context_size", path.context_size, f"context length in {of}")
     thinking = thinking_of(probe)
-    if thinking is not None:
+    if thinking is not None and path.response is None:  # tags in the entry would take its place
         origin = f"the chat template writes {thinking.end_tag or 'it before an answer'}"
         proposal.put("cot_start_tag", thinking.start_tag, origin)
         proposal.put("cot_end_tag", thinking.end_tag, origin)

@@ -42,6 +42,10 @@ _UNHONOURED = (
     "forced_eos_token_id",
     "sequence_bias",
     "guidance_scale",
+    "min_length",
+    "min_new_tokens",
+    "stop_strings",
+    "watermarking_config",
 )
 _OFF = {"typical_p": 1.0, "num_beams": 1, "encoder_repetition_penalty": 1.0}
 

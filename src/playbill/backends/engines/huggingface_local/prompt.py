@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from playbill.backends.cleaning import usable_response
 from playbill.backends.engine import Context
 from playbill.backends.engines.huggingface_local.config import (
     context_size,
@@ -44,4 +45,5 @@ def make_prompt_path(entry: Mapping[str, Any], context: Context, source: Source,
         date=context.date,
         context_size=context_size(entry, config),
         recommended=recommended,
+        response=usable_response(str(entry.get("model_name")), loaded.response_template),
     )

@@ -92,6 +92,7 @@ class Row:
                     thinking_tokens=self._budget.thinking if self.request.tags is not None else None,
                 ),
                 effective=self._sampler.effective,
+                details={"logprobs": self._sampler.logprobs} if self._sampler.logprobs else {},
             )
         )
 

@@ -11,36 +11,35 @@ from typing import Any
 
 import torch
 
+from playbill.backends.parameters import OFF
+
 __all__ = ["HONOURED", "Sampler"]
 
-HONOURED = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "presence_penalty",
-        "frequency_penalty",
-        "seed",
-    }
-)
+HONOURED = frozenset([*OFF, "temperature", "seed", "logprobs"])
 
 
 class Sampler:
-    """Picks the tokens of one request. ``effective`` is what turned out otherwise than asked: a drawn seed."""
+    """Picks the tokens of one request. ``effective`` is what is in effect beyond what was asked: a drawn seed, and
+    the samplers that are off.
+
+    ``logprobs`` has for each token picked its log probability and the likeliest ones, where they were asked for: of
+    the model's own distribution, before penalties, temperature and cuts.
+    """
 
     def __init__(self, params: Mapping[str, Any], prompt_ids: Sequence[int]) -> None:
-        self.temperature = float(params.get("temperature") or 0.0)
-        self._top_p = float(params.get("top_p", 1.0))
-        self._top_k = int(params.get("top_k") or 0)
-        self._min_p = float(params.get("min_p") or 0.0)
-        self._repetition = float(params.get("repetition_penalty") or 1.0)
-        self._presence = float(params.get("presence_penalty") or 0.0)
-        self._frequency = float(params.get("frequency_penalty") or 0.0)
+        given = {**OFF, **params}
+        self.temperature = float(given.get("temperature") or 0.0)
+        self._top_p = float(given["top_p"])
+        self._top_k = int(given["top_k"])
+        self._min_p = float(given["min_p"])
+        self._repetition = float(given["repetition_penalty"])
+        self._presence = float(given["presence_penalty"])
+        self._frequency = float(given["frequency_penalty"])
+        self._reported = int(given.get("logprobs") or 0)
+        self.logprobs: list[dict[str, Any]] = []
         self._occurred = set(prompt_ids) if self._repetition != 1.0 else set()
         self._counts: dict[int, int] = {}
-        self.effective: dict[str, Any] = {}
+        self.effective: dict[str, Any] = {name: off for name, off in OFF.items() if name not in params}
         if self.temperature > 0:
             seed = params.get("seed")
             if seed is None:
@@ -58,6 +57,12 @@ class Sampler:
 
     def pick(self, logits: torch.Tensor) -> int:
         """The next token's id, from the logits of the vocabulary, of one dimension."""
+        token = self._picked(logits)
+        if self._reported:
+            self.logprobs.append(_logprob(logits, token, self._reported))
+        return token
+
+    def _picked(self, logits: torch.Tensor) -> int:
         if self.is_plain:
             return int(logits.argmax())
         scores = logits.float().cpu()
@@ -97,3 +102,11 @@ def _cut_top_p(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     cut = ordered.softmax(-1).cumsum(-1) <= 1.0 - top_p
     cut[-1] = False
     return scores.masked_fill(torch.zeros_like(cut).scatter(0, places, cut), -torch.inf)
+
+
+def _logprob(logits: torch.Tensor, token: int, most: int) -> dict[str, Any]:
+    """The log probability of a token, and those of the likeliest ones, best first."""
+    shares = logits.float().log_softmax(-1)
+    values, ids = shares.topk(min(most, shares.numel()))
+    top = [{"id": i, "logprob": value} for i, value in zip(ids.tolist(), values.tolist(), strict=True)]
+    return {"id": token, "logprob": float(shares[token]), "top": top}

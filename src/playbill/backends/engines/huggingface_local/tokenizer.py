@@ -66,12 +66,13 @@ class TransformersTokenizer:
 
 @dataclass(frozen=True, slots=True)
 class LoadedTokenizer:
-    """The tokenizer in use, and what its repository says beside it: special tokens, EOS, chat templates."""
+    """The tokenizer in use, and what its repository says beside it: special tokens, EOS, the templates."""
 
     tokenizer: Tokenizer
     special_tokens: Mapping[str, str]
     eos_ids: tuple[int, ...]
     chat_template: str | None
+    response_template: Any = None
 
 
 def load_tokenizer(entry: Mapping[str, Any], source: Source, *, trust: bool) -> LoadedTokenizer:
@@ -88,6 +89,7 @@ def load_tokenizer(entry: Mapping[str, Any], source: Source, *, trust: bool) -> 
         special_tokens={name: str(token) for name, token in raw.special_tokens_map.items()},
         eos_ids=() if raw.eos_token_id is None else (int(raw.eos_token_id),),
         chat_template=_default_template(entry, raw.chat_template),
+        response_template=getattr(raw, "response_template", None),
     )
 
 

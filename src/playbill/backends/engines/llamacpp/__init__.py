@@ -24,9 +24,9 @@ from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenize
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import TemplateError
+from playbill.backends.families import family_of
 from playbill.backends.prompt_path import PromptPath, Template, collect_stops, pick_template
 from playbill.backends.template import GENERIC_TEMPLATE, render
-from playbill.backends.thinking import family_tags
 from playbill.backends.weights import Weights, find_weights
 
 __all__ = ["load", "preview"]
@@ -86,7 +86,7 @@ def _longest(entry: Mapping[str, Any], context: Context, template: Template) -> 
     except TemplateError:
         return None
     cost = (len(one.encode()), len(three.encode()) - len(one.encode()))
-    return longest_dialogue(entry, context.extent, cost, thinks=family_tags(template.text) is not None)
+    return longest_dialogue(entry, context.extent, cost, thinks=family_of(template.text) is not None)
 
 
 def _prompt_path(

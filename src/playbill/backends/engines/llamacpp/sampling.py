@@ -9,32 +9,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from playbill.backends.parameters import OFF
+
 __all__ = ["HONOURED", "effective_parameters", "sampling_body"]
 
-HONOURED = frozenset(
-    {
-        "temperature",
-        "max_tokens",
-        "max_thinking_tokens",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "presence_penalty",
-        "frequency_penalty",
-        "seed",
-        "stop",
-        "logprobs",
-    }
-)
-_OFF = {
-    "top_p": 1.0,
-    "top_k": 0,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-}
+HONOURED = frozenset([*OFF, "temperature", "max_tokens", "max_thinking_tokens", "seed", "stop", "logprobs"])
 _NEVER = {
     "typical_p": 1.0,
     "top_n_sigma": -1.0,
@@ -55,9 +34,10 @@ _LARGEST_SEED = 2**32 - 1  # means "random" to llama.cpp
 
 def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     """What is in effect beyond what was asked: each sampler's value, and the seed that was drawn if one counts."""
-    found = {**_OFF, **params}
-    if found["temperature"] > 0 and found.get("seed") is None:
-        found["seed"] = secrets.randbelow(_LARGEST_SEED)
+    found = {**OFF, **params}
+    if found["temperature"] > 0:
+        seed = found.get("seed")
+        found["seed"] = secrets.randbelow(_LARGEST_SEED) if seed is None else seed % _LARGEST_SEED
     return found
 
 
