@@ -210,7 +210,8 @@ def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
     """The entry, and below it the repository's recommended sampling where the entry says so."""
     if path is None or setting(spec, "generation_config") != "repo":
         return spec
-    return {**path.recommended, **spec}
+    greedy = {"temperature": 0.0} if spec.get("do_sample") is False else {}
+    return {**path.recommended, **greedy, **spec}
 
 
 def _honoured(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> frozenset[str]:
@@ -226,6 +227,8 @@ def _cleaning_rule(spec: ModelSpec, path: PromptPath | None) -> CleaningRule:
     start, end = spec.get("cot_start_tag"), spec.get("cot_end_tag")
     if not end and path is not None and (tags := family_tags(path.template.text)):
         start, end = tags.start, tags.end
+    if spec.get("cot_output") is False and not start:
+        end = None  # without a start tag all that comes before the end one is thinking, and none is to come
     return CleaningRule(
         end_tokens=tuple(dict.fromkeys([*literals, *stops])),
         split_prefix=spec.get("output_split_prefix"),
