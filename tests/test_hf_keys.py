@@ -95,6 +95,16 @@ def test_cot_output_needs_an_end_of_the_thinking():
             assert model.cleaning.thinking_end == "</think>"
 
 
+def test_an_end_of_the_thinking_that_stops_the_model_is_refused():
+    """All would be thinking, or none of it told from the answer; on a mere look as on a load."""
+    from playbill.backends.loading import load_prompt_path
+
+    for open_it in (load_model, load_prompt_path):
+        with pytest.raises(EntryError, match=r"cot_end_tag is '<\|im_end\|>', with which the model ends its answers"):
+            open_it(entry_of(cot_end_tag="<|im_end|>"))
+    load_prompt_path(entry_of(cot_end_tag="<|im_end|>", cot_output=False))
+
+
 def test_cot_output_false_takes_a_text_without_both_tags_as_the_answer():
     """Even one that is cut off; thinking between both tags is kept apart all the same."""
     with load_model(entry_of(cot_output=False, cot_end_tag="</think>")) as model:

@@ -20,7 +20,7 @@ from playbill.backends.findings import Finding, Severity
 from playbill.backends.messages import Message
 from playbill.backends.model import Model
 from playbill.backends.notices import warn_once
-from playbill.backends.prompt_path import PromptPath, Template, unread_arguments
+from playbill.backends.prompt_path import PromptPath, Template, refuse_stopping_tag, unread_arguments
 from playbill.backends.registry import ModelRegistry
 from playbill.backends.spec import ModelSpec
 from playbill.backends.template import template_variables
@@ -89,9 +89,10 @@ def load_model(
     context = _context(spec, credentials, trust_remote_code, dialogues, extent, progress)
     loaded: Loaded = module.load(spec, context)
     path = loaded.prompt_path
-    if path is not None:
-        _warn_of_template(spec, path.template)
     try:
+        if path is not None:
+            refuse_stopping_tag(spec, path.stops)
+            _warn_of_template(spec, path.template)
         return Model(spec, loaded.engine, path, backend.name)
     except BaseException:
         loaded.engine.close()
@@ -132,6 +133,8 @@ def preview(spec: ModelSpec, *, credentials: Credentials | None = None, progress
     """The prompt path of a spec that was judged before, and has no errors. Raises as `load_prompt_path`."""
     _, module = _open_backend(spec, preview=True)
     path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, None, progress))
+    if path is not None:
+        refuse_stopping_tag(spec, path.stops)
     return path
 
 

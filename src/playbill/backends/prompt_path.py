@@ -30,6 +30,7 @@ __all__ = [
     "make_prompt",
     "named_template",
     "pick_template",
+    "refuse_stopping_tag",
     "unread_arguments",
 ]
 
@@ -265,6 +266,16 @@ def _refuse_thinking(entry: Mapping[str, Any], template: str) -> None:
         raise EntryError(
             f"{name}: cot_output is true, and neither the entry nor the chat template says how the thinking ends; add "
             "cot_end_tag, as '</think>', or take cot_output out"
+        )
+
+
+def refuse_stopping_tag(entry: Mapping[str, Any], stops: Stops) -> None:
+    """Raise EntryError where the end of the thinking ends the generation too: no answer could ever follow it."""
+    tag = str(entry.get("cot_end_tag") or "").strip()
+    if tag and entry.get("cot_output") is not False and tag in [*(s.text.strip() for s in stops.ids), *stops.strings]:
+        raise EntryError(
+            f"{entry.get('model_name')}: cot_end_tag is '{tag}', with which the model ends its answers, so no answer "
+            "could follow it; say what ends the thinking, as '</think>'"
         )
 
 
