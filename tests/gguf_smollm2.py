@@ -55,4 +55,33 @@ def user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-__all__ = ["NAME", "entry", "gguf", "reference", "user"]
+def write_tiny(folder: Path, *, tensors: int = 0, templates: dict[str, str] | None = None) -> list[Path]:
+    """The model's first two layers, with so many tensors to a part, or in one file; its text is noise.
+
+    ``templates`` are named chat templates, in place of its own.
+    """
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+    reader = GGUFReader(gguf())
+    layers = 2
+    writer = GGUFWriter(folder / "tiny.gguf", "llama", split_max_tensors=tensors)
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture" or (templates and "chat_template" in name):
+            continue
+        kind = field.types[0]
+        value = layers if name == "llama.block_count" else field.contents()
+        writer.add_key_value(name, value, kind, field.types[-1] if kind == GGUFValueType.ARRAY else None)
+    if templates:
+        writer.add_chat_template([{"name": name, "template": text} for name, text in templates.items()])
+    for tensor in reader.tensors:
+        layer = tensor.name.removeprefix("blk.").partition(".")[0]
+        if not layer.isdigit() or int(layer) < layers:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(folder.glob("tiny*.gguf"))
+
+
+__all__ = ["NAME", "entry", "gguf", "reference", "user", "write_tiny"]

@@ -85,6 +85,12 @@ REGISTRIES: dict[str, tuple[list[Any], list[Any]]] = {
         [{**MOCK, "cot_start_tag": "<think>", "cot_end_tag": "</think>"}],
     ),
     "PB122": ([entry(huggingface_id="./no/such/model.gguf")], [entry()]),
+    "PB123": ([entry(peft_model="org/adapter")], [entry(load_in_4bit=False)]),
+    "PB124": ([entry(do_sample=True)], [entry(do_sample=True, temperature=0.7)]),
+    "PB125": (
+        [{**entry(), "model_config": {"cot_end_tag": r"(<\|a\|>)*<\|final\|>"}}],
+        [{**entry(), "model_config": {"cot_end_tag": r"<\|final\|>"}}],
+    ),
     "PB202": ([without("custom_chat_template")], [entry()]),
 }
 """Registries by the code of the rule that the first breaks and the second doesn't. PB120 needs two files."""

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playbill.backends import Severity
-from playbill.backends.entry import flatten, judge_entry, literals_of_regex
+from playbill.backends.entry import flatten, judge_entry
 from playbill.backends.entry_keys import KEYS, UNREAD
+from playbill.backends.patterns import literals_of_regex
 from playbill.backends.values import parse_date, parse_token_count
 
 HF = {
@@ -130,7 +131,7 @@ def test_a_nested_eos_is_a_regular_expression_read_back(pattern, literals):
     nested["model_config"] = {"premade_chat_template": True, "eos_to_cull": pattern}
     flat = flatten(nested, "FILE $[0]")
     assert flat.entry["eos_to_cull"] == (pattern if literals is None else literals)
-    assert [f.name for f in judge_entry(flat)] == (["eos-is-pattern"] if literals is None else [])
+    assert [f.name for f in judge_entry(flat)] == (["end-is-pattern"] if literals is None else [])
 
 
 @given(st.text(alphabet="<>|[]()/_abc.*+?$^", min_size=1, max_size=12))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from playbill.backends.entry import flatten, judge_entry
 from playbill.backends.entry_keys import KEYS
+from playbill.backends.parameters import PARAMETERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +24,10 @@ def test_generated_docs_are_up_to_date():
 def test_every_key_has_its_line():
     """With its meaning."""
     page = (ROOT / "docs" / "entries.md").read_text(encoding="utf-8")
-    for name in KEYS:
+    table = page.partition("<!-- generated: keys -->")[2].partition("<!-- end: keys -->")[0]
+    for name in {*KEYS} - {*PARAMETERS}:
+        assert table.count(f"\n| `{name}` |") == 1
+    for name in PARAMETERS:
         assert page.count(f"\n| `{name}` |") == 1
 
 

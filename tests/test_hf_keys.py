@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from playbill.backends import BackendUnavailable, EntryError, PlaybillError, WeightsError, load_model
+from playbill.backends import (
+    BackendUnavailable,
+    EntryError,
+    MessageError,
+    ParameterError,
+    PlaybillError,
+    WeightsError,
+    load_model,
+)
 from smollm2 import tiny_folder
 
 pytest.importorskip("torch")
@@ -59,6 +67,103 @@ def test_cot_effort_reaches_the_template():
         assert model.generate(CHAT).prompt == "high|Hello."
 
 
+def test_cot_effort_that_the_template_does_not_read_is_refused():
+    """It would change nothing, and the records would be called 'low'."""
+    with pytest.raises(EntryError, match="cot_effort can't be honoured: the chat template doesn't read"):
+        load_model(entry_of(cot_effort="low"))
+
+
+def test_check_finds_what_a_load_would_refuse():
+    """As an error of the entry, on a mere look at its prompt path."""
+    from playbill.backends import ModelRegistry
+    from playbill.proof import Options, check_model
+
+    for keys in ({"cot_effort": "low"}, {"cot_output": True}, {"chat_template_language": "DE"}, {"model_class": "X"}):
+        for backend in ("huggingface_local", "vllm"):
+            verdict = check_model({**entry_of(**keys), "backend": backend}, ModelRegistry([]), Options())
+            assert verdict.wrong
+            assert "PB123" in [finding.code for finding in verdict.findings]
+
+
+def test_cot_output_needs_an_end_of_the_thinking():
+    """From the entry, or from a template of a known family; else nothing could be separated."""
+    with pytest.raises(EntryError, match="neither the entry nor the chat template says how the thinking ends"):
+        load_model(entry_of(cot_output=True))
+    family = {"premade_chat_template": False, "custom_chat_template": "{{ messages[0].content }}{# </think> #}"}
+    for known in ({"cot_end_tag": "</think>"}, family):
+        with load_model(entry_of(cot_output=True, **known)) as model:
+            assert model.cleaning.thinking_end == "</think>"
+
+
+def test_an_end_of_the_thinking_that_stops_the_model_is_refused():
+    """All would be thinking, or none of it told from the answer; on a mere look as on a load."""
+    from playbill.backends.loading import load_prompt_path
+
+    for open_it in (load_model, load_prompt_path):
+        with pytest.raises(EntryError, match=r"cot_end_tag is '<\|im_end\|>', with which the model ends its answers"):
+            open_it(entry_of(cot_end_tag="<|im_end|>"))
+    load_prompt_path(entry_of(cot_end_tag="<|im_end|>", cot_output=False))
+
+
+def test_cot_output_false_takes_a_text_without_both_tags_as_the_answer():
+    """Even one that is cut off; thinking between both tags is kept apart all the same."""
+    with load_model(entry_of(cot_output=False, cot_end_tag="</think>")) as model:
+        answer = model.generate(CHAT)
+        assert (answer.outcome, answer.thinking) == ("truncated", None)
+    with load_model(entry_of(cot_end_tag="</think>", max_thinking_tokens=4)) as model:
+        assert model.generate(CHAT).outcome == "truncated_in_thinking"
+    with load_model(entry_of(cot_output=False, cot_start_tag="<think>", cot_end_tag="</think>")) as model:
+        assert model.cleaning.thinking_end == "</think>"
+
+
+def test_use_bf16_is_the_number_format():
+    """As dtype says it; the checkpoint is float32."""
+    formats = []
+    for keys in ({}, {"use_bf16": True}, {"use_bf16": False}, {"dtype": "bfloat16"}):
+        with load_model(entry_of(**keys)) as model:
+            formats.append(model.engine.facts()["dtype"])
+    assert formats == ["float32", "bfloat16", "float32", "bfloat16"]
+
+
+def test_model_class_is_compared_and_never_imported():
+    """The class that the configuration gives, or transformers' choice of it; another is refused on a mere look."""
+    from playbill.backends.loading import load_prompt_path
+
+    for right in ("LlamaForCausalLM", "transformers.LlamaForCausalLM", "transformers.AutoModelForCausalLM"):
+        load_prompt_path(entry_of(model_class=right))
+    for wrong in ("transformers.AutoModel", "os.system"):
+        with pytest.raises(EntryError, match="LlamaForCausalLM follows from the model's configuration"):
+            load_prompt_path(entry_of(model_class=wrong))
+
+
+def test_do_sample_false_refuses_a_temperature(tmp_path):
+    """Of a call, as of the entry; and takes none from the repository."""
+    folder = Path(shutil.copytree(tiny_folder(), tmp_path / "model"))
+    (folder / "generation_config.json").write_text(json.dumps({"do_sample": True, "temperature": 0.6}))
+    with load_model(entry_of(folder, do_sample=False, generation_config="repo")) as model:
+        assert model.generate(CHAT).params.effective["temperature"] == 0
+        with pytest.raises(ParameterError, match="do_sample: false, which is greedy"):
+            model.generate(CHAT, temperature=0.5)
+    with load_model(entry_of(folder, do_sample=True, generation_config="repo")) as model:
+        assert model.generate(CHAT).params.effective["temperature"] == 0.6
+
+
+def test_arguments_that_the_template_does_not_read_are_said_on_a_load(caplog):
+    """With the near one that it does."""
+    template = "{{ enable_thinking }}{{ messages[0].content }}"
+    keys = {"premade_chat_template": False, "custom_chat_template": template}
+    load_model(entry_of(**keys, chat_template_kwargs={"enable_thinkin": False})).close()
+    assert "doesn't read 'enable_thinkin' of chat_template_kwargs; did you mean 'enable_thinking'?" in caplog.text
+
+
+def test_images_are_refused():
+    """A template would pass them over, and the model would answer to half of what it was asked."""
+    with load_model(entry_of()) as model:
+        for message in ({"content": "What?", "image": "a.png"}, {"content": [{"type": "image_url", "image_url": {}}]}):
+            with pytest.raises(MessageError, match=r"messages\[0\]: holds an image, and models that run here"):
+                model.generate([{"role": "user", **message}])
+
+
 def test_chat_template_language_names_one_of_several_templates(tmp_path):
     """Where a model has named templates the key chooses; a name that isn't there is an error that lists them."""
     templates = [{"name": n, "template": f"{n}: {{{{ messages[0].content }}}}"} for n in ("default", "DE")]
@@ -94,6 +199,14 @@ def test_a_package_that_is_missing_is_named_before_any_download(key, value, pack
         load_model(entry_of(**{key: value}))
 
 
+def test_an_attention_whose_package_is_missing_says_so():
+    """Before any download; without a package named after it the key's value would tell nobody what to install."""
+    if find_spec("flash_attn") or find_spec("kernels"):
+        pytest.skip("there is one")
+    with pytest.raises(BackendUnavailable, match="pip install flash-attn; or take the key out"):
+        load_model(entry_of(attn_implementation="flash_attention_2"))
+
+
 @pytest.mark.parametrize("other", [{"load_in_8bit": True}, {"gguf_file": "x"}])
 def test_keys_that_exclude_each_other_are_refused(other):
     """Weights can't be quantized in two ways."""
@@ -116,6 +229,36 @@ def test_an_adapter_must_be_there_in_safetensors(tmp_path):
     (tmp_path / "adapter_model.bin").write_bytes(b"pickled")
     with pytest.raises(WeightsError, match=r"has no adapter_model.safetensors; adapters are loaded from safetensors"):
         adapter_folder(entry_of(peft_model=str(tmp_path)), context)
+
+
+def test_an_adapter_changes_the_answers(tmp_path):
+    """A real LoRA adapter, in either layout, and its hashes are in the facts."""
+    peft = pytest.importorskip("peft")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    lora = peft.LoraConfig(r=4, lora_alpha=400, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_folder()), lora).save_pretrained(tmp_path)
+    flat = entry_of(peft_model=str(tmp_path))
+    moved = ("premade_chat_template", "eos_to_cull", "peft_model")
+    nested = {k: v for k, v in flat.items() if k not in moved}
+    nested["model_config"] = {**{k: flat[k] for k in moved}, "eos_to_cull": r"<\|im_end\|>"}
+    answers = []
+    for entry, adapted in ((entry_of(), False), (flat, True), (nested, True)):
+        with load_model(entry) as model:
+            answers.append(model.generate(CHAT).output_ids)
+            assert ("peft_model" in model.engine.facts()) is adapted
+    assert answers[0] != answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_are_quantized_on_load(bits):
+    """By bitsandbytes, on a CPU too; the facts say it, and the noise that it makes about itself is kept out."""
+    pytest.importorskip("bitsandbytes")
+    with load_model(entry_of(**{f"load_in_{bits}bit": True})) as model:
+        assert model.engine.facts()["quantization"] == {"method": "bitsandbytes", "bits": bits}
+        assert model.generate(CHAT).output_ids
 
 
 def test_a_model_that_thinks_has_two_budgets(tmp_path):

@@ -174,7 +174,7 @@ def test_code_of_the_repository_never_runs_for_a_preview(folder, tmp_path):
     (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: pass\n")
     change(folder, "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
     change(folder, "config.json", model_type="own", auto_map={"AutoConfig": "own.Own"})
-    with pytest.raises(EntryError, match="which only runs on a load that allows it"):
+    with pytest.raises(WeightsError, match="which only runs on a load that allows it"):
         path_of(folder, trust_remote_code=True)
     assert not mark.exists()
 

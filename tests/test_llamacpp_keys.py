@@ -12,13 +12,13 @@ import pytest
 
 pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
-from gguf_smollm2 import entry, gguf, user
+from gguf_smollm2 import entry, gguf, user, write_tiny
 from playbill.backends import load_model
 from playbill.backends.engine import Engine, Extent
 from playbill.backends.engines.llamacpp.header import Header, read_header
 from playbill.backends.engines.llamacpp.plan import gpu_layers, kv_bytes_per_token, longest_dialogue, make_plan
 from playbill.backends.engines.llamacpp.tokenizer import write_shell
-from playbill.backends.errors import CredentialsError, EngineError, PlaybillError, WeightsError
+from playbill.backends.errors import CredentialsError, EngineError, EntryError, NoTemplate, PlaybillError, WeightsError
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.loading import load_prompt_path
 from playbill.backends.model import Model
@@ -129,6 +129,48 @@ def test_chat_template_kwargs_reach_the_template() -> None:
     assert path.render(QUESTION) == "calm"
 
 
+def test_chat_template_language_names_one_of_several_templates(tmp_path: Path) -> None:
+    """A GGUF file may have named templates beside the default; a name that isn't there is an error that lists them."""
+    pytest.importorskip("gguf")
+    write_tiny(tmp_path, templates={name: f"{name}: {{{{ messages[0].content }}}}" for name in ("default", "DE")})
+    several = str(tmp_path / "tiny.gguf")
+    assert path_of(huggingface_id=several, chat_template_language="DE").render(QUESTION) == "DE: Name three colours."
+    assert path_of(huggingface_id=several).render(QUESTION) == "default: Name three colours."
+    with pytest.raises(NoTemplate, match="no chat template named 'FR', only: DE, default"):
+        path_of(huggingface_id=several, chat_template_language="FR")
+    with pytest.raises(EntryError, match="one template without a name"):
+        path_of(chat_template_language="DE")
+
+
+def test_a_split_model_is_loaded_whole_whichever_part_is_named(tmp_path: Path) -> None:
+    """With or without additional_files, and both parts are in the facts."""
+    pytest.importorskip("gguf")
+    parts = write_tiny(tmp_path, tensors=10)
+    assert [part.name for part in parts] == ["tiny-00001-of-00002.gguf", "tiny-00002-of-00002.gguf"]
+    named = [
+        {"huggingface_id": str(tmp_path)},
+        {"huggingface_id": str(tmp_path), "filename": "*-00001-of*", "additional_files": ["*-00002-of-00002.gguf"]},
+        {"huggingface_id": str(parts[1])},
+    ]
+    answers = []
+    for keys in named:
+        with load_model(entry(**keys), dialogues=1) as model:
+            answers.append(model.generate(QUESTION, max_tokens=3).output_ids)
+            assert [each["file"] for each in model.engine.facts()["weights"]] == [part.name for part in parts]
+    assert len(set(answers)) == 1
+    parts[1].unlink()
+    with pytest.raises(WeightsError, match=r"parts are missing: tiny-00002-of-00002\.gguf"):
+        load_model(entry(huggingface_id=str(tmp_path)))
+
+
+def test_cot_effort_and_cot_bypass_reach_the_prompt() -> None:
+    custom = "{{ reasoning_effort }}|"
+    keys = {"premade_chat_template": False, "custom_chat_template": custom, "cot_effort": "low"}
+    assert path_of(**keys, cot_bypass="<|im_start|>so").render(QUESTION) == "low|<|im_start|>so"
+    with pytest.raises(EntryError, match="cot_effort can't be honoured: the chat template doesn't read"):
+        path_of(cot_effort="low")
+
+
 def test_date_reaches_the_template() -> None:
     custom = "{{ strftime_now('%Y-%m-%d') }}"
     path = path_of(premade_chat_template=False, custom_chat_template=custom, date="2024-07-26")
@@ -161,7 +203,7 @@ def test_threads_is_the_number_of_threads() -> None:
 def test_execute_on_gpu_without_one_says_so() -> None:
     cpu = {"name": "CPU"}
     assert gpu_layers(entry(), [cpu]) == 0
-    with pytest.raises(EngineError, match="execute_on is gpu"):
+    with pytest.raises(EngineError, match="layers should go to a GPU"):
         gpu_layers(entry(execute_on="gpu"), [cpu])
 
 
@@ -169,7 +211,8 @@ def test_gpu_layers_offloaded_is_how_many_go_to_the_gpu() -> None:
     devices = [{"name": "CPU"}, {"name": "Metal"}]
     assert gpu_layers(entry(execute_on="gpu"), devices) > 1000
     assert gpu_layers(entry(execute_on="gpu", gpu_layers_offloaded=12), devices) == 12
-    assert gpu_layers(entry(gpu_layers_offloaded=12), devices) == 0
+    assert gpu_layers(entry(gpu_layers_offloaded=12), devices) == 12
+    assert gpu_layers(entry(), devices) == 0
 
 
 def test_filename_chooses_among_the_files_of_a_folder(tmp_path: Path) -> None:

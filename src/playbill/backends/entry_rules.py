@@ -1,4 +1,7 @@
-"""The rules that a registry entry is judged by: PB101 to PB112. What judges stands in `entry` and `registry`."""
+"""The rules that a registry entry is judged by: PB101 to PB112, and PB123 on.
+
+What judges stands in `entry`, `disagreements` and `registry`.
+"""
 
 from __future__ import annotations
 
@@ -64,19 +67,19 @@ PROBABLE_REGEX = Rule(
     code="PB107",
     name="probable-regex",
     severity=Severity.WARNING,
-    summary="A text in `eos_to_cull` looks like a regular expression.",
-    why="It is a literal here, so an escaped `<\\|im_end\\|>` never matches, and the end token stays in every answer.",
+    summary="A text in `eos_to_cull` or `cot_end_tag` looks like a regular expression.",
+    why="It is a literal here, so an escaped `<\\|im_end\\|>` never matches, and the text stays in every answer.",
     prevents="The key's meaning changed from literal to pattern between clembench and clemcore, under the same name.",
     mend="Write the literal text that the message proposes.",
 )
-EOS_IS_PATTERN = Rule(
+END_IS_PATTERN = Rule(
     code="PB108",
-    name="eos-is-pattern",
+    name="end-is-pattern",
     severity=Severity.ERROR,
-    summary="In the nested layout `eos_to_cull` is a pattern that stands for no list of literals.",
-    why="What would be culled can't be said in literals, so what would be left in the answers is not known.",
+    summary="In the nested layout `eos_to_cull` or `cot_end_tag` is a pattern that stands for no literals.",
+    why="What it would match can't be said in literals, so what would be left in the answers is not known.",
     prevents="A pattern removes whatever it matches anywhere in an answer, not only an end token at its end.",
-    mend="Write the literal end-of-sequence text, or a list of such texts.",
+    mend="Write the literal end-of-sequence text or a list of such texts; the literal end tag of the thinking.",
 )
 SAID_TWICE = Rule(
     code="PB109",
@@ -114,6 +117,33 @@ UNKNOWN_BACKEND = Rule(
     prevents="A run that ends on its twentieth model because of a misspelt backend.",
     mend="`playbill backends` lists them; install the package that brings it, or mend the name.",
 )
+REFUSED_KEY = Rule(
+    code="PB123",
+    name="refused-key",
+    severity=Severity.ERROR,
+    summary="The entry asks for what its backend or its model can't do.",
+    why="Answers depend on it; without it they would be another model's, under this one's name.",
+    prevents="clemcore's llamacpp passes an entry's `peft_model` over, and scores the bare model.",
+    mend="Take the key out, or say it the way that the message names.",
+)
+GREEDY_SAMPLING = Rule(
+    code="PB124",
+    name="greedy-sampling",
+    severity=Severity.WARNING,
+    summary="`do_sample` is true, and the entry sets no temperature.",
+    why="The temperature is 0 then, so the likeliest token is taken at every place, unless a call says another.",
+    prevents="Entries with `do_sample: true` of which every clemcore run was greedy.",
+    mend="Set `temperature` in the entry, or take `do_sample` out.",
+)
+TAG_SHORTENED = Rule(
+    code="PB125",
+    name="tag-shortened",
+    severity=Severity.NOTE,
+    summary="In the nested layout `cot_end_tag` is a pattern, of which the literal end is taken.",
+    why="What follows a match follows its end as well, so answers are the same; the thinking keeps what stood before.",
+    prevents="gpt-oss in clemcore's registry, whose thinking is told by a pattern: as a literal it never occurs.",
+    mend="Nothing, or write the literal in a flat entry; `playbill import` does.",
+)
 
 ENTRY_RULES = table_of(
     (
@@ -124,11 +154,14 @@ ENTRY_RULES = table_of(
         FOREIGN_KEY,
         UNREAD_KEY,
         PROBABLE_REGEX,
-        EOS_IS_PATTERN,
+        END_IS_PATTERN,
         SAID_TWICE,
         TWO_TEMPLATES,
         MISPLACED_KEY,
         UNKNOWN_BACKEND,
+        REFUSED_KEY,
+        GREEDY_SAMPLING,
+        TAG_SHORTENED,
     )
 )
 """Rules of entries by code."""

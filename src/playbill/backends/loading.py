@@ -20,9 +20,10 @@ from playbill.backends.findings import Finding, Severity
 from playbill.backends.messages import Message
 from playbill.backends.model import Model
 from playbill.backends.notices import warn_once
-from playbill.backends.prompt_path import PromptPath
+from playbill.backends.prompt_path import PromptPath, Template, refuse_stopping_tag, unread_arguments
 from playbill.backends.registry import ModelRegistry
 from playbill.backends.spec import ModelSpec
+from playbill.backends.template import template_variables
 from playbill.backends.values import parse_date
 
 __all__ = ["find_spec", "judge_spec", "load_model", "load_prompt_path", "preview"]
@@ -88,16 +89,27 @@ def load_model(
     context = _context(spec, credentials, trust_remote_code, dialogues, extent, progress)
     loaded: Loaded = module.load(spec, context)
     path = loaded.prompt_path
-    if path is not None and path.template.source == "generic":
-        warn_once(
-            f"{spec['model_name']}: no chat template is given, so a generic one is used, which is probably not what "
-            "the model was trained on; set custom_chat_template. Every record is marked with it."
-        )
     try:
+        if path is not None:
+            refuse_stopping_tag(spec, path.stops)
+            _warn_of_template(spec, path.template)
         return Model(spec, loaded.engine, path, backend.name)
     except BaseException:
         loaded.engine.close()
         raise
+
+
+def _warn_of_template(spec: ModelSpec, template: Template) -> None:
+    """Say once what is odd with the template that was chosen, or with what the entry gives it."""
+    if template.source == "generic":
+        warn_once(
+            f"{spec['model_name']}: no chat template is given, so a generic one is used, which is probably not what "
+            "the model was trained on; set custom_chat_template. Every record is marked with it."
+        )
+    if spec.get("chat_template_kwargs"):
+        for name, near in unread_arguments(spec, template_variables(template.text)).items():
+            fix = f"did you mean '{near}'?" if near else "take it out"
+            warn_once(f"{spec['model_name']}: the template doesn't read '{name}' of chat_template_kwargs; {fix}")
 
 
 def load_prompt_path(
@@ -121,6 +133,8 @@ def preview(spec: ModelSpec, *, credentials: Credentials | None = None, progress
     """The prompt path of a spec that was judged before, and has no errors. Raises as `load_prompt_path`."""
     _, module = _open_backend(spec, preview=True)
     path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, None, progress))
+    if path is not None:
+        refuse_stopping_tag(spec, path.stops)
     return path
 
 

@@ -210,7 +210,8 @@ def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
     """The entry, and below it the repository's recommended sampling where the entry says so."""
     if path is None or setting(spec, "generation_config") != "repo":
         return spec
-    return {**path.recommended, **spec}
+    greedy = {"temperature": 0.0} if spec.get("do_sample") is False else {}
+    return {**path.recommended, **greedy, **spec}
 
 
 def _honoured(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> frozenset[str]:

@@ -81,6 +81,11 @@ def resolve_parameters(
     asked.update({name: value for name, value in caller.items() if value is not None})
     for name, value in asked.items():
         check_parameter(name, value)
+    if entry.get("do_sample") is False and asked.get("temperature"):
+        raise ParameterError(
+            f"temperature: {asked['temperature']} samples, but the entry says do_sample: false, which is greedy; take "
+            "one of them out"
+        )
     refused = sorted(set(asked) - honoured)
     if refused:
         names = ", ".join(f"'{n}'" for n in refused)

@@ -6,16 +6,17 @@ Knows no weights. A backend brings a tokenizer and the facts; what is made of th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import HOSTILE_FAULTS, EntryError, NoTemplate, TemplateError
+from playbill.backends.errors import HOSTILE_FAULTS, EntryError, MessageError, NoTemplate, TemplateError
 from playbill.backends.families import family_of
 from playbill.backends.messages import Message, prepare
-from playbill.backends.template import render
+from playbill.backends.template import render, template_variables
 
 __all__ = [
     "Prompt",
@@ -27,7 +28,10 @@ __all__ = [
     "closing_token",
     "collect_stops",
     "make_prompt",
+    "named_template",
     "pick_template",
+    "refuse_stopping_tag",
+    "unread_arguments",
 ]
 
 
@@ -134,7 +138,8 @@ class Prompt:
 def make_prompt(spec: Mapping[str, Any], path: PromptPath | None, messages: Any) -> Prompt:
     """Prepare, render and encode messages. Needs no weights.
 
-    Raises MessageError for malformed messages and TemplateRefusal where the template refuses them.
+    Raises MessageError for malformed messages, and for images where the model runs here; TemplateRefusal where the
+    template refuses the messages.
     """
     prepared = prepare(
         messages,
@@ -143,8 +148,21 @@ def make_prompt(spec: Mapping[str, Any], path: PromptPath | None, messages: Any)
     )
     if path is None:
         return Prompt(prepared.messages, prepared.changes)
+    _refuse_images(prepared.messages)
     text = path.render(prepared.messages)
     return Prompt(prepared.messages, prepared.changes, text, path.encode(text))
+
+
+def _refuse_images(messages: Sequence[Message]) -> None:
+    """Templates pass what they don't know over, so an image would be missing without a word."""
+    for i, message in enumerate(messages):
+        parts = message.get("content")
+        kinds = [part.get("type") for part in parts] if isinstance(parts, list) else []
+        if message.get("image") or any(kind in ("image", "image_url") for kind in kinds):
+            raise MessageError(
+                f"messages[{i}]: holds an image, and models that run here take text; take a service whose entry has "
+                "'multimodality', or leave the image out"
+            )
 
 
 _PROBE = "Ωprobe"
@@ -209,13 +227,26 @@ def closing_token(tokenizer: Tokenizer, template: Template, date: datetime) -> i
 
 
 def pick_template(
-    entry: Mapping[str, Any], premade: str | None, variables: Mapping[str, Any], generic: str
+    entry: Mapping[str, Any],
+    premade: str | None,
+    variables: Mapping[str, Any],
+    generic: str,
+    *,
+    separates: bool = False,
 ) -> Template:
     """The template that an entry asks for: the model's own, the entry's, or the generic one.
 
+    ``separates``: the model's own template comes with one that tells thinking and answer apart.
+
     Raises NoTemplate where the entry says premade and the model has none, and EntryError where its
-    ``chat_template_kwargs`` name what is taken.
+    ``chat_template_kwargs`` name what is taken, or ``cot_effort`` or ``cot_output`` ask for what it can't do.
     """
+    template = _picked(entry, premade, variables, generic)
+    _refuse_thinking(entry, template, separates=separates and template.source == "premade")
+    return template
+
+
+def _picked(entry: Mapping[str, Any], premade: str | None, variables: Mapping[str, Any], generic: str) -> Template:
     given = entry.get("chat_template_kwargs") or {}
     if taken := sorted({"messages", "date", "template"} & given.keys()):
         raise EntryError(f"{entry.get('model_name')}: chat_template_kwargs can't set '{taken[0]}', which is taken")
@@ -232,3 +263,55 @@ def pick_template(
     if custom := entry.get("custom_chat_template"):
         return Template(custom, "custom", variables, begins)
     return Template(generic, "generic", variables, begins)
+
+
+def _refuse_thinking(entry: Mapping[str, Any], template: Template, *, separates: bool) -> None:
+    """Raise EntryError where an entry asks for thinking that the template doesn't know, or that nothing would end."""
+    name = entry.get("model_name")
+    if entry.get("cot_effort") and "reasoning_effort" not in template_variables(template.text):
+        raise EntryError(
+            f"{name}: cot_effort can't be honoured: the chat template doesn't read 'reasoning_effort'; take it out, or "
+            "say in chat_template_kwargs what the template does read"
+        )
+    ends = separates or entry.get("cot_end_tag") or entry.get("output_split_prefix") or family_of(template.text)
+    if entry.get("cot_output") is True and not ends:
+        raise EntryError(
+            f"{name}: cot_output is true, and neither the entry nor the chat template says how the thinking ends; add "
+            "cot_end_tag, as '</think>', or take cot_output out"
+        )
+
+
+def refuse_stopping_tag(entry: Mapping[str, Any], stops: Stops) -> None:
+    """Raise EntryError where the end of the thinking ends the generation too: no answer could ever follow it."""
+    tag = str(entry.get("cot_end_tag") or "").strip()
+    if tag and entry.get("cot_output") is not False and tag in [*(s.text.strip() for s in stops.ids), *stops.strings]:
+        raise EntryError(
+            f"{entry.get('model_name')}: cot_end_tag is '{tag}', with which the model ends its answers, so no answer "
+            "could follow it; say what ends the thinking, as '</think>'"
+        )
+
+
+def named_template(entry: Mapping[str, Any], templates: Mapping[str, str]) -> str | None:
+    """Of a model's own templates by name the one that ``chat_template_language`` names, or the default; None where
+    there is none. What is asked for and not there is an error, unless another template than the model's is used."""
+    asked, wanted = entry.get("chat_template_language"), setting(entry, "chat_template_language")
+    if not entry.get("premade_chat_template") or wanted in templates or (not templates and not asked):
+        return templates.get(wanted)
+    if not templates or (asked and set(templates) == {"default"}):
+        has = "one template without a name" if templates else "no chat template"
+        raise EntryError(
+            f"{entry.get('model_name')}: chat_template_language is '{asked}', but the model has {has}; take the key out"
+        )
+    names = ", ".join(sorted(templates))
+    raise NoTemplate(
+        f"{entry.get('model_name')}: the model has no chat template named '{wanted}', only: {names}; name one in "
+        "chat_template_language, or set premade_chat_template to false, and custom_chat_template to the right one"
+    )
+
+
+def unread_arguments(entry: Mapping[str, Any], reads: Collection[str]) -> dict[str, str | None]:
+    """What of ``chat_template_kwargs`` a template that reads these variables doesn't, each with the nearest that it
+    does, if one is near."""
+    given = entry.get("chat_template_kwargs")
+    names = [name for name in (given if isinstance(given, Mapping) else ()) if name not in reads]
+    return {name: next(iter(get_close_matches(name, reads, n=1)), None) for name in names}

@@ -13,6 +13,8 @@ from playbill.backends.wheel_files import PREFIX, cached_wheel_file, parse_wheel
 
 __all__ = ["is_path", "why_not_at_hand"]
 
+_ELSEWHERE = "its tokenizer is not on this machine; the option --fetch gets it"
+
 
 def is_path(source: str) -> bool:
     """Whether a ``huggingface_id`` can only mean a file or folder of this machine."""
@@ -29,14 +31,10 @@ def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
             cached = cached_wheel_file(parse_wheel_file(source))
         except WeightsError as e:
             return str(e)
-        return None if cached is not None else _elsewhere(entry)
+        return None if cached is not None else _ELSEWHERE
     if Path(source).expanduser().exists() or (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
         return None
-    return _elsewhere(entry)
-
-
-def _elsewhere(entry: Mapping[str, Any]) -> str:
-    return f"its tokenizer is not on this machine; `playbill check {entry.get('model_name')}` fetches it"
+    return _ELSEWHERE
 
 
 def _hub_cache() -> Path:

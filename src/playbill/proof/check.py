@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from playbill.backends import entry_rules
 from playbill.backends.credentials import Credentials
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import NoTemplate, PlaybillError, TemplateError
+from playbill.backends.errors import EntryError, NoTemplate, PlaybillError, TemplateError
 from playbill.backends.findings import Finding, Severity
 from playbill.backends.loading import find_spec, judge_spec, preview
 from playbill.backends.prompt_path import PromptPath
@@ -121,6 +122,9 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
         except TemplateError as e:
             found.append(finding_of(e, where))
             return Verdict(name, where, PROMPT, _sorted(found), "the template is not to be used")
+        except EntryError as e:
+            found.append(entry_rules.REFUSED_KEY.at(where, str(e).removeprefix(f"{name}: ")))
+            return Verdict(name, where, PROMPT, _sorted(found), "the entry asks for what can't be had")
         except PlaybillError as e:
             reason = str(e)
     if reason is not None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.catalogue import BACKENDS
-from playbill.backends.entry import NESTED_KEY, literals_of_regex
+from playbill.backends.entry import NESTED_KEY
 from playbill.backends.entry_keys import KEYS, UNREAD
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.findings import Finding, Severity
 from playbill.backends.jsonfile import read_json
+from playbill.backends.patterns import literal_end, literals_of_regex
 from playbill.backends.registry import ModelRegistry, RegistryEntry
 
 __all__ = ["Change", "Imported", "ImportedEntry", "import_registry"]
@@ -90,7 +91,7 @@ def _import(found: RegistryEntry) -> ImportedEntry:
 
 def _unreadable(found: RegistryEntry) -> tuple[Finding, ...]:
     """Why an entry can't be brought into the flat form: no object, no name, or two things said at once."""
-    fatal = {"not-an-entry", "said-twice", "eos-is-pattern"}
+    fatal = {"not-an-entry", "said-twice", "end-is-pattern"}
     reasons = tuple(f for f in found.findings if f.name in fatal)
     missing = tuple(f for f in found.findings if f.name == "missing-key" and "'model_name'" in f.message)
     nested = isinstance(found.raw, dict) and not isinstance(found.raw.get(NESTED_KEY, {}), dict)
@@ -106,19 +107,21 @@ def _flat(found: RegistryEntry) -> tuple[dict[str, Any], list[Change]]:
         changes.append(Change("flattened", f"{', '.join(nested)}: taken out of '{NESTED_KEY}'"))
     elif NESTED_KEY in found.raw:
         changes.append(Change("flattened", f"the empty '{NESTED_KEY}' is left out"))
-    written = nested.get("eos_to_cull", found.raw.get("eos_to_cull"))
-    changes.extend(_mend_eos(flat, written))
+    for key in ("eos_to_cull", "cot_end_tag"):
+        changes.extend(_mend_pattern(flat, key, nested.get(key, found.raw.get(key))))
     changes.extend(_mend_keys(flat))
     known = {name: i for i, name in enumerate(KEYS)}
     return dict(sorted(flat.items(), key=lambda item: known.get(item[0], len(known)))), changes
 
 
-def _mend_eos(flat: dict[str, Any], written: Any) -> Iterator[Change]:
+def _mend_pattern(flat: dict[str, Any], key: str, written: Any) -> Iterator[Change]:
     """Literals in place of regular expressions, whichever layout they stood in."""
-    if isinstance(flat.get("eos_to_cull"), str) and "\\" in flat["eos_to_cull"]:
-        flat["eos_to_cull"] = literals_of_regex(flat["eos_to_cull"]) or flat["eos_to_cull"]
-    if "eos_to_cull" in flat and flat["eos_to_cull"] != written:
-        yield Change("literal", f"eos_to_cull: the pattern {written!r} is now the literal {flat['eos_to_cull']!r}")
+    value = flat.get(key)
+    if isinstance(value, str) and "\\" in value:
+        end = literal_end(value) if key == "cot_end_tag" else None
+        flat[key] = literals_of_regex(value) or end or value
+    if key in flat and flat[key] != written:
+        yield Change("literal", f"{key}: the pattern {written!r} is now the literal {flat[key]!r}")
 
 
 def _mend_keys(flat: dict[str, Any]) -> Iterator[Change]:

@@ -17,6 +17,7 @@ from typing import Any
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import HOSTILE_FAULTS, TemplateError, TemplateFault
 from playbill.backends.findings import Finding
+from playbill.backends.prompt_path import unread_arguments as unread_arguments_of
 from playbill.backends.template import check_syntax, template_variables
 from playbill.proof import path_rules, template_rules
 from playbill.proof.probe import (
@@ -112,13 +113,10 @@ def _guarded(name: str, text: str) -> bool:
 
 
 def unread_arguments(subject: Subject) -> Iterator[Finding]:
-    given = subject.entry.get("chat_template_kwargs")
-    for name in given if isinstance(given, Mapping) else ():
-        if name not in subject.reads:
-            near = get_close_matches(name, subject.reads, n=1)
-            fix = f"did you mean '{near[0]}'?" if near else "take it out"
-            message = f"the template doesn't read '{name}' of chat_template_kwargs"
-            yield template_rules.UNREAD_ARGUMENT.at(subject.where, message, fix)
+    for name, near in unread_arguments_of(subject.entry, subject.reads).items():
+        fix = f"did you mean '{near}'?" if near else "take it out"
+        message = f"the template doesn't read '{name}' of chat_template_kwargs"
+        yield template_rules.UNREAD_ARGUMENT.at(subject.where, message, fix)
 
 
 def system_role(subject: Subject) -> Iterator[Finding]:

@@ -29,7 +29,18 @@ def computation_facts(model: Any, threads: int | None) -> dict[str, Any]:
         "device": ", ".join(devices),
         "threads": threads if threads is not None else torch.get_num_threads(),
         "attention": getattr(model.config, "_attn_implementation", None),
+        **_quantization(model),
     }
+
+
+def _quantization(model: Any) -> dict[str, Any]:
+    """How the weights are quantized; nothing where they aren't."""
+    found = model.config.to_dict().get("quantization_config") or {}
+    if not found:
+        return {}
+    method = getattr(found.get("quant_method"), "value", found.get("quant_method"))
+    bits = next((bits for bits in (8, 4) if found.get(f"load_in_{bits}bit")), found.get("bits"))
+    return {"quantization": {"method": method, "bits": bits}}
 
 
 def weights_facts(entry: Mapping[str, Any], source: Source, adapter: Path | None = None) -> dict[str, Any]:

@@ -21,23 +21,24 @@ def load_failures(model_name: str, what: str, *, preview: bool) -> Iterator[None
     except PlaybillError:
         raise
     except ImportError as e:
-        raise BackendUnavailable(f"{model_name}: {what} needs a package that is missing: {_first_lines(e)}") from e
+        raise BackendUnavailable(f"{model_name}: a package is missing to load {what}: {_first_lines(e)}") from e
     except OSError as e:
         raise WeightsError(f"{model_name}: {what} can't be loaded: {_first_lines(e)}") from e
     except Exception as e:  # transformers, tokenizers and safetensors raise anything, tokenizers a bare Exception
         if "trust_remote_code" in str(e):
-            raise EntryError(_remote_code(model_name, what, preview)) from e
+            raise _remote_code(model_name, what, preview) from e
         raise WeightsError(
             f"{model_name}: transformers {version('transformers')} can't load {what}: {_first_lines(e)}"
         ) from e
 
 
-def _remote_code(model_name: str, what: str, preview: bool) -> str:
+def _remote_code(model_name: str, what: str, preview: bool) -> PlaybillError:
+    """Nothing is wrong with an entry whose code is not run for a look at it."""
     if preview:
-        return (
+        return WeightsError(
             f"{model_name}: {what} is Python code in the model's repository, which only runs on a load that allows it"
         )
-    return (
+    return EntryError(
         f"{model_name}: {what} is Python code in the model's repository; if you trust it, set "
         '"trust_remote_code": true in the entry and give --trust-remote-code'
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from playbill.backends.cleaning import usable_response
 from playbill.backends.engine import Context
+from playbill.backends.engines.huggingface_local.architecture import check_model_class
 from playbill.backends.engines.huggingface_local.config import (
     context_size,
     eos_ids,
@@ -26,9 +27,16 @@ __all__ = ["make_prompt_path"]
 def make_prompt_path(entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool) -> PromptPath:
     """The prompt path of an entry whose files are here."""
     config = read_config(entry, source, trust=trust)
+    check_model_class(entry, config)
     generation = read_generation_config(source)
     loaded = load_tokenizer(entry, source, trust=trust)
-    template = pick_template(entry, loaded.chat_template, loaded.special_tokens, GENERIC_TEMPLATE)
+    template = pick_template(
+        entry,
+        loaded.chat_template,
+        loaded.special_tokens,
+        GENERIC_TEMPLATE,
+        separates=loaded.response_template is not None,
+    )
     recommended = recommended_sampling(generation)
     refuse_unhonoured(entry, recommended)
     stops = collect_stops(

@@ -10,9 +10,8 @@ from typing import Any
 from playbill.backends.engines.huggingface_local.slow import load_slow
 from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import EntryError, NoTemplate
 from playbill.backends.notices import warn_once
-from playbill.backends.prompt_path import Tokenizer
+from playbill.backends.prompt_path import Tokenizer, named_template
 
 __all__ = ["LoadedTokenizer", "TransformersTokenizer", "load_tokenizer"]
 
@@ -88,7 +87,7 @@ def load_tokenizer(entry: Mapping[str, Any], source: Source, *, trust: bool) -> 
         tokenizer=_chosen(entry, source, raw),
         special_tokens={name: str(token) for name, token in raw.special_tokens_map.items()},
         eos_ids=() if raw.eos_token_id is None else (int(raw.eos_token_id),),
-        chat_template=_default_template(entry, raw.chat_template),
+        chat_template=named_template(entry, _templates(raw.chat_template)),
         response_template=getattr(raw, "response_template", None),
     )
 
@@ -108,20 +107,6 @@ def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
     return TransformersTokenizer(raw, slow_asked=True)
 
 
-def _default_template(entry: Mapping[str, Any], template: Any) -> str | None:
-    """The chat template; of several named ones, the one called "default", or what chat_template_language names."""
-    wanted = setting(entry, "chat_template_language")
-    if not isinstance(template, Mapping):
-        if entry.get("chat_template_language") and entry.get("premade_chat_template"):
-            raise EntryError(
-                f"{entry.get('model_name')}: chat_template_language is '{wanted}', but the model has one template "
-                "without a name; take the key out"
-            )
-        return template or None
-    if wanted not in template and entry.get("premade_chat_template"):
-        names = ", ".join(sorted(template)) or "none"
-        raise NoTemplate(
-            f"{entry.get('model_name')}: the model has no chat template named '{wanted}', only: {names}; name one in "
-            "chat_template_language, or set premade_chat_template to false, and custom_chat_template to the right one"
-        )
-    return template.get(wanted)
+def _templates(template: Any) -> dict[str, str]:
+    """A tokenizer's chat templates by their names; one without a name is the default."""
+    return dict(template) if isinstance(template, Mapping) else {"default": template} if template else {}

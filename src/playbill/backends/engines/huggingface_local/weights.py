@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
+from playbill.backends.local_keys import dtype_of
 from playbill.backends.notices import warn_once
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
 
     options: dict[str, Any] = {
         **source.options,
-        "dtype": setting(entry, "dtype"),
+        "dtype": dtype_of(entry),
         "trust_remote_code": trust,
         "output_loading_info": True,
         **_gguf_options(entry),
@@ -64,6 +66,11 @@ def check_packages(entry: Mapping[str, Any]) -> None:
             raise BackendUnavailable(
                 f"{name}: {key} needs {package}, which is not installed here; install with: pip install {package}"
             )
+    if entry.get("attn_implementation") == "flash_attention_2" and not any(map(find_spec, ("flash_attn", "kernels"))):
+        raise BackendUnavailable(
+            f"{name}: attn_implementation is 'flash_attention_2', and the package for it is not installed here; on a "
+            "GPU install with: pip install flash-attn; or take the key out, and sdpa is used"
+        )
 
 
 def _quantized(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,6 +80,8 @@ def _quantized(entry: Mapping[str, Any]) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     _need_accelerate(entry, next(iter(bits)))
+    # It says at every layer of every step that it rounds, which is what it was asked for.
+    logging.getLogger("bitsandbytes.autograd").setLevel(logging.ERROR)
     configuration: Any = BitsAndBytesConfig
     return {"quantization_config": configuration(**bits)}
 

@@ -25,7 +25,7 @@ from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import TemplateError
 from playbill.backends.families import family_of
-from playbill.backends.prompt_path import PromptPath, Template, collect_stops, pick_template
+from playbill.backends.prompt_path import PromptPath, Template, collect_stops, named_template, pick_template
 from playbill.backends.template import GENERIC_TEMPLATE, render
 from playbill.backends.weights import Weights, find_weights
 
@@ -71,8 +71,15 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
 def _template(entry: Mapping[str, Any], vocabulary: Vocabulary) -> Template:
     bos = setting(entry, "bos_string") or vocabulary.text_of("bos_token_id") or ""
     eos = setting(entry, "eos_string") or vocabulary.text_of("eos_token_id") or ""
-    own = vocabulary.header.values.get(_TEMPLATE)
+    own = named_template(entry, _templates(vocabulary.header.values))
     return pick_template(entry, own, {"bos_token": bos, "eos_token": eos}, GENERIC_TEMPLATE)
+
+
+def _templates(values: Mapping[str, Any]) -> dict[str, str]:
+    """The file's chat templates by their names; the one without a name is the default."""
+    names = [""] + [f".{name}" for name in values.get(f"{_TEMPLATE}s") or ()]
+    found = ((name[1:] or "default", values.get(f"{_TEMPLATE}{name}")) for name in names)
+    return {name: text for name, text in found if isinstance(text, str) and text}
 
 
 def _longest(entry: Mapping[str, Any], context: Context, template: Template) -> int | None:

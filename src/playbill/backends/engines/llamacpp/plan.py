@@ -97,7 +97,7 @@ def make_plan(
     affordable = memory // per_token
     limit = context_limit(entry, header) or _UNSTATED_CONTEXT
     threads = setting(entry, "threads") or usable_cores()
-    most = _SLOTS_OF_A_GPU if setting(entry, "execute_on") == "gpu" else max(8, _SLOTS_OF_A_THREAD * threads)
+    most = _SLOTS_OF_A_GPU if _on_gpu(entry) else max(8, _SLOTS_OF_A_THREAD * threads)
     wanted = min(dialogues or most, most)
     needed = limit if longest is None else min(limit, longest)
     length = _length(entry, needed, affordable)
@@ -155,15 +155,22 @@ def _rounded(n_ctx: int) -> int:
 
 def gpu_layers(entry: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> int:
     """How many layers go to a GPU. Raises EngineError where one is asked for and there is none."""
-    if setting(entry, "execute_on") == "cpu":
+    if not _on_gpu(entry):
         return 0
     if all(device["name"] == "CPU" for device in devices):
         raise EngineError(
-            f"{entry.get('model_name')}: execute_on is gpu, but this build of xllamacpp finds none; set execute_on "
-            "to cpu, or install a build of xllamacpp for your GPU"
+            f"{entry.get('model_name')}: layers should go to a GPU (execute_on, gpu_layers_offloaded), but this build "
+            "of xllamacpp finds none; set execute_on to cpu, and take gpu_layers_offloaded out, or install a build of "
+            "xllamacpp for your GPU"
         )
     layers = setting(entry, "gpu_layers_offloaded")
     return _ALL_LAYERS if layers is None else int(layers)
+
+
+def _on_gpu(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry asks for a GPU: it says so, or says nothing, and how many layers go there."""
+    asked = entry.get("execute_on")
+    return asked == "gpu" or (asked is None and bool(setting(entry, "gpu_layers_offloaded")))
 
 
 def available_memory(devices: Sequence[Mapping[str, Any]]) -> int:

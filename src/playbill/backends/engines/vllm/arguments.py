@@ -10,6 +10,7 @@ from playbill.backends.engines.huggingface_local.source import Source
 from playbill.backends.engines.vllm.adapter import Adapter
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import WeightsError
+from playbill.backends.local_keys import dtype_of
 
 __all__ = ["engine_arguments", "most_at_once"]
 
@@ -78,7 +79,7 @@ def _memory(entry: Mapping[str, Any], cpu_memory: int | None) -> dict[str, Any]:
 
 def _dtype(entry: Mapping[str, Any], source: Source) -> str:
     """The number format; `auto` is the checkpoint's own, where vLLM's `auto` halves float32."""
-    asked = str(setting(entry, "dtype"))
+    asked = dtype_of(entry)
     if asked != "auto":
         return asked
     path = source.folder / "config.json"
