@@ -234,7 +234,12 @@ _TABLE = (
         "How many tokens of context the engine allocates for each dialogue; `context_size` at the most.",
         ("llamacpp", "vllm"),
     ),
-    Key("threads", v.POSITIVE, "How many CPU threads the engine uses; the machine's cores by default.", LOCAL),
+    Key(
+        "threads",
+        v.POSITIVE,
+        "How many CPU threads the engine uses; by default the cores that this process may use.",
+        LOCAL,
+    ),
     Key(
         "share_beginnings",
         v.BOOLEAN,

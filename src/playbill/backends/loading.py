@@ -94,7 +94,7 @@ def load_model(
             "the model was trained on; set custom_chat_template. Every record is marked with it."
         )
     try:
-        return Model(spec, loaded.engine, path, backend.name)
+        return Model(spec, loaded.engine, path, backend.name, threads=loaded.threads)
     except BaseException:
         loaded.engine.close()
         raise

@@ -54,7 +54,8 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
         tokenizer = GgufTokenizer(vocabulary, server)
         path = _prompt_path(entry, context, template, tokenizer, plan.limit)
         share = bool(setting(entry, "share_beginnings"))
-        return Loaded(LlamaCpp(server, tokenizer, plan, weights, layers, share_beginnings=share), path)
+        engine = LlamaCpp(server, tokenizer, plan, weights, layers, share_beginnings=share)
+        return Loaded(engine, path, plan.threads)
     except BaseException:
         server.close()
         raise
