@@ -46,7 +46,9 @@ def playbill(work: list[dict[str, Any]], threads: int | None, slots: int | None)
 
     inputs = open_inputs(work)
     begin = time.perf_counter()
-    model = load_model(NAME, dialogues=slots or len(work), extent=inputs.extent, max_tokens=MAX_TOKENS, threads=threads)
+    model = load_model(
+        NAME, dialogues=len(work), extent=inputs.extent, max_tokens=MAX_TOKENS, threads=threads, batch_size=slots
+    )
     loading = time.perf_counter() - begin
     with model, tempfile.TemporaryDirectory() as folder:
         result = run(work, model, out=Path(folder) / "out")

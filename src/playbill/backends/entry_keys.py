@@ -205,9 +205,9 @@ _TABLE = (
     Key(
         "batch_size",
         v.POSITIVE,
-        "How many requests are computed together at the most; 1 is one after the other, without anything "
-        "kept between turns.",
-        _HF_FILES,
+        "How many requests are computed together at the most; 1 is one after the other, with nothing kept between "
+        "turns but by llamacpp.",
+        LOCAL,
     ),
     Key("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
     # llamacpp
