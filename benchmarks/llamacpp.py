@@ -201,7 +201,7 @@ def main() -> int:
     if asked.one is not None:
         work = dialogues(asked.dialogues, asked.turns)
         found = (playbill if asked.one == "playbill" else bare)(work, asked.threads, asked.slots or None)  # type: ignore[operator]
-        print(json.dumps(found))
+        print(json.dumps({**found, "cpu": time.process_time()}))
         return 0
     weights()
     kept = True

@@ -118,6 +118,10 @@ def _params(weights: Weights, plan: Plan, layers: int) -> Any:
     params.n_threads_http = plan.slots + 4
     params.n_gpu_layers = layers
     params.kv_unified = False  # shared, one dialogue's context would change another's answer
+    if layers == 0:
+        # Where keys and values are of one type, llama.cpp's attention on a CPU adds up in another order for one token
+        # of one dialogue, for few, and for many: answers would depend on what is computed beside them.
+        params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
     params.slot_prompt_similarity = 0.0
     params.cache_ram_mib = plan.cache_mib
     params.ctx_shift = False
