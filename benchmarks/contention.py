@@ -2,6 +2,11 @@
 
     python benchmarks/contention.py [MODEL …] [--repeats 3] [--dialogues 8] [--tokens 48] [--threads N]
 
+vllm has an environment of its own, so its part is run with that one's Python and a selector:
+
+    .venvs/vllm/bin/python benchmarks/contention.py '{"model_name": "SmolLM2-135M-Instruct", "backend": "vllm",
+        "huggingface_id": ".cache/tests/smollm2-bf16", "premade_chat_template": true, "eos_to_cull": "<|im_end|>"}'
+
 Each model (a name of the registry, or a JSON selector) is loaded once, in a process of its own, and answers the same
 questions alone and beside a process that does nothing but count on one core, in turns. Prints a block for
 benchmarks/RESULTS.md; exits with 1 where an engine keeps less than a third of its rate.
@@ -105,7 +110,8 @@ def main() -> int:
             f"{statistics.median(found[k]):.0f} ({min(found[k]):.0f} to {max(found[k]):.0f})"
             for k in ("alone", "beside")
         )
-        print(f"| {name} | {found['threads']} | {columns} | {ratio:.2f} | {max(found['others']):.0%} |", flush=True)
+        shown = "{model_name}, {backend}".format(**json.loads(name)) if name.startswith("{") else name
+        print(f"| {shown} | {found['threads']} | {columns} | {ratio:.2f} | {max(found['others']):.0%} |", flush=True)
     return 0 if kept else 1
 
 

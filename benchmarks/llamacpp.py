@@ -1,11 +1,13 @@
 """Playbill's llamacpp engine beside the bare llama.cpp server under it, on the same dialogues, in one run.
 
     python benchmarks/llamacpp.py [--repeats 3] [--dialogues 32] [--turns 4] [--threads N] [--bare-slots 4 8 16]
+        [--bare-waits passive spinning] [--identity-slots 1 4 8 16]
 
 Playbill's side is a run: dialogues in, records on disk. The bare side is xllamacpp's server alone, with one thread a
-dialogue that posts ready-made text, at each of several numbers of slots, of which the fastest counts. Both compute
-with llama.cpp's own settings as they suit them best. Each measurement is a process of its own; the two alternate.
-Then the run is repeated with 1 and with 16 slots, whose greedy answers must be the same. Prints a block for
+dialogue that posts ready-made text, at each of several numbers of slots and with threads that sleep or spin while they
+wait for each other, of which the fastest counts; all else is as llama.cpp has it. Spinning is OpenMP's default; it
+wants a machine without any other work. Each measurement is a process of its own; the two sides alternate.
+Then the run is repeated with other numbers of slots, whose greedy answers must be the same. Prints a block for
 benchmarks/RESULTS.md; exits with 1 where a bound is missed.
 """
 
@@ -27,6 +29,8 @@ from machine import Others, describe
 from workload import MAX_TOKENS, dialogues
 
 NAME = "SmolLM2-135M-Instruct-Q4"
+Bares = dict[tuple[int, str], list[dict[str, Any]]]
+"""The bare server's runs, by its number of slots and by how its threads wait."""
 LEAST_RATE, MOST_COMPUTED = 0.95, 1.1
 _SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 
@@ -46,7 +50,9 @@ def playbill(work: list[dict[str, Any]], threads: int | None, slots: int | None)
 
     inputs = open_inputs(work)
     begin = time.perf_counter()
-    model = load_model(NAME, dialogues=slots or len(work), extent=inputs.extent, max_tokens=MAX_TOKENS, threads=threads)
+    model = load_model(
+        NAME, dialogues=len(work), extent=inputs.extent, max_tokens=MAX_TOKENS, threads=threads, batch_size=slots
+    )
     loading = time.perf_counter() - begin
     with model, tempfile.TemporaryDirectory() as folder:
         result = run(work, model, out=Path(folder) / "out")
@@ -73,7 +79,6 @@ def playbill(work: list[dict[str, Any]], threads: int | None, slots: int | None)
 
 def bare(work: list[dict[str, Any]], threads: int | None, slots: int) -> dict[str, Any]:
     """The same by xllamacpp alone: its server in the process, a thread for each dialogue, no tokenizing by us."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -114,21 +119,26 @@ def _talk(server: Any, turns: list[str], answers: list[dict[str, Any]]) -> None:
         text += answer["choices"][0]["text"].strip() + "<|im_end|>\n"
 
 
-def measured(asked: argparse.Namespace, kind: str, slots: int | None) -> dict[str, Any]:
-    """One measurement in a process of its own, repeated where others used more than a tenth of the machine."""
+def measured(asked: argparse.Namespace, kind: str, slots: int | None, wait: str | None = None) -> dict[str, Any]:
+    """One measurement in a process of its own, repeated where others used more than a tenth of the machine.
+
+    ``wait`` is how OpenMP's threads do: spinning, passive, or (None) as Playbill has it.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": "passive"} if wait == "passive" else {}
     command = [sys.executable, __file__, "--one", kind, "--slots", str(slots or 0)]
     command += ["--dialogues", str(asked.dialogues), "--turns", str(asked.turns)]
     command += ["--threads", str(asked.threads)] if asked.threads else []
     for _ in range(1 + asked.again):
         others = Others()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             raise SystemExit(done.stderr)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         found["others"] = others.share() or 0.0
         found["rate"] = found["new"] / found["seconds"]
         print(
-            f"{kind:8} {found['slots']:2} slots: {found['new']:5} tokens in {found['seconds']:6.1f} s, "
+            f"{kind:8} {wait or '':8} {found['slots']:2} slots: {found['new']:5} tokens in {found['seconds']:6.1f} s, "
             f"{found['rate']:6.1f} a second; {found['computed']:6} prompt tokens computed; loading "
             f"{found['loading']:.1f} s; others used {found['others']:.0%} of the machine",
             file=sys.stderr,
@@ -149,11 +159,11 @@ def _row(name: str, runs: list[dict[str, Any]]) -> str:
     )
 
 
-def report(asked: argparse.Namespace, bares: dict[int, list[dict[str, Any]]], ours: list[dict[str, Any]]) -> bool:
+def report(asked: argparse.Namespace, bares: Bares, ours: list[dict[str, Any]]) -> bool:
     """Print the block; whether the bounds are kept."""
     from importlib.metadata import version
 
-    best = max(bares, key=lambda slots: statistics.median(r["rate"] for r in bares[slots]))
+    best = max(bares, key=lambda setting: statistics.median(r["rate"] for r in bares[setting]))
     ratio = statistics.median(r["rate"] for r in ours) / statistics.median(r["rate"] for r in bares[best])
     computed = ours[0]["computed"] / ours[0]["distinct"]
     print("\n## llamacpp beside the bare server\n")
@@ -165,23 +175,30 @@ def report(asked: argparse.Namespace, bares: dict[int, list[dict[str, Any]]], ou
     )
     print("| | s | tokens a second (spread) | prompt tokens computed | loading, s | others' share |")
     print("|---|---:|---:|---:|---:|---:|")
-    for slots, runs in bares.items():
-        print(_row(f"bare server, {slots} slots", runs))
+    for (slots, wait), runs in bares.items():
+        print(_row(f"bare server, {slots} slots, {wait}", runs))
     print(_row(f"Playbill's run, {ours[0]['slots']} slots of {ours[0]['n_ctx']}", ours))
     print(
-        f"\nPlaybill reaches {ratio:.2f} of the bare server's rate at its best ({best} slots). It computed "
-        f"{computed:.2f} of the prompt tokens that are distinct per dialogue ({ours[0]['distinct']:,}; "
+        f"\nPlaybill reaches {ratio:.2f} of the bare server's rate at its best ({best[0]} slots, {best[1]}). It "
+        f"computed {computed:.2f} of the prompt tokens that are distinct per dialogue ({ours[0]['distinct']:,}; "
         f"{ours[0]['sent']:,} were sent)."
     )
     return ratio >= LEAST_RATE and computed <= MOST_COMPUTED
 
 
 def identity(asked: argparse.Namespace) -> bool:
-    """Compare greedy answers at 1 and at 16 slots; whether all are the same."""
-    one, many = (measured(asked, "playbill", slots)["answers"] for slots in (1, 16))
-    same = sum(a == b for a, b in zip(one, many, strict=True))
-    print(f"Greedy answers at 1 and at 16 slots: {same} of {len(one)} are the same, id by id.")
-    return same == len(one)
+    """Compare greedy answers at several numbers of slots; whether all are the same."""
+    one, *others = (measured(asked, "playbill", slots) for slots in asked.identity_slots)
+    kept = True
+    for other in others:
+        pairs = list(zip(one["answers"], other["answers"], strict=True))
+        same = sum(a == b for a, b in pairs)
+        kept = kept and same == len(pairs)
+        print(
+            f"Greedy answers with {one['slots']} and with {other['slots']} slots: {same} of {len(pairs)} are the same, "
+            "id by id."
+        )
+    return kept
 
 
 def main() -> int:
@@ -191,6 +208,8 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--bare-slots", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--bare-waits", nargs="+", default=["passive", "spinning"], choices=["passive", "spinning"])
+    parser.add_argument("--identity-slots", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--again", type=int, default=1, help="how often a disturbed measurement is repeated")
     parser.add_argument("--only", choices=["rate", "identity"])
     parser.add_argument("--one", choices=["playbill", "bare"], help=argparse.SUPPRESS)
@@ -204,11 +223,11 @@ def main() -> int:
     weights()
     kept = True
     if asked.only != "identity":
-        bares: dict[int, list[dict[str, Any]]] = {slots: [] for slots in asked.bare_slots}
+        bares: Bares = {(slots, wait): [] for slots in asked.bare_slots for wait in asked.bare_waits}
         ours = []
         for _ in range(asked.repeats):
-            for slots, runs in bares.items():
-                runs.append(measured(asked, "bare", slots))
+            for (slots, wait), runs in bares.items():
+                runs.append(measured(asked, "bare", slots, wait))
             ours.append(measured(asked, "playbill", None))
         kept = report(asked, bares, ours)
     if asked.only != "rate":

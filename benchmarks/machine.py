@@ -44,6 +44,7 @@ class Others:
 
 def describe(packages: dict[str, str]) -> str:
     """A line for benchmarks/RESULTS.md."""
-    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
+    versions = {"Python": platform.python_version(), **packages}
     day = datetime.now(UTC).date().isoformat()
-    return f"{day}, {os.cpu_count()} cores, no GPU; Python {platform.python_version()}, {versions}."
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{day}, {os.cpu_count()} cores, no GPU; {listed}."

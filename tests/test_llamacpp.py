@@ -113,6 +113,17 @@ def test_greedy_answers_are_the_same_one_by_one_and_together(model: Model) -> No
     assert [g.output_ids for g in together] == alone
 
 
+def test_not_a_bit_of_a_long_dialogue_depends_on_its_company(model: Model) -> None:
+    """From 256 tokens on, attention is summed in other orders for one token, few or many, unless it is kept from it."""
+    batch = [user(RULES * 3 + question) for question in QUESTIONS[:4]]
+    asked = {"max_tokens": 6, "logprobs": 1}
+    together = model.generate_batch(batch, **asked)
+    with load_model(entry(), dialogues=1) as single:
+        alone = [single.generate(messages, **asked) for messages in batch]
+    assert len(alone[0].prompt_ids) > 256
+    assert [g.details["logprobs"] for g in together] == [g.details["logprobs"] for g in alone]
+
+
 def test_the_same_prompt_again_gives_the_same_answer(model: Model) -> None:
     """Though it isn't computed again but for its end, and in company or alone."""
     first = model.generate(user(QUESTIONS[3]), max_tokens=16)

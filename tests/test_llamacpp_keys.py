@@ -276,6 +276,11 @@ class TestPlan:
         plans = [make_plan(each, self.header(), dialogues=200, memory=1 << 34) for each in many]
         assert [plan.slots for plan in plans] == [24, 32]
 
+    def test_batch_size_is_the_most_slots(self) -> None:
+        sizes = [entry(threads=2, batch_size=size) for size in (1, 3, 16, 64)]
+        plans = [make_plan(each, self.header(), dialogues=32, memory=1 << 34) for each in sizes]
+        assert [plan.slots for plan in plans] == [1, 3, 16, 32]
+
     def test_those_under_way_and_those_waiting_fill_the_slots_and_no_more(self) -> None:
         """Were there more, a dialogue's slot would be taken by another between two of its turns."""
         for dialogues in range(3, 33):

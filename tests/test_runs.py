@@ -239,6 +239,16 @@ def test_another_version_is_said_and_kept():
     assert any("playbill: 0.0.1 before" in text for text in texts)
 
 
+def test_what_was_warned_of_is_kept_with_the_start():
+    """Who looks at a run later sees what was said while it ran."""
+    run(GAME, {**SCRIPT, "answerz_of_the_manifest": True}, out="r")
+    run(GAME, {**SCRIPT, "answerz_of_the_manifest": True}, out="r")
+    first, second = json.loads(Path("r/manifest.json").read_text())["starts"]
+    (text,) = first["warnings"]
+    assert "answerz_of_the_manifest" in text
+    assert "warnings" not in second, "it was said once"
+
+
 def test_the_manifest_holds_no_secret():
     """A secret in an entry or a command is masked in the manifest."""
     Secret("sk-of-the-manifest")

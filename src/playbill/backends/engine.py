@@ -110,10 +110,15 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An engine with its prompt path; None for engines that take messages."""
+    """An engine with its prompt path; None for engines that take messages.
+
+    ``threads`` is how many threads of this process compute, None where none do: Playbill then says when other
+    processes keep them from it.
+    """
 
     engine: Engine
     prompt_path: PromptPath | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def load_model(
         if path is not None:
             refuse_stopping_tag(spec, path.stops)
             _warn_of_template(spec, path.template)
-        return Model(spec, loaded.engine, path, backend.name)
+        return Model(spec, loaded.engine, path, backend.name, threads=loaded.threads)
     except BaseException:
         loaded.engine.close()
         raise

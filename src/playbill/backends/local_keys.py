@@ -197,9 +197,9 @@ LOCAL_KEYS = (
     Key(
         "batch_size",
         v.POSITIVE,
-        "How many requests are computed together at the most; 1 is one after the other, without anything "
-        "kept between turns.",
-        _HF_FILES,
+        "How many requests are computed together at the most; 1 is one after the other, with nothing kept between "
+        "turns but by llamacpp.",
+        LOCAL,
     ),
     Key("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
     # llamacpp
@@ -226,7 +226,12 @@ LOCAL_KEYS = (
         "How many tokens of context the engine allocates for each dialogue; `context_size` at the most.",
         ("llamacpp", "vllm"),
     ),
-    Key("threads", v.POSITIVE, "How many CPU threads the engine uses; the machine's cores by default.", LOCAL),
+    Key(
+        "threads",
+        v.POSITIVE,
+        "How many CPU threads the engine uses; by default the cores that this process may use.",
+        LOCAL,
+    ),
     Key(
         "share_beginnings",
         v.BOOLEAN,

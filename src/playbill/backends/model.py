@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from playbill.backends.clean import CleaningRule
 from playbill.backends.cleaning import cleaning_rule
+from playbill.backends.contention import ContentionWatch
 from playbill.backends.engine import Engine, OnText
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
@@ -36,7 +37,15 @@ class Model:
     'Guess: tower'
     """
 
-    def __init__(self, spec: ModelSpec, engine: Engine, prompt_path: PromptPath | None, backend: str) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        engine: Engine,
+        prompt_path: PromptPath | None,
+        backend: str,
+        *,
+        threads: int | None = None,
+    ) -> None:
         self.spec = spec
         self.prompt_path = prompt_path
         self.engine = engine
@@ -46,6 +55,7 @@ class Model:
         self._wishes = _wishes(spec, prompt_path)
         self._honours = _honoured(engine, prompt_path, self._rule)
         resolve_parameters(self._wishes, {}, self._honours, backend)
+        self._watch = ContentionWatch(self.name, threads) if threads is not None else None
 
     @property
     def name(self) -> str:
@@ -73,6 +83,8 @@ class Model:
     def close(self) -> None:
         """End all work and free what the model holds."""
         self._closed = True
+        if self._watch is not None:
+            self._watch.close()
         self.engine.close()
 
     @property
@@ -126,10 +138,13 @@ class Model:
         except (MessageError, TemplateRefusal):
             raise
         except Exception as e:  # noqa: BLE001 - a template or tokenizer that breaks is the fate of this one dialogue
-            future: Future[Generation] = Future()
-            future.set_result(Pending(self, Prompt(()), parameters, started).fate_of(e))
-            return future
-        return Pending(self, prompt, parameters, started).start(on_text, dialogue, folder)
+            failed: Future[Generation] = Future()
+            failed.set_result(Pending(self, Prompt(()), parameters, started).fate_of(e))
+            return failed
+        future = Pending(self, prompt, parameters, started).start(on_text, dialogue, folder)
+        if self._watch is not None:
+            self._watch.follow(future)
+        return future
 
     def generate_response(
         self, messages: Sequence[Mapping[str, Any]], **params: Any

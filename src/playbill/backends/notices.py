@@ -7,12 +7,19 @@ from functools import cache
 
 from playbill.backends.plain import printable
 
-__all__ = ["warn_once"]
+__all__ = ["warn_once", "warned"]
 
 _log = logging.getLogger("playbill")
+_said: list[str] = []
 
 
 @cache
 def warn_once(message: str) -> None:
     """Log a warning, made safe for a terminal, unless the same was logged before."""
+    _said.append(message)
     _log.warning("%s", printable(message))
+
+
+def warned() -> tuple[str, ...]:
+    """All that was said so in this process, in its order."""
+    return tuple(_said)

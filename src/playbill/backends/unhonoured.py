@@ -89,7 +89,6 @@ UNHONOURED: Mapping[str, Mapping[str, Unhonoured]] = {
         _GGUF: _no(f"with `execute_on` gpu {_SPREAD}"),
     },
     "batching": {_GGUF: _no("each dialogue has a slot, and gets the answer that it gets alone"), _VLLM: _no(_BATCHES)},
-    "batch_size": {_GGUF: _no("slots follow from the number of dialogues, and from `n_ctx`")},
     "share_beginnings": {_HF: _no("`batching` says what may be kept"), _VLLM: _no("it always does, in whole blocks")},
     "n_ctx": {_HF: _no(f"{_NEEDS}; `context_size` is the limit")},
     "gpu_memory_utilization": {_HF: _no(_NEEDS), _GGUF: _no("`n_ctx` says what a dialogue takes")},

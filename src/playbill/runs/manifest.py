@@ -118,6 +118,12 @@ class Manifest:
         self.content["starts"].append(start)
         return said
 
+    def add_warnings(self, texts: Sequence[str]) -> None:
+        """Keep with this start what was warned of in it, and write the file if there was anything."""
+        if texts:
+            self.content["starts"][-1]["warnings"] = scrub(list(texts))
+            self.write()
+
     def write(self) -> None:
         """Write the file, whole or not at all."""
         try:

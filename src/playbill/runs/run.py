@@ -25,6 +25,7 @@ from playbill.backends.entry_keys import KEYS
 from playbill.backends.errors import PlaybillError, RunError
 from playbill.backends.loading import load_model
 from playbill.backends.model import Model
+from playbill.backends.notices import warned
 from playbill.backends.registry import ModelRegistry
 from playbill.runs.inputs import DialogueSource, Inputs, open_inputs
 from playbill.runs.manifest import Manifest, describe_model
@@ -178,6 +179,7 @@ class _Job:
 
     def run(self, command: Sequence[str] | None) -> RunResult:
         labels = [one.label for one in self.chosen]
+        known = len(warned())
         self._reserve_folders()
         said = self.manifest.add_start(labels, command)
         self.manifest.write()
@@ -196,6 +198,8 @@ class _Job:
             except KeyboardInterrupt:
                 self.stop.set()
             self._await(threads)
+        with self.manifest_lock:
+            self.manifest.add_warnings(warned()[known:])
         result = self._result()
         if self.stop:
             raise RunInterrupted(result)

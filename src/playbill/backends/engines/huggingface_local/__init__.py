@@ -27,7 +27,8 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     wait_passively()
     source = fetch(entry, context, weights=True, code=trust)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
-    return Loaded(_engine(entry, context, source, path, adapter, trust=trust), path)
+    engine = _engine(entry, context, source, path, adapter, trust=trust)
+    return Loaded(engine, path, engine.threads)
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:

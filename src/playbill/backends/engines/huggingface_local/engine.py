@@ -48,7 +48,7 @@ class TransformersEngine:
         self._vocabulary = vocabulary
         self._decode = decode
         self._facts = facts
-        self._torch_threads = threads
+        self.threads = threads
         self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._waiting: deque[Row] = deque()
         self._rows: list[Row] = []
@@ -89,8 +89,8 @@ class TransformersEngine:
     # The rest runs in the engine's own thread.
 
     def _work(self) -> None:
-        if self._torch_threads:
-            torch.set_num_threads(self._torch_threads)
+        if self.threads:
+            torch.set_num_threads(self.threads)
         error: BaseException | None = None
         try:
             with torch.inference_mode():

@@ -32,6 +32,7 @@ from playbill.backends.weights import Weights, find_weights
 __all__ = ["load", "preview"]
 
 _TEMPLATE = "tokenizer.chat_template"
+_BATCH = 128
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -54,7 +55,8 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
         tokenizer = GgufTokenizer(vocabulary, server)
         path = _prompt_path(entry, context, template, tokenizer, plan.limit)
         share = bool(setting(entry, "share_beginnings"))
-        return Loaded(LlamaCpp(server, tokenizer, plan, weights, layers, share_beginnings=share), path)
+        engine = LlamaCpp(server, tokenizer, plan, weights, layers, share_beginnings=share)
+        return Loaded(engine, path, plan.threads)
     except BaseException:
         server.close()
         raise
@@ -124,6 +126,12 @@ def _params(weights: Weights, plan: Plan, layers: int) -> Any:
     params.n_threads_http = plan.slots + 4
     params.n_gpu_layers = layers
     params.kv_unified = False  # shared, one dialogue's context would change another's answer
+    if layers == 0:
+        # Where keys and values are of one type, llama.cpp's attention on a CPU adds up in another order for one token
+        # of one dialogue, for few, and for many: answers would depend on what is computed beside them.
+        params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
+        # A batch that is begun can't be stopped; a CPU gains nothing from long ones.
+        params.n_batch = params.n_ubatch = max(_BATCH, plan.slots)
     params.slot_prompt_similarity = 0.0
     params.cache_ram_mib = plan.cache_mib
     params.ctx_shift = False

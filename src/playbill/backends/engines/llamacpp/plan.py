@@ -97,7 +97,7 @@ def make_plan(
     affordable = memory // per_token
     limit = context_limit(entry, header) or _UNSTATED_CONTEXT
     threads = setting(entry, "threads") or usable_cores()
-    most = _SLOTS_OF_A_GPU if _on_gpu(entry) else max(8, _SLOTS_OF_A_THREAD * threads)
+    most = setting(entry, "batch_size") or _most_slots(entry, threads)
     wanted = min(dialogues or most, most)
     needed = limit if longest is None else min(limit, longest)
     length = _length(entry, needed, affordable)
@@ -117,6 +117,10 @@ def make_plan(
     kept = 0 if dialogues is not None and dialogues <= slots else min(dialogues or 4 * slots, _MOST_KEPT)
     cache = min(left, kept * n_ctx * per_token) // _MIB
     return Plan(slots, n_ctx, limit, threads, min(cache, _MOST_CACHE_MIB))
+
+
+def _most_slots(entry: Mapping[str, Any], threads: int) -> int:
+    return _SLOTS_OF_A_GPU if _on_gpu(entry) else max(8, _SLOTS_OF_A_THREAD * threads)
 
 
 def _length(entry: Mapping[str, Any], needed: int, affordable: int) -> int:

@@ -47,7 +47,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
             facts=lambda: _facts(entry, source, path, adapter),
             threads=entry.get("threads") or usable_cores(),
         )
-    return Loaded(engine, replace(path, context_size=engine.context_size))
+    return Loaded(engine, replace(path, context_size=engine.context_size), engine.threads)
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:

@@ -64,6 +64,7 @@ class VllmEngine:
         self.concurrency = most_at_once(driver.seats, driver.cached_tokens, driver.context_size)
         self.context_size = driver.context_size
         self._computation = dict(driver.facts)
+        self.threads = threads if driver.facts.get("device") == "cpu" else None
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
         ids = request.prompt_ids
