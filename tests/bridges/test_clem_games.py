@@ -48,7 +48,9 @@ def folder(place):
 def write_instances(folder: Path, broken: int | None = None) -> None:
     instances = [{"game_id": i, "word": f"word{i}", "rounds": 3, "breaks": i == broken} for i in range(EPISODES)]
     content = {"experiments": [{"name": "plain", "game_instances": instances}]}
-    (folder / "relay" / "in" / "instances.json").write_text(json.dumps(content))
+    place = folder / "relay" / "in"
+    place.mkdir(exist_ok=True)  # not in a fresh clone: git keeps no empty folder
+    (place / "instances.json").write_text(json.dumps(content))
 
 
 def playbill(*args: str) -> subprocess.CompletedProcess[str]:

@@ -60,6 +60,7 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
 @clem.command()
 @click.option("-g", "--game", "games", metavar="GAME", multiple=True, required=True, help="A game. Repeatable.")
 @model_option
+@click.argument("more", metavar="[NAME]...", nargs=-1)
 @click.option("-e", "--experiment", metavar="NAME", help="Only this experiment.")
 @click.option("-i", "--instances", metavar="NAME", help="The file of instances, as clem's -i.")
 @click.option(
@@ -75,6 +76,7 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
 def run(
     games: tuple[str, ...],
     models: tuple[str, ...],
+    more: tuple[str, ...],
     experiment: str | None,
     instances: str | None,
     results: Path,
@@ -86,15 +88,19 @@ def run(
     key_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
-    """Play GAME, one -m for each player in their order, or one for all; many episodes at a time.
+    """Play GAME with one model for each player in their order, or one for all; many episodes at a time.
 
-    The same command plays what is not finished yet. The results are clemcore's own: go on with `clem score`, `clem
-    eval` and `clem transcribe`. Exits with 1 where episodes failed, or a game can't be played.
+    Models are given as `-m NAME NAME`, or each with its own -m. The same command plays what is not finished yet. The
+    results are clemcore's own: go on with `clem score`, `clem eval` and `clem transcribe`. Exits with 1 where episodes
+    failed, or a game can't be played.
     """
     _need_serve()
     from playbill.bridges.clem.play import Asked, play
     from playbill.serve.loaders import make_loaders
 
+    if more and len(models) > 1:  # their order, which tells who plays whom, can't be known any more
+        raise click.UsageError("give all models after one -m, or each with its own -m")
+    models += more
     python = find_clem_python(clem_python)
     given = read_parameters(params)
     loaders = make_loaders(
