@@ -66,6 +66,14 @@ def test_without_clemcore_the_message_says_how_to_get_it(place, monkeypatch):
         find_clem_python(sys.executable)
 
 
+def test_models_whose_order_can_not_be_known_are_refused(place):
+    """Several names after the first of two -m: who plays whom would be a guess, so the command says what to do."""
+    command = [sys.executable, "-m", "playbill", "clem", "run", "-g", "taboo", "-m", "mock", "mock", "-m", "mock"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "each with its own -m" in done.stderr
+
+
 @pytest.mark.parametrize("file", sorted(SIDE.glob("*.py")), ids=lambda path: path.stem)
 def test_what_runs_in_clemcores_environment_needs_no_playbill(file):
     """It imports the standard library, clemcore, and each other, and is written for the oldest Python there."""

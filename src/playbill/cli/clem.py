@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def run(
         credentials=Credentials.load(key_files),
         params=given,
         trust_remote_code=trust_remote_code,
-        dialogues=episodes,
+        dialogues=None if episodes is None else episodes * _dialogues_of_an_episode(models),
     )
     label_of = dict(zip(dict.fromkeys(models), loaders, strict=True))
     asked = Asked(
@@ -134,7 +134,8 @@ def _tell(event: Mapping[str, Any]) -> None:
     """What happens, in a line each, on stderr."""
     if event["event"] == "game":
         before = f", {event['finished']} of them finished before" if event["finished"] else ""
-        said = f"{event['game']}: {event['episodes']} episodes{before}"
+        episodes = "1 episode" if event["episodes"] == 1 else f"{event['episodes']} episodes"
+        said = f"{event['game']}: {episodes}{before}"
     elif event["event"] == "episode":
         fate = "finished" if event["error"] is None else f"FAILED: {event['error']}"
         said = f"{event['game']} {event['experiment']} {event['id']}: {fate} ({event['seconds']:.1f} s)"
@@ -145,6 +146,11 @@ def _tell(event: Mapping[str, Any]) -> None:
     said = " ".join(said.split())  # some errors are pages long
     click.echo(f"playbill: {printable(said[:_LONGEST])}", err=True)
     sys.stderr.flush()
+
+
+def _dialogues_of_an_episode(models: Sequence[str]) -> int:
+    """How many dialogues a model has in an episode, at the most: one as each player. One alone plays both of two."""
+    return 2 if len(models) == 1 else max(models.count(model) for model in models)
 
 
 def _need_serve() -> None:
