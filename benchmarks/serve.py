@@ -65,10 +65,12 @@ class Served:
 
 def served_rate(model_name: str, requests: int, tokens: int) -> float:
     """Tokens a second of 32 clients together."""
-    with Served(model_name, "--dialogues", str(CLIENTS), "-p", f"max_tokens={tokens}") as served:
-        # One client's pool has a connection for each thread. A client for each would cost more to make than to serve.
-        limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
-        client = httpx.Client(timeout=None, trust_env=False, limits=limits)
+    # One client's pool has a connection for each thread. A client for each would cost more to make than to serve.
+    limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
+    with (
+        Served(model_name, "--dialogues", str(CLIENTS), "-p", f"max_tokens={tokens}") as served,
+        httpx.Client(timeout=None, trust_env=False, limits=limits) as client,
+    ):
 
         def ask(i: int) -> int:
             body = {"model": model_name, "messages": messages(i)}
@@ -76,7 +78,7 @@ def served_rate(model_name: str, requests: int, tokens: int) -> float:
             return int(answer["usage"]["completion_tokens"])
 
         ask(0)
-        with client, ThreadPoolExecutor(CLIENTS) as threads:
+        with ThreadPoolExecutor(CLIENTS) as threads:
             started = time.perf_counter()
             made = sum(threads.map(ask, range(1, requests + 1)))
             return made / (time.perf_counter() - started)
