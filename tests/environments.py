@@ -21,12 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def environment(name: str, *requirements: str, below: tuple[int, int] = (4, 0)) -> Path:
     """The folder of an environment's commands. Where it can't be made the test is skipped, but never in CI.
 
+    One whose ``requirements.txt`` has more than these serves as well: a benchmark's may share it.
     ``below`` is the first version of Python that the tool can't run on.
     """
     folder = ROOT / ".venvs" / name
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
     made_with = folder / "requirements.txt"
-    if made_with.exists() and made_with.read_text().split() == list(requirements):
+    if made_with.exists() and set(requirements) <= set(made_with.read_text().split()):
         return commands
     python = _python(below)
     if python is None:

@@ -66,6 +66,14 @@ def test_without_clemcore_the_message_says_how_to_get_it(place, monkeypatch):
         find_clem_python(sys.executable)
 
 
+def test_models_whose_order_can_not_be_known_are_refused(place):
+    """Several names after the first of two -m: who plays whom would be a guess, so the command says what to do."""
+    command = [sys.executable, "-m", "playbill", "clem", "run", "-g", "taboo", "-m", "mock", "mock", "-m", "mock"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "each with its own -m" in done.stderr
+
+
 @pytest.mark.parametrize("file", sorted(SIDE.glob("*.py")), ids=lambda path: path.stem)
 def test_what_runs_in_clemcores_environment_needs_no_playbill(file):
     """It imports the standard library, clemcore, and each other, and is written for the oldest Python there."""
@@ -77,10 +85,12 @@ def test_what_runs_in_clemcores_environment_needs_no_playbill(file):
             assert top in sys.stdlib_module_names | {"clemcore", "playbill_clem_client"}, name
 
 
-def start_child(selector) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "playbill.bridges.clem.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+def start_child(folder, selector) -> subprocess.Popen[bytes]:
+    """A child, started as the backend file in a prepared folder starts it."""
+    prepare_folder(folder, ["mock"])
+    tree = ast.parse((folder / "playbill_api.py").read_text())
+    (told,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "COMMAND")
+    child = subprocess.Popen(ast.literal_eval(told), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     child.stdin.write(json.dumps(selector).encode() + b"\n")
     child.stdin.flush()
     return child
@@ -89,7 +99,7 @@ def start_child(selector) -> subprocess.Popen[bytes]:
 def test_a_child_tells_where_it_answers_and_ends_with_who_started_it(place):
     """It names address, key and the entry it found; once stdin is closed it is gone."""
     pytest.importorskip("uvicorn")
-    with start_child({"model_name": "mock"}) as child:
+    with start_child(place, {"model_name": "mock"}) as child:
         told = json.loads(child.stdout.readline())
         assert told["url"].startswith("http://127.0.0.1:")
         assert told["entry"]["backend"] == "programmatic"
@@ -97,10 +107,20 @@ def test_a_child_tells_where_it_answers_and_ends_with_who_started_it(place):
         assert child.wait(timeout=30) == 0
 
 
+def test_a_child_runs_no_code_of_the_working_directory(place):
+    """A file there that is called like a module of Python is not imported."""
+    pytest.importorskip("uvicorn")
+    (place / "json.py").write_text("raise SystemExit('executed')")
+    with start_child(place, {"model_name": "mock"}) as child:
+        assert "url" in json.loads(child.stdout.readline())
+        child.stdin.close()
+        assert child.wait(timeout=30) == 0
+
+
 def test_a_child_that_cannot_load_says_why(place):
     """The error is told as data, for clemcore's user to read."""
     pytest.importorskip("uvicorn")
-    with start_child({"model_name": "no-such-model"}) as child:
+    with start_child(place, {"model_name": "no-such-model"}) as child:
         told = json.loads(child.stdout.readline())
         assert "no model is called 'no-such-model'" in told["error"]
         assert child.wait(timeout=30) == 2

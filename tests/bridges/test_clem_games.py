@@ -48,7 +48,9 @@ def folder(place):
 def write_instances(folder: Path, broken: int | None = None) -> None:
     instances = [{"game_id": i, "word": f"word{i}", "rounds": 3, "breaks": i == broken} for i in range(EPISODES)]
     content = {"experiments": [{"name": "plain", "game_instances": instances}]}
-    (folder / "relay" / "in" / "instances.json").write_text(json.dumps(content))
+    place = folder / "relay" / "in"
+    place.mkdir(exist_ok=True)  # not in a fresh clone: git keeps no empty folder
+    (place / "instances.json").write_text(json.dumps(content))
 
 
 def playbill(*args: str) -> subprocess.CompletedProcess[str]:
@@ -83,6 +85,8 @@ def test_plain_clem_plays_with_playbills_models_and_scores(clem, folder):
     assert words["instance_00001"][1].endswith("word1. Answer shortly.\n\nOne fine thing.")
     assert plain(clem, "score", "-r", "batches").returncode == 0
     assert len(list(folder.glob("batches/**/scores.json"))) == EPISODES
+    again = run(clem, "-m", "talker", "echo", "-r", "single", "--json")
+    assert json.loads(again.stdout)["finished_before"] == EPISODES, "what plain clem finished is not played again"
 
 
 def test_records_hold_what_was_sent_and_where_from(clem, folder):
@@ -99,7 +103,7 @@ def test_records_hold_what_was_sent_and_where_from(clem, folder):
 
 def test_many_episodes_at_once_give_the_records_that_clemcore_reads(clem, folder):
     """`playbill clem run` says what plain `clem run` says; clem scores, evaluates and transcribes it."""
-    done = run(clem, "-m", "talker", "-m", "echo")
+    done = run(clem, "-m", "talker", "echo")
     assert done.returncode == 0, done.stderr
     assert playbill("init").returncode == 0
     assert plain(clem, "run", "-g", "relay", "-m", "talker", "echo", "-r", "plain").returncode == 0
@@ -157,6 +161,13 @@ def test_a_game_that_cannot_be_played_keeps_no_other_from_being_played(clem, fol
     assert json.loads(done.stdout)["unplayable"] == ["broken"]
     assert "no_such_module_anywhere" in done.stderr
     assert len(said(folder, "talker")) == EPISODES
+
+
+def test_an_experiment_that_there_is_not_is_said(clem, folder):
+    """Nothing is played, and the message names the experiments that there are."""
+    done = run(clem, "-m", "talker", "-e", "fancy")
+    assert done.returncode == 1
+    assert "no experiment 'fancy'; there are plain" in done.stderr
 
 
 def test_other_settings_are_not_mixed_into_the_same_folder(clem, folder):

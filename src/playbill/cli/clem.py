@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
 @clem.command()
 @click.option("-g", "--game", "games", metavar="GAME", multiple=True, required=True, help="A game. Repeatable.")
 @model_option
+@click.argument("more", metavar="[NAME]...", nargs=-1)
 @click.option("-e", "--experiment", metavar="NAME", help="Only this experiment.")
 @click.option("-i", "--instances", metavar="NAME", help="The file of instances, as clem's -i.")
 @click.option(
@@ -75,6 +76,7 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
 def run(
     games: tuple[str, ...],
     models: tuple[str, ...],
+    more: tuple[str, ...],
     experiment: str | None,
     instances: str | None,
     results: Path,
@@ -86,15 +88,19 @@ def run(
     key_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
-    """Play GAME, one -m for each player in their order, or one for all; many episodes at a time.
+    """Play GAME with one model for each player in their order, or one for all; many episodes at a time.
 
-    The same command plays what is not finished yet. The results are clemcore's own: go on with `clem score`, `clem
-    eval` and `clem transcribe`. Exits with 1 where episodes failed, or a game can't be played.
+    Models are given as `-m NAME NAME`, or each with its own -m. The same command plays what is not finished yet. The
+    results are clemcore's own: go on with `clem score`, `clem eval` and `clem transcribe`. Exits with 1 where episodes
+    failed, or a game can't be played.
     """
     _need_serve()
     from playbill.bridges.clem.play import Asked, play
     from playbill.serve.loaders import make_loaders
 
+    if more and len(models) > 1:  # their order, which tells who plays whom, can't be known any more
+        raise click.UsageError("give all models after one -m, or each with its own -m")
+    models += more
     python = find_clem_python(clem_python)
     given = read_parameters(params)
     loaders = make_loaders(
@@ -103,7 +109,7 @@ def run(
         credentials=Credentials.load(key_files),
         params=given,
         trust_remote_code=trust_remote_code,
-        dialogues=episodes,
+        dialogues=None if episodes is None else episodes * _dialogues_of_an_episode(models),
     )
     label_of = dict(zip(dict.fromkeys(models), loaders, strict=True))
     asked = Asked(
@@ -128,7 +134,8 @@ def _tell(event: Mapping[str, Any]) -> None:
     """What happens, in a line each, on stderr."""
     if event["event"] == "game":
         before = f", {event['finished']} of them finished before" if event["finished"] else ""
-        said = f"{event['game']}: {event['episodes']} episodes{before}"
+        episodes = "1 episode" if event["episodes"] == 1 else f"{event['episodes']} episodes"
+        said = f"{event['game']}: {episodes}{before}"
     elif event["event"] == "episode":
         fate = "finished" if event["error"] is None else f"FAILED: {event['error']}"
         said = f"{event['game']} {event['experiment']} {event['id']}: {fate} ({event['seconds']:.1f} s)"
@@ -139,6 +146,11 @@ def _tell(event: Mapping[str, Any]) -> None:
     said = " ".join(said.split())  # some errors are pages long
     click.echo(f"playbill: {printable(said[:_LONGEST])}", err=True)
     sys.stderr.flush()
+
+
+def _dialogues_of_an_episode(models: Sequence[str]) -> int:
+    """How many dialogues a model has in an episode, at the most: one as each player. One alone plays both of two."""
+    return 2 if len(models) == 1 else max(models.count(model) for model in models)
 
 
 def _need_serve() -> None:

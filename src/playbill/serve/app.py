@@ -99,7 +99,8 @@ def make_app(pool: Pool, rules: Rules, metrics: Metrics) -> Starlette:
 async def _http_error(request: Request, e: Exception) -> Response:
     """A path or a method that there isn't, in OpenAI's form."""
     status = e.status_code if isinstance(e, HTTPException) else 500
-    error = ApiError(status, f"{request.method} {request.url.path} is not served here", code="unknown_url")
+    said = f"{request.method} {request.url.path} is not served here; a client's base URL ends in /v1"
+    error = ApiError(status, said, code="unknown_url")
     return JSONResponse(error.to_dict(), status)
 
 

@@ -26,7 +26,7 @@ import sys
 
 from clemcore.backends import Backend
 
-COMMAND = [{python!r}, "-m", "playbill.bridges.clem.child"]
+COMMAND = [{python!r}, "-P", "-m", "playbill.bridges.clem.child"]
 CLIENT = {client!r}
 
 

@@ -159,15 +159,20 @@ def main() -> None:
         threading.Thread(target=end_with_parent, args=(stage.baton,), daemon=True).start()
         specs = chosen_games(asked["games"])
     except Exception as e:  # noqa: BLE001 - told to the process that asked
-        tell("problem", message=str(e) if type(e) is ValueError else f"{type(e).__name__}: {e}")
+        tell("problem", message=said(e))
         sys.exit(2)
     for spec in specs:
         try:
             play_game(stage, spec, tell)
         except Exception as e:  # noqa: BLE001 - a game that can't be played keeps no other from being played
             stage.failed += 1
-            tell("unplayable", game=spec.game_name, message=f"{type(e).__name__}: {e}")
+            tell("unplayable", game=spec.game_name, message=said(e))
     sys.exit(1 if stage.failed else 0)
+
+
+def said(e: Exception) -> str:
+    """What an exception says; a ValueError, ours or clemcore's, speaks for itself."""
+    return str(e) if type(e) is ValueError else f"{type(e).__name__}: {e}"
 
 
 def end_with_parent(baton: Baton) -> None:
@@ -213,10 +218,10 @@ def check_earlier_run(path: Path, infos: Any) -> None:
 
 
 def _settings(infos: dict[str, Any]) -> dict[str, Any]:
-    """What the answers depend on: the version that played may change in between."""
+    """What the answers depend on: not the version that played, nor where plain `clem run` found the entry."""
     found = {}
     for place, info in infos.items():
-        spec = dict(info["model_spec"])
+        spec = {k: v for k, v in info["model_spec"].items() if k != "lookup_source"}
         spec["playbill"] = {k: v for k, v in (spec.get("playbill") or {}).items() if k != "version"}
         found[place] = {"model_spec": spec, "gen_args": info["gen_args"]}
     return found
@@ -237,11 +242,7 @@ def play_game(stage: Stage, spec: Any, tell: Any) -> None:
     if asked["instances"]:
         spec.instances = asked["instances"]
     with GameBenchmark.load_from_spec(spec) as benchmark:
-        rows = [
-            row
-            for row in GameInstances.from_game_spec(spec)
-            if asked["experiment"] in (None, row["experiment"]["name"])
-        ]
+        rows = chosen_rows(list(GameInstances.from_game_spec(spec)), asked["experiment"])
         todo = [row for row in rows if not stage.is_finished(spec.game_name, row)]
         tell("game", game=spec.game_name, episodes=len(rows), finished=len(rows) - len(todo))
         if not todo:
@@ -249,6 +250,14 @@ def play_game(stage: Stage, spec: Any, tell: Any) -> None:
         stage.callbacks.on_benchmark_start(benchmark)
         play_all(stage, benchmark, todo, tell)
         stage.callbacks.on_benchmark_end(benchmark)
+
+
+def chosen_rows(rows: list[dict[str, Any]], experiment: str | None) -> list[dict[str, Any]]:
+    """The episodes of an experiment, or all. Raises ValueError where there is no such experiment."""
+    names = dict.fromkeys(row["experiment"]["name"] for row in rows)
+    if experiment is not None and experiment not in names:
+        raise ValueError(f"there is no experiment '{experiment}'; there are {', '.join(names)}")
+    return [row for row in rows if experiment in (None, row["experiment"]["name"])]
 
 
 def play_all(stage: Stage, benchmark: Any, rows: list[dict[str, Any]], tell: Any) -> None:
