@@ -200,14 +200,16 @@ def mistral(folder) -> Path:
 
 
 def test_the_slow_tokenizer_is_sentencepieces_own(mistral):
-    """slow_tokenizer: true gives the ids of the SentencePiece model, where the fast tokenizer gives others."""
+    """slow_tokenizer: true gives the ids of the SentencePiece model, and the records tell it from the fast one.
+
+    transformers 5.23's fast tokenizer gave others for this text; 5.24's gives the same.
+    """
     from sentencepiece import SentencePieceProcessor
 
     fast, slow = path_of(mistral), path_of(mistral, slow_tokenizer=True)
     peer = SentencePieceProcessor(str(mistral / "tokenizer.model"))
     text = "[INST] Hello, a  b\n\nc 日本 🎭 [/INST]"
     assert list(slow.encode("<s>" + text)) == [1, *peer.encode(text)]
-    assert slow.encode("<s>" + text) != fast.encode("<s>" + text)
     assert slow.tokenizer.facts()["slow"] is True
     assert fast.tokenizer.facts()["slow"] is False
 

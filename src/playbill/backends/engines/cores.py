@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["usable_cores", "wait_passively"]
+__all__ = ["usable_cores", "wait_briefly"]
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -25,9 +25,11 @@ def _quota() -> int | None:
         return None
 
 
-def wait_passively() -> None:
-    """Let OpenMP's threads sleep while they wait, unless the user said otherwise; before torch is loaded.
+def wait_briefly() -> None:
+    """Let OpenMP's threads sleep soon while they wait, unless the user said otherwise; before OpenMP is loaded.
 
-    Threads that spin instead make an engine dozens of times slower as soon as another process needs a core.
+    Threads that spin make an engine dozens of times slower as soon as another process needs a core; threads that sleep
+    at once cost a quarter of the rate where none does. GCC's library can spin for some thirty microseconds first.
     """
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

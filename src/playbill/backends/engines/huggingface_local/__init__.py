@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from playbill.backends.engine import Context, Loaded
 from playbill.backends.engines.adapters import adapter_folder
-from playbill.backends.engines.cores import usable_cores, wait_passively
+from playbill.backends.engines.cores import usable_cores, wait_briefly
 from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
 from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
 from playbill.backends.engines.huggingface_local.source import Source, fetch
@@ -24,7 +25,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     trust = trusted(entry, context)
     check_packages(entry)
     adapter = adapter_folder(entry, context)
-    wait_passively()
+    wait_briefly()
     source = fetch(entry, context, weights=True, code=trust)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
     engine = _engine(entry, context, source, path, adapter, trust=trust)
@@ -33,7 +34,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     """The prompt path alone. No weights are loaded, and no code of the repository ever runs."""
-    wait_passively()
+    wait_briefly()
     source = fetch(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
 
@@ -54,11 +55,13 @@ def _engine(
     from playbill.backends.engines.huggingface_local.facts import computation_facts, weights_facts
 
     name = str(entry.get("model_name"))
-    with quiet(context.progress), load_failures(name, "the weights", preview=False):
-        model = load_weights(entry, source, trust=trust, adapter=adapter)
-    threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
-    computation = computation_facts(model, threads)
-    decoder = choose_decoder(entry, model)
+    # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more
+    # than cores. So what computes before the engine's own thread does is a thread that ends, and its helpers with it.
+    with quiet(context.progress), load_failures(name, "the weights", preview=False), ThreadPoolExecutor(1) as apart:
+        model = apart.submit(load_weights, entry, source, trust=trust, adapter=adapter).result()
+        threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
+        computation = computation_facts(model, threads)
+        decoder = apart.submit(choose_decoder, entry, model, threads).result()
     return TransformersEngine(
         decoder,
         vocabulary=model.get_input_embeddings().weight.shape[0],

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from playbill.backends.engines.huggingface_local.crew import Crew
 from playbill.backends.engines.huggingface_local.packed import Piece, forward
 from playbill.backends.engines.huggingface_local.row import Row
 from playbill.backends.engines.huggingface_local.rowwise import RowWise
@@ -21,16 +22,20 @@ class BatchDecoder:
     prompt tokens of others, the longest first.
 
     What is known of a prompt's beginning, from the dialogue's earlier turns or from another dialogue, is not computed
-    again. With ``rowwise`` each row gets the bits that it gets alone: each prompt is computed whole and by itself, then
-    the next tokens of all rows together, since kernels for other numbers of tokens add in another order.
+    again. With ``rowwise`` each row gets the bits that it gets alone: each prompt is computed by itself, then the next
+    tokens of all rows together, and only such beginnings are taken as known that have the same bits in every prompt.
     """
 
-    def __init__(self, model: Any, *, most_rows: int, rowwise: RowWise | None, budget: int, chunk: int = 512) -> None:
+    def __init__(
+        self, model: Any, *, most_rows: int, rowwise: RowWise | None, crew: Crew, budget: int, chunk: int = 512
+    ) -> None:
         self.most_rows = most_rows
         self._model = model
         self._rowwise = rowwise
+        self._crew = crew
         self._chunk = chunk
-        self._store = Store(most_kept=3 * most_rows if rowwise is None else 0, budget=budget)
+        keeps = rowwise is None or rowwise.beginnings
+        self._store = Store(most_kept=3 * most_rows if keeps else 0, budget=budget)
 
     def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
         for row in sorted(rows, key=lambda r: len(r.ids), reverse=True):
@@ -42,16 +47,18 @@ class BatchDecoder:
         found: dict[int, torch.Tensor] = {}
         for (row, piece), scores in zip(work, logits, strict=True):
             row.computed += len(piece.ids)
+            if not row.new_ids:
+                row.cache.prefilled = row.computed
             if row.computed == len(row.ids):
                 found[id(row)] = scores
         return [found.get(id(row)) for row in rows]
 
     def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
         if self._rowwise is None:
-            return forward(self._model, self._store, pieces, side_by_side=True)
+            return forward(self._model, self._store, pieces, self._crew, fold=True)
         only_next = all(len(piece.ids) == 1 for piece in pieces)
         with self._rowwise.one_each() if only_next else nullcontext():
-            return forward(self._model, self._store, pieces)
+            return forward(self._model, self._store, pieces, self._crew)
 
     def finish(self, row: Row) -> None:
         """The row is complete; its dialogue may go on."""
@@ -66,9 +73,6 @@ class BatchDecoder:
 
     def make_room(self) -> bool:
         return self._store.drop_idle()
-
-    def close(self) -> None:
-        self._store.clear()
 
     def _admit(self, row: Row) -> None:
         """Give a row its slot, with the longest known beginning of its ids."""
@@ -86,7 +90,10 @@ class BatchDecoder:
 
     def _usable(self, slot: Slot, row: Row) -> int:
         """How many of a row's ids needn't be computed, since a slot has them."""
-        return 0 if self._rowwise is not None else _shared(slot.ids, row.ids)
+        shared = _shared(slot.ids, row.ids)
+        if self._rowwise is None:
+            return shared
+        return self._rowwise.sure_beginning(min(shared, slot.prefilled), len(row.ids))
 
     def _plan(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
         """What is computed in one pass."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from playbill.backends.engines.huggingface_local.batch import BatchDecoder
+from playbill.backends.engines.huggingface_local.crew import Crew
 from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder
 from playbill.backends.engines.huggingface_local.packed import ATTENTION, Piece, forward, register
 from playbill.backends.engines.huggingface_local.rowwise import RowWise
@@ -29,8 +30,11 @@ _MEMORY = Path("/proc/meminfo")
 
 
 @torch.inference_mode()
-def choose_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
-    """The decoder that an entry asks for. A model that can't be batched is warned of, and answers one at a time."""
+def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) -> Decoder:
+    """The decoder that an entry asks for, with so many threads on a CPU.
+
+    A model that can't be batched is warned of, and answers one at a time.
+    """
     size, way = entry.get("batch_size"), entry.get("batching")
     if size == 1 or way == "single":
         if size is not None and size > 1:
@@ -39,8 +43,10 @@ def choose_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
     if why := _asks_otherwise(entry) or _cannot(model) or _is_wrong(model):
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {why}")
         return SingleDecoder(model)
-    rowwise = RowWise(model) if setting(entry, "batching") == "exact" else None
-    return BatchDecoder(model, most_rows=size or _MOST_ROWS, rowwise=rowwise, budget=_budget(model.device))
+    crew = Crew(threads)
+    rowwise = RowWise(model, crew) if setting(entry, "batching") == "exact" else None
+    rows = size or _MOST_ROWS
+    return BatchDecoder(model, most_rows=rows, rowwise=rowwise, crew=crew, budget=_budget(model.device))
 
 
 def _asks_otherwise(entry: Mapping[str, Any]) -> str | None:
@@ -93,7 +99,7 @@ def _together(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     logits = torch.empty(0)
     for begin, end in itertools.pairwise(cuts):
         pieces = [Piece(slot, ids[begin:end]) for slot, ids in zip(slots, rows, strict=True)]
-        logits = forward(model, store, pieces)
+        logits = forward(model, store, pieces, Crew(None))
     return list(logits)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from playbill.backends.engines.huggingface_local.crew import Crew
 from playbill.backends.engines.huggingface_local.store import Slot, Store
 
 __all__ = ["ATTENTION", "Piece", "forward", "register"]
@@ -33,9 +34,10 @@ class Piece:
 class _Pass:
     """What the attention of one forward pass has to know."""
 
-    def __init__(self, store: Store, pieces: Sequence[Piece], device: torch.device, side_by_side: bool) -> None:
+    def __init__(self, store: Store, pieces: Sequence[Piece], device: torch.device, crew: Crew, fold: bool) -> None:
         self.store = store
-        self.side_by_side = side_by_side
+        self.crew = crew
+        self.fold = fold
         self.spans: list[tuple[int, int, int, int]] = []  # slot, first and last token in the pass, length with them
         begin = 0
         slots: list[int] = []
@@ -46,6 +48,7 @@ class _Pass:
             slots += [piece.slot.index] * new
             places += range(done, done + new)
             begin += new
+        self.prompts = sum(end - begin > 1 for _, begin, end, _ in self.spans)
         self.slots = torch.tensor(slots, device=device)
         self.places = torch.tensor(places, device=device)
         self._masks: dict[tuple[int, int, int | None], torch.Tensor] = {}
@@ -59,13 +62,14 @@ class _Pass:
         return self._masks[key]
 
 
-def forward(model: Any, store: Store, pieces: Sequence[Piece], *, side_by_side: bool = False) -> torch.Tensor:
+def forward(model: Any, store: Store, pieces: Sequence[Piece], crew: Crew, *, fold: bool = False) -> torch.Tensor:
     """Compute the pieces, store their keys and values, and give the logits after each piece's last token.
 
-    ``side_by_side`` computes a single token's attention in a faster way on CPUs, which may change its last bit.
+    Pieces of several tokens come before those of one. ``fold`` computes a single token's attention in a faster way on
+    CPUs, which may change its last bit.
     """
     device = model.get_input_embeddings().weight.device
-    this = _Pass(store, pieces, device, side_by_side and device.type == "cpu" and model.dtype in _HALF)
+    this = _Pass(store, pieces, device, crew, fold and device.type == "cpu" and model.dtype in _HALF)
     last = torch.tensor([span[2] - 1 for span in this.spans], device=device)
     output = model(
         input_ids=torch.tensor([[i for piece in pieces for i in piece.ids]], device=device),
@@ -104,28 +108,28 @@ def _attend(
         raise NotImplementedError(f"attention with {', '.join(strange)}")
     this = playbill_pass
     keys, values = this.store.write(module.layer_idx, key, value, this.slots, this.places)
-    results = []
-    for slot, begin, end, length in this.spans:
+
+    def attend(span: tuple[int, int, int, int]) -> torch.Tensor:
+        slot, begin, end, length = span
         new, start = end - begin, 0
         if new == 1 and sliding_window is not None:
             start = max(0, length - sliding_window)
         asking = query[:, :, begin:end]
         known = keys[slot : slot + 1, :, start:length], values[slot : slot + 1, :, start:length]
         if new == 1:
-            attend = _attend_side_by_side if this.side_by_side else _attend_one
-            results.append(attend(asking, *known, scaling))
-            continue
+            return (_attend_folded if this.fold else _attend_one)(asking, *known, scaling)
         whole = new == length and (sliding_window is None or length <= sliding_window)
-        results.append(
-            scaled_dot_product_attention(
-                asking,
-                *known,
-                attn_mask=None if whole else this.mask(new, length, sliding_window, query.device),
-                is_causal=whole,
-                scale=scaling,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
+        return scaled_dot_product_attention(
+            asking,
+            *known,
+            attn_mask=None if whole else this.mask(new, length, sliding_window, query.device),
+            is_causal=whole,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
+
+    prompts = [attend(span) for span in this.spans[: this.prompts]]
+    results = prompts + this.crew.map(attend, this.spans[this.prompts :])
     return torch.cat(results, dim=2).transpose(1, 2).contiguous(), None
 
 
@@ -135,7 +139,7 @@ def _attend_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, s
     return scaled_dot_product_attention(query, keys, values, scale=scaling, enable_gqa=grouped)
 
 
-def _attend_side_by_side(
+def _attend_folded(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
     """The same, 2 to 13 times as fast on a CPU in half precision, where the kernel is slow for one query a head.

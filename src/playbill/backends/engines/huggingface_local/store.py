@@ -18,10 +18,12 @@ _STEP = 256
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """The place of one row. ``ids`` are those whose keys and values are in it, ``busy`` says that a request uses it."""
+    """The place of one row. ``ids`` are those whose keys and values are in it, of which the first ``prefilled`` were
+    computed as a prompt; ``busy`` says that a request uses it."""
 
     index: int
     ids: list[int] = field(default_factory=list)
+    prefilled: int = 0
     busy: bool = True
     used: int = 0
 
@@ -121,6 +123,7 @@ class Store:
                 for tensor in tensors.values():
                     tensor[target.index, :, :length] = tensor[source.index, :, :length]
         target.ids = source.ids[:length]
+        target.prefilled = min(length, source.prefilled)
 
     def write(
         self, layer: int, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor, places: torch.Tensor

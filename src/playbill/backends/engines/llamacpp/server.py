@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import secrets
 import select
 import shutil
@@ -22,11 +21,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from playbill.backends.engines.cores import wait_briefly
 from playbill.backends.errors import ContextExceeded, EngineError
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads on busy cores are 50 times slower
+wait_briefly()
 
-import xllamacpp
+import xllamacpp  # noqa: E402 - OpenMP reads its settings when it is loaded
 
 __all__ = ["Cancelled", "Server", "xllamacpp"]
 

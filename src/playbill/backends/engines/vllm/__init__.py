@@ -12,7 +12,7 @@ from typing import Any
 
 from playbill.backends.cache import file_sha256
 from playbill.backends.engine import Context, Loaded
-from playbill.backends.engines.cores import usable_cores, wait_passively
+from playbill.backends.engines.cores import usable_cores, wait_briefly
 from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
 from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
 from playbill.backends.engines.huggingface_local.source import Source, fetch
@@ -34,7 +34,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """
     trust = trusted(entry, context)
     prepare_environment(entry)
-    wait_passively()
+    wait_briefly()
     source = fetch(entry, context, weights=True, code=trust)
     adapter = find_adapter(entry, context)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
@@ -52,7 +52,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     """The prompt path alone. vLLM is not imported, no weights are loaded, and no code of the repository runs."""
-    wait_passively()
+    wait_briefly()
     source = fetch(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
 
