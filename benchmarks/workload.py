@@ -1,7 +1,8 @@
 """The work that all engine benchmarks share: 32 dialogues of four turns of a word-guessing game. Knows no engine.
 
 About 230 tokens of instructions, then a clue a turn; what the player answers is fed back, as in a real game, so
-each turn's prompt extends the last one's. Answers have at most 60 tokens and are greedy.
+each turn's prompt extends the last one's. Answers have at most 60 tokens and are greedy. In the uneven work every
+fourth turn, another one in each dialogue, asks for a story instead of a guess, so that answers end far apart.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Let us start.
 
 """
 
+_STORY = " But do not guess yet: first tell me a long story about it, in at least ten sentences."
+
 _WORDS = (
     "lighthouse:tower harbour lamp coast|umbrella:rain handle cloth fold|bridge:river cross steel arch|"
     "candle:wax flame wick light|violin:strings bow wood music|anchor:ship iron chain sea|compass:north needle map "
@@ -46,13 +49,15 @@ _WORDS = (
 )
 
 
-def dialogues(number: int = 32, turns: int = 4) -> list[dict[str, Any]]:
+def dialogues(number: int = 32, turns: int = 4, *, uneven: bool = False) -> list[dict[str, Any]]:
     """The dialogues as a run takes them: an id, and the user's text of each turn. At most 32, of four turns."""
     found = []
-    for line in _WORDS.split("|")[:number]:
+    for place, line in enumerate(_WORDS.split("|")[:number]):
         word, _, hints = line.partition(":")
         first, *others = hints.split()[:turns]
         texts = [f"{_INSTRUCTIONS}CLUE: It has to do with this: {first}. What is your guess?"]
         texts += [f"That was wrong. CLUE: It also has to do with this: {hint}. What is your guess?" for hint in others]
+        if uneven and place % 4 < len(texts):
+            texts[place % 4] += _STORY
         found.append({"id": word, "turns": texts})
     return found
