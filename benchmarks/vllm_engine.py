@@ -20,20 +20,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from machine import Others, describe
-from workload import MAX_TOKENS, dialogues
+from workload import MAX_TOKENS, dialogues, uneven_limits
 
 LEAST_OF_BARE, LEAST_OF_CHAT, MOST_COMPUTED = 0.95, 1.1, 1.1
 BLOCK = 32
+MOST_SECONDS = 240
 WEIGHTS = Path(__file__).parents[1] / ".cache" / "tests" / "smollm2-bf16"
 ENTRY = {"model_name": "SmolLM2", "backend": "vllm", "premade_chat_template": True, "eos_to_cull": "<|im_end|>"}
 CONTEXT = 2048
@@ -54,24 +58,61 @@ def playbill(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str,
         "batch_size": asked.seats,
         "max_tokens": MAX_TOKENS,
     }
+    limits = _limits(asked)
     model = load_model(entry, dialogues=len(work), threads=asked.threads, max_tokens=MAX_TOKENS)
     loading = time.perf_counter() - begin
     with model, tempfile.TemporaryDirectory() as folder:
         model.generate(WARM_UP, max_tokens=8)
-        result = run(work, model, out=Path(folder) / "out")
-        (summary,) = result.models.values()
-        records = sorted(result.records(), key=lambda r: (r["id"], r["turn"]))
-    if not result.ok:
-        raise SystemExit(f"the run is not whole: {summary}")
-    usages = [r["usage"] for r in records]
+        if asked.uneven:
+            begin = time.perf_counter()
+            turns = submitted(model, work, limits)
+            seconds = time.perf_counter() - begin
+        else:
+            result = run(work, model, out=Path(folder) / "out")
+            (summary,) = result.models.values()
+            if not result.ok:
+                raise SystemExit(f"the run is not whole: {summary}")
+            seconds = summary.seconds
+            records = sorted(result.records(), key=lambda r: (r["id"], r["turn"]))
+            turns = [(r["turn"], r["usage"]) for r in records]
+    counts = [(turn, u["input_tokens"], u["output_tokens"], u["cached_tokens"]) for turn, u in turns]
     return {
-        "seconds": summary.seconds,
+        "seconds": seconds,
         "loading": loading,
-        "new": summary.new_output_tokens,
-        "sent": sum(u["input_tokens"] for u in usages),
-        "computed": sum(u["input_tokens"] - u["cached_tokens"] for u in usages),
-        "distinct": distinct([(r["turn"], r["usage"]["input_tokens"], r["usage"]["output_tokens"]) for r in records]),
+        "new": sum(new for _, _, new, _ in counts),
+        "sent": sum(sent for _, sent, _, _ in counts),
+        "computed": sum(sent - cached for _, sent, _, cached in counts),
+        "distinct": distinct([each[:3] for each in counts]),
     }
+
+
+def submitted(model: Any, work: list[dict[str, Any]], limits: list[list[int]]) -> list[tuple[int, dict[str, Any]]]:
+    """The uneven work by `Model.submit`, since a run has one limit for all answers: turns and usages, in order."""
+    done: queue.SimpleQueue[int] = queue.SimpleQueue()
+    talks: list[list[dict[str, str]]] = [[] for _ in work]
+    futures: list[list[Any]] = [[] for _ in work]
+
+    def ask(place: int) -> None:
+        turn = len(futures[place])
+        talks[place].append({"role": "user", "content": work[place]["turns"][turn]})
+        futures[place].append(model.submit(talks[place], max_tokens=limits[place][turn]))
+        futures[place][-1].add_done_callback(lambda _: done.put(place))
+
+    for place in range(len(work)):
+        ask(place)
+    for _ in range(sum(len(each["turns"]) for each in work)):
+        place = done.get()
+        talks[place].append({"role": "assistant", "content": futures[place][-1].result().text})
+        if len(futures[place]) < len(work[place]["turns"]):
+            ask(place)
+    return [(turn, asdict(f.result().usage)) for each in futures for turn, f in enumerate(each)]
+
+
+def _limits(asked: argparse.Namespace) -> list[list[int]]:
+    """How many tokens each answer may have, by dialogue and turn."""
+    if asked.uneven:
+        return uneven_limits(asked.dialogues, asked.turns)
+    return [[MAX_TOKENS] * asked.turns for _ in range(asked.dialogues)]
 
 
 def distinct(counts: list[tuple[int, int, int]]) -> int:
@@ -123,6 +164,7 @@ def bare(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any
     loading = time.perf_counter() - begin
     talks: dict[str, list[dict[str, str]]] = {str(each["id"]): [] for each in work}
     turns = {str(each["id"]): list(each["turns"]) for each in work}
+    limits = dict(zip(talks, _limits(asked), strict=True))
     counts = {"new": 0, "computed": 0}
 
     def ask(name: str, messages: list[dict[str, str]], most: int) -> None:
@@ -133,7 +175,7 @@ def bare(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any
 
     def next_turn(name: str) -> None:
         talks[name].append({"role": "user", "content": turns[name].pop(0)})
-        ask(name, talks[name], MAX_TOKENS)
+        ask(name, talks[name], limits[name].pop(0))
 
     ask("warm-up", WARM_UP, 8)
     while engine.has_unfinished_requests():
@@ -159,16 +201,16 @@ def bare(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any
 def chat(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any]:
     """The same by `LLM.chat` as vLLM's documentation shows it."""
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    return _chat(work, _plain(asked))
+    return _chat(work, _plain(asked), _limits(asked))
 
 
 def tuned_chat(work: list[dict[str, Any]], asked: argparse.Namespace) -> dict[str, Any]:
     """The same by `LLM.chat` with Playbill's settings."""
     _as_playbill_has_it()
-    return _chat(work, _settings(asked))
+    return _chat(work, _settings(asked), _limits(asked))
 
 
-def _chat(work: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+def _chat(work: list[dict[str, Any]], settings: dict[str, Any], limits: list[list[int]]) -> dict[str, Any]:
     """One turn of all dialogues, and then the next."""
     from vllm import LLM, SamplingParams
 
@@ -182,7 +224,8 @@ def _chat(work: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any
     for turn in range(max(len(each["turns"]) for each in work)):
         for talk, each in zip(talks, work, strict=True):
             talk.append({"role": "user", "content": each["turns"][turn]})
-        outputs = llm.chat(talks, SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS), use_tqdm=False)
+        sampling = [SamplingParams(temperature=0.0, max_tokens=most[turn]) for most in limits]
+        outputs = llm.chat(talks, sampling, use_tqdm=False)
         for talk, output in zip(talks, outputs, strict=True):
             new += len(output.outputs[0].token_ids)
             computed += len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
@@ -218,10 +261,7 @@ def measured(asked: argparse.Namespace, kind: str) -> dict[str, Any]:
         environment["OMP_NUM_THREADS"] = str(asked.threads)
     for _ in range(1 + asked.again):
         others = Others()
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found: dict[str, Any] = json.loads(_printed(command, environment).splitlines()[-1])
         found["others"] = others.share() or 0.0
         found["rate"] = found["new"] / found["seconds"]
         print(
@@ -233,6 +273,26 @@ def measured(asked: argparse.Namespace, kind: str) -> dict[str, Any]:
         if found["others"] <= 0.1:
             break
     return found
+
+
+def _printed(command: list[str], environment: dict[str, str]) -> str:
+    """What a measurement prints; after a while it is ended, since vLLM's own threads spin where a core is taken."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise SystemExit(f"not done after {MOST_SECONDS} s: {' '.join(command)}") from None
+    if process.returncode:
+        raise SystemExit(err)
+    return out
 
 
 def _row(name: str, runs: list[dict[str, Any]]) -> str:
@@ -260,7 +320,7 @@ def report(asked: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> 
     packages = {found.name: found.version} if found is not None else {}
     print("\n## vllm beside the bare engine\n")
     print(describe({**packages, "torch": torch.__version__}), f"Command: `python {' '.join(sys.argv)}`.")
-    story = ", one of four a story" if asked.uneven else ""
+    story = ", here 8, 24, 40 or 60 in turns and mostly reached" if asked.uneven else ""
     print(
         f"{asked.dialogues} dialogues of {asked.turns} turns of a word-guessing game, answers up to {MAX_TOKENS} "
         f"tokens{story}, greedy, SmolLM2-135M-Instruct, {asked.dtype}, {asked.seats} seats; medians of "
@@ -291,9 +351,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a folder of SmolLM2-135M-Instruct in bf16")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
-    parser.add_argument(
-        "--uneven", action="store_true", help="one turn of four asks for a story: answers end far apart"
-    )
+    parser.add_argument("--uneven", action="store_true", help="limits from 8 to 60 tokens, and answers that reach them")
     parser.add_argument("--only", nargs="+", choices=[*KINDS], default=[*KINDS], metavar="KIND")
     parser.add_argument(
         "--seats", type=int, default=256, help="how many are computed together at the most, by all but plain `LLM.chat`"
