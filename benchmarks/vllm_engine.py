@@ -288,8 +288,10 @@ def _printed(command: list[str], environment: dict[str, str]) -> str:
     try:
         out, err = process.communicate(timeout=MOST_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
         raise SystemExit(f"not done after {MOST_SECONDS} s: {' '.join(command)}") from None
+    finally:  # an interrupt too leaves none of vLLM's processes behind
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
         raise SystemExit(err)
     return out
