@@ -34,13 +34,16 @@ def engine_of(decoder: Any) -> Any:
 
 def batch(model: Any, *, exact: bool = False, **options: Any) -> Any:
     from playbill.backends.engines.huggingface_local.batch import BatchDecoder
+    from playbill.backends.engines.huggingface_local.crew import Crew
     from playbill.backends.engines.huggingface_local.packed import ATTENTION, register
     from playbill.backends.engines.huggingface_local.rowwise import RowWise
 
+    crew = Crew(2)
+    rowwise = RowWise(model, crew) if exact else None
     register()
     model.set_attn_implementation(ATTENTION)
-    rowwise = RowWise(model) if exact else None
-    return BatchDecoder(model, rowwise=rowwise, **{"most_rows": 4, "budget": 1 << 30, "chunk": 24, **options})
+    given = {"most_rows": 4, "budget": 1 << 30, "chunk": 24, **options}
+    return BatchDecoder(model, rowwise=rowwise, crew=crew, **given)
 
 
 def prompts(count: int, seed: int = 0, most: int = 70) -> list[tuple[int, ...]]:
@@ -257,3 +260,56 @@ def test_real_weights_answer_the_same_together_and_alone():
                 chat += [{"role": "assistant", "content": "A thing."}, {"role": "user", "content": "Say more."}]
             found.append([a.output_ids for a in [*first, *model.generate_batch(chats)]])
     assert found[0] == found[1]
+
+
+def bits(model: Any, rowwise: Any, crew: Any, prompts: Any) -> list[Any]:
+    """The logits of each row's next three tokens, computed as `exact` does for all rows together."""
+    from playbill.backends.engines.huggingface_local.packed import ATTENTION, Piece, forward
+    from playbill.backends.engines.huggingface_local.store import Store
+
+    model.set_attn_implementation(ATTENTION)
+    store = Store(most_kept=0, budget=0)
+    slots = [store.take(None) for _ in prompts]
+    store.reserve(max(map(len, prompts)) + 4)
+    steps = [torch.cat([forward(model, store, [Piece(s, p)], crew) for s, p in zip(slots, prompts, strict=True)])]
+    for token in (7, 8, 9):
+        with rowwise.one_each():
+            steps.append(forward(model, store, [Piece(s, [token]) for s in slots], crew))
+    return steps
+
+
+def test_exact_rows_have_the_bits_of_a_row_alone():
+    """In bfloat16 each number that a row gets beside nineteen others is the one that transformers gives it alone."""
+    from transformers import AutoModelForCausalLM
+
+    from playbill.backends.engines.huggingface_local.crew import Crew
+    from playbill.backends.engines.huggingface_local.packed import register
+    from playbill.backends.engines.huggingface_local.rowwise import RowWise
+
+    model = AutoModelForCausalLM.from_pretrained(smollm2_folder(), dtype=torch.bfloat16).eval()
+    asked = prompts(20, seed=9, most=90)
+    register()
+    with torch.inference_mode():
+        crew = Crew(2)
+        together = bits(model, RowWise(model, crew), crew, asked)
+        model.set_attn_implementation("sdpa")
+        for row, prompt in enumerate(asked):
+            ids, given = torch.tensor([prompt]), {}
+            for step, token in enumerate((7, 8, 9, 0)):
+                output = model(input_ids=ids, use_cache=True, logits_to_keep=1, **given)
+                kept = "cache" if "cache" in output else "past_key_values"
+                ids, given = torch.tensor([[token]]), {kept: output[kept]}
+                assert torch.equal(output.logits[0, -1], together[step][row])
+
+
+def test_what_is_taken_as_known_changes_no_bit():
+    """`exact` takes a beginning from another prompt only where it has the same bits, and says how much it took."""
+    entry = entry_of(huggingface_id=str(smollm2_folder()), max_tokens=10, threads=2)
+    rules = "Describe the thing that I name, in a few words, and never use its name. " * 12
+    chats = [[{"role": "user", "content": f"{rules}\n\nName: {word}"}] for word in ("tower", "piano", "river", "boat")]
+    with load_model(entry | {"batching": "exact"}) as model:
+        beginnings = model.engine._decoder._rowwise.beginnings
+        together = [model.generate(chat) for chat in chats]
+    with load_model(entry | {"batching": "single"}) as model:
+        assert [model.generate(chat).output_ids for chat in chats] == [a.output_ids for a in together]
+    assert {a.usage.cached_tokens for a in together[1:]} == {max((b for b in beginnings if b < 200), default=0)}

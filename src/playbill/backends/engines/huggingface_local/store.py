@@ -75,11 +75,6 @@ class Store:
             self._move(self._capacity)
         return found
 
-    def clear(self) -> None:
-        self._slots, self._capacity, self._places = [], 0, 0
-        self._keys.clear()
-        self._values.clear()
-
     def reserve(self, length: int, more: int = 0) -> None:
         """Make room for rows of this length and for more slots; what is only kept goes where memory is short."""
         needed = len(self._slots) + more
