@@ -4,7 +4,7 @@
 
 vllm has an environment of its own, so its part is run with that one's Python and a selector:
 
-    .venvs/vllm/bin/python benchmarks/contention.py '{"model_name": "SmolLM2-135M-Instruct", "backend": "vllm",
+    .venvs/vllm/bin/python benchmarks/contention.py '{"model_name": "SmolLM2", "backend": "vllm",
         "huggingface_id": ".cache/tests/smollm2-bf16", "premade_chat_template": true, "eos_to_cull": "<|im_end|>"}'
 
 Each model (a name of the registry, or a JSON selector) is loaded once, in a process of its own, and answers the same

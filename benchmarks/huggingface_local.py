@@ -250,12 +250,20 @@ def compare(bench: Bench, asked: argparse.Namespace) -> bool:
 
 
 def clem_python() -> Path:
-    """Python of an environment with clemcore, made where it isn't there yet."""
+    """Python of an environment with clemcore, made where it isn't there yet, with the torch that is used here."""
+    from importlib.metadata import version
+
     folder = ROOT / ".venvs" / "clemcore"
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", CLEMCORE, "torch"], check=True)
+        torch = version("torch")
+        pip = [str(python), "-m", "pip"]
+        # First by its public version, since an index may not know the local one; then pinned against another build.
+        subprocess.run([*pip, "install", "--quiet", f"torch=={torch.partition('+')[0]}"], check=True)
+        subprocess.run([*pip, "install", "--quiet", f"torch=={torch}", CLEMCORE], check=True)
+        # It comes built for GPUs, and transformers fails over it beside a torch for CPUs; text needs none of it.
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", "torchvision"], check=True)
     return python
 
 

@@ -1,14 +1,14 @@
 """Playbill's llamacpp engine beside the bare llama.cpp server under it, on the same dialogues, in one run.
 
     python benchmarks/llamacpp.py [--repeats 3] [--dialogues 32] [--turns 4] [--threads N] [--bare-slots 4 8 16]
-        [--bare-waits passive spinning] [--identity-slots 1 4 8 16]
+        [--bare-waits spinning passive brief] [--identity-slots 1 4 8 16]
 
 Playbill's side is a run: dialogues in, records on disk. The bare side is xllamacpp's server alone, with one thread a
-dialogue that posts ready-made text, at each of several numbers of slots and with threads that sleep or spin while they
-wait for each other, of which the fastest counts; all else is as llama.cpp has it. Spinning is OpenMP's default; it
-wants a machine without any other work. Each measurement is a process of its own; the two sides alternate.
-Then the run is repeated with other numbers of slots, whose greedy answers must be the same. Prints a block for
-benchmarks/RESULTS.md; exits with 1 where a bound is missed.
+dialogue that posts ready-made text, at each of several numbers of slots and with threads that spin while they wait for
+each other (OpenMP's default; it wants a machine without any other work), sleep, or spin for a moment first, as
+Playbill's do, of which the fastest counts; all else is as llama.cpp has it. Each measurement is a process of its own;
+the two sides alternate. Then the run is repeated with other numbers of slots, whose greedy answers must be the same.
+Prints a block for benchmarks/RESULTS.md; exits with 1 where a bound is missed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ from workload import MAX_TOKENS, dialogues
 NAME = "SmolLM2-135M-Instruct-Q4"
 Bares = dict[tuple[int, str], list[dict[str, Any]]]
 """The bare server's runs, by its number of slots and by how its threads wait."""
+_WAITS: dict[str, dict[str, str]] = {
+    "spinning": {},
+    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "brief": {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "2000"},
+}
 LEAST_RATE, MOST_COMPUTED = 0.95, 1.1
 _SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 
@@ -122,10 +127,10 @@ def _talk(server: Any, turns: list[str], answers: list[dict[str, Any]]) -> None:
 def measured(asked: argparse.Namespace, kind: str, slots: int | None, wait: str | None = None) -> dict[str, Any]:
     """One measurement in a process of its own, repeated where others used more than a tenth of the machine.
 
-    ``wait`` is how OpenMP's threads do: spinning, passive, or (None) as Playbill has it.
+    ``wait`` is how OpenMP's threads do, one of `_WAITS`, or (None) as Playbill has it.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": "passive"} if wait == "passive" else {}
+    environment = {name: value for name, value in os.environ.items() if name not in _WAITS["brief"]}
+    environment |= _WAITS.get(wait or "", {})
     command = [sys.executable, __file__, "--one", kind, "--slots", str(slots or 0)]
     command += ["--dialogues", str(asked.dialogues), "--turns", str(asked.turns)]
     command += ["--threads", str(asked.threads)] if asked.threads else []
@@ -208,7 +213,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--bare-slots", type=int, nargs="+", default=[4, 8, 16])
-    parser.add_argument("--bare-waits", nargs="+", default=["passive", "spinning"], choices=["passive", "spinning"])
+    parser.add_argument("--bare-waits", nargs="+", default=list(_WAITS), choices=_WAITS)
     parser.add_argument("--identity-slots", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--again", type=int, default=1, help="how often a disturbed measurement is repeated")
     parser.add_argument("--only", choices=["rate", "identity"])

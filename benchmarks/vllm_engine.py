@@ -126,10 +126,11 @@ def distinct(counts: list[tuple[int, int, int]]) -> int:
 
 
 def _as_playbill_has_it() -> None:
+    from playbill.backends.engines.cores import wait_briefly
     from playbill.backends.engines.vllm.environment import prepare_environment
 
     prepare_environment({})
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    wait_briefly()
 
 
 def _plain(asked: argparse.Namespace) -> dict[str, Any]:
@@ -255,7 +256,7 @@ def measured(asked: argparse.Namespace, kind: str) -> dict[str, Any]:
     command += ["--seats", str(asked.seats)]
     command += ["--dialogues", str(asked.dialogues), "--turns", str(asked.turns)]
     command += ["--uneven"] if asked.uneven else []
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {n: v for n, v in os.environ.items() if n not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     if asked.threads:
         command += ["--threads", str(asked.threads)]
         environment["OMP_NUM_THREADS"] = str(asked.threads)

@@ -6,7 +6,7 @@ in half precision show it, and a greedy answer turns over at a near tie. Knows n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,10 +36,11 @@ class RowWise:
         self._crew = crew
         self._active = False
         self.layers = 0
-        pieces = model.dtype in _HALF
+        # Weights that are not here but when they are needed can't be tried.
+        pieces = model.dtype in _HALF and not any(p.is_meta for p in model.parameters())
         tried: dict[tuple[Any, ...], int] = {}
         for module in model.modules():
-            if type(module) is not torch.nn.Linear or module.weight.dtype not in _HALF:
+            if type(module) is not torch.nn.Linear or module.weight.dtype not in _HALF or module.weight.is_meta:
                 continue
             key = (module.weight.shape, module.weight.dtype, module.weight.device)
             if key not in tried:
@@ -64,8 +65,7 @@ class RowWise:
             self._active = False
 
     def _in_groups(self, module: torch.nn.Linear, size: int) -> Any:
-        def compute(rows: torch.Tensor) -> torch.Tensor:
-            return linear(rows, module.weight, module.bias)
+        compute: Callable[[torch.Tensor], torch.Tensor] = module.forward  # with the hooks of those who spread a model
 
         def forward(x: torch.Tensor) -> torch.Tensor:
             if not self._active or x.shape[-2] <= size:
