@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
 from concurrent.futures import Future
 from typing import Any
 
@@ -313,3 +314,20 @@ def test_what_is_taken_as_known_changes_no_bit():
     with load_model(entry | {"batching": "single"}) as model:
         assert [model.generate(chat).output_ids for chat in chats] == [a.output_ids for a in together]
     assert {a.usage.cached_tokens for a in together[1:]} == {max((b for b in beginnings if b < 200), default=0)}
+
+
+def test_a_closed_engine_leaves_the_model_and_no_thread():
+    """Layers computed row by row are as they were, so that nothing holds the weights, and the threads have ended."""
+    from transformers import AutoModelForCausalLM
+
+    from playbill.backends.engines.huggingface_local.rowwise import RowWise
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder(), dtype=torch.bfloat16).eval()
+    decoder = batch(model, exact=True)
+    assert isinstance(decoder._rowwise, RowWise)
+    engine = engine_of(decoder)
+    futures = [ask(engine, prompt) for prompt in prompts(4, seed=10)]
+    assert all(f.result(60).output_ids for f in futures)
+    engine.close()
+    assert not [name for name, module in model.named_modules() if "forward" in vars(module)]
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("playbill-rows")]

@@ -257,6 +257,9 @@ class Scarce:
     def finish(self, row: Any) -> None:
         self.decoder.finish(row)
 
+    def close(self):
+        return
+
     def make_room(self) -> bool:
         return self.decoder.make_room()
 

@@ -34,6 +34,9 @@ class Script:
     def forget(self, row):
         pass
 
+    def close(self):
+        return
+
     def make_room(self):
         return False
 

@@ -74,6 +74,11 @@ class BatchDecoder:
     def make_room(self) -> bool:
         return self._store.drop_idle()
 
+    def close(self) -> None:
+        self._crew.close()
+        if self._rowwise is not None:
+            self._rowwise.close()
+
     def _admit(self, row: Row) -> None:
         """Give a row its slot, with the longest known beginning of its ids."""
         self._store.reserve(len(row.ids), more=1)

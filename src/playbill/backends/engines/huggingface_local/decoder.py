@@ -38,6 +38,10 @@ class Decoder(Protocol):
         """Free what is kept for dialogues that aren't being answered; whether there was anything."""
         ...
 
+    def close(self) -> None:
+        """End threads, and leave the model as it was."""
+        ...
+
 
 class SingleDecoder:
     """One row after the other, each with transformers' own cache."""
@@ -62,6 +66,9 @@ class SingleDecoder:
 
     def forget(self, row: Row) -> None:
         row.cache, row.computed = None, 0
+
+    def close(self) -> None:
+        return
 
     def _next(self, row: Row) -> torch.Tensor:
         ids = torch.tensor([row.ids[row.computed :]], device=self._device)

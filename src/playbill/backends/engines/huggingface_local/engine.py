@@ -196,6 +196,8 @@ class TransformersEngine:
                 row.drop()
             else:
                 row.fail(failure)
+        if self._decoder is not None:
+            self._decoder.close()
         self._rows, self._decoder = [], None
         self._waiting.clear()
 

@@ -27,15 +27,14 @@ _HEADS = 8
 class RowWise:
     """Makes a model's linear layers compute rows as if each were alone, in half precision; float32 stays as it is.
 
-    ``layers`` is how many of them compute the rows of a `one_each` in groups, or one by one. ``beginnings`` are numbers
-    of tokens: a prompt's first so many have the same bits whatever follows, and what follows has the bits of a whole
-    prompt though they are not computed again.
+    ``beginnings`` are numbers of tokens: a prompt's first so many have the same bits whatever follows, and what follows
+    has the bits of a whole prompt though they are not computed again.
     """
 
     def __init__(self, model: Any, crew: Crew) -> None:
         self._crew = crew
         self._active = False
-        self.layers = 0
+        self._changed: list[tuple[torch.nn.Linear, Any]] = []
         # Weights that are not here but when they are needed can't be tried.
         pieces = model.dtype in _HALF and not any(p.is_meta for p in model.parameters())
         tried: dict[tuple[Any, ...], int] = {}
@@ -47,7 +46,7 @@ class RowWise:
                 tried[key] = _most_alike(module.weight)
                 pieces = pieces and _has_pieces(module.weight)
             if tried[key] < _SIZES[0]:
-                self.layers += 1
+                self._changed.append((module, module.__dict__.get("forward")))
                 module.forward = self._in_groups(module, tried[key])  # type: ignore[method-assign]
         self.beginnings = tuple(b for b in _BEGINNINGS if pieces and _keeps_beginning(model, b))
 
@@ -63,6 +62,14 @@ class RowWise:
             yield
         finally:
             self._active = False
+
+    def close(self) -> None:
+        """Leave the model as it was, so that nothing of it refers to itself and its memory is free at once."""
+        for module, before in self._changed:
+            del module.forward
+            if before is not None:
+                module.forward = before
+        self._changed.clear()
 
     def _in_groups(self, module: torch.nn.Linear, size: int) -> Any:
         compute: Callable[[torch.Tensor], torch.Tensor] = module.forward  # with the hooks of those who spread a model
