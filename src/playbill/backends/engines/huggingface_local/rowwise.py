@@ -68,7 +68,7 @@ class RowWise:
         for module, before in self._changed:
             del module.forward
             if before is not None:
-                module.forward = before
+                module.forward = before  # type: ignore[method-assign]
         self._changed.clear()
 
     def _in_groups(self, module: torch.nn.Linear, size: int) -> Any:
