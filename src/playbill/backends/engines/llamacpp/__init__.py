@@ -32,7 +32,6 @@ from playbill.backends.weights import Weights, find_weights
 __all__ = ["load", "preview"]
 
 _TEMPLATE = "tokenizer.chat_template"
-_BATCH = 128
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -130,8 +129,6 @@ def _params(weights: Weights, plan: Plan, layers: int) -> Any:
         # Where keys and values are of one type, llama.cpp's attention on a CPU adds up in another order for one token
         # of one dialogue, for few, and for many: answers would depend on what is computed beside them.
         params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
-        # A batch that is begun can't be stopped; a CPU gains nothing from long ones.
-        params.n_batch = params.n_ubatch = max(_BATCH, plan.slots)
     params.slot_prompt_similarity = 0.0
     params.cache_ram_mib = plan.cache_mib
     params.ctx_shift = False
