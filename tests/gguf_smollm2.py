@@ -60,28 +60,82 @@ def write_tiny(folder: Path, *, tensors: int = 0, templates: dict[str, str] | No
 
     ``templates`` are named chat templates, in place of its own.
     """
-    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+    from gguf import GGUFReader, GGUFWriter
 
     reader = GGUFReader(gguf())
     layers = 2
     writer = GGUFWriter(folder / "tiny.gguf", "llama", split_max_tensors=tensors)
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture" or (templates and "chat_template" in name):
-            continue
-        kind = field.types[0]
-        value = layers if name == "llama.block_count" else field.contents()
-        writer.add_key_value(name, value, kind, field.types[-1] if kind == GGUFValueType.ARRAY else None)
+    _copy_fields(reader, writer, {"llama.block_count": layers}, leave_out="chat_template" if templates else None)
     if templates:
         writer.add_chat_template([{"name": name, "template": text} for name, text in templates.items()])
     for tensor in reader.tensors:
         layer = tensor.name.removeprefix("blk.").partition(".")[0]
         if not layer.isdigit() or int(layer) < layers:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    _write(writer)
+    return sorted(folder.glob("tiny*.gguf"))
+
+
+def write_noise(folder: Path, most: str, rest: str) -> Path:
+    """A model of two layers with random weights: most in one of llama.cpp's K-quants, the rest in another."""
+    import numpy
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
+
+    reader = GGUFReader(gguf())
+    width, inner, half, layers = 256, 512, 128, 2
+    writer = GGUFWriter(folder / "noise.gguf", "llama")
+    shape = {"block_count": layers, "embedding_length": width, "feed_forward_length": inner}
+    heads = {"attention.head_count": 4, "attention.head_count_kv": 2, "rope.dimension_count": 64}
+    _copy_fields(reader, writer, {f"llama.{name}": value for name, value in (shape | heads).items()})
+    random = numpy.random.default_rng(0)
+
+    def add(name: str, quant: str, rows: int, columns: int) -> None:
+        kind = GGMLQuantizationType[quant]
+        elements, size = GGML_QUANT_SIZES[kind]
+        blocks = random.integers(0, 256, (rows * columns // elements, size), dtype=numpy.uint8)
+        for place, scale in _SCALES[quant].items():
+            blocks[:, place : place + 2] = numpy.frombuffer(numpy.float16(scale).tobytes(), numpy.uint8)
+        writer.add_tensor(name, blocks.reshape(rows, -1), raw_dtype=kind)
+
+    def add_norm(name: str) -> None:
+        writer.add_tensor(name, numpy.ones(width, numpy.float32))
+
+    add("token_embd.weight", rest, len(reader.fields["tokenizer.ggml.tokens"].data), width)
+    add_norm("output_norm.weight")
+    for layer in (f"blk.{i}" for i in range(layers)):
+        add_norm(f"{layer}.attn_norm.weight")
+        add_norm(f"{layer}.ffn_norm.weight")
+        add(f"{layer}.attn_q.weight", most, width, width)
+        add(f"{layer}.attn_k.weight", most, half, width)
+        add(f"{layer}.attn_v.weight", rest, half, width)
+        add(f"{layer}.attn_output.weight", most, width, width)
+        add(f"{layer}.ffn_gate.weight", most, inner, width)
+        add(f"{layer}.ffn_up.weight", most, inner, width)
+        add(f"{layer}.ffn_down.weight", rest, width, inner)
+    _write(writer)
+    return folder / "noise.gguf"
+
+
+_SCALES = {"Q4_K": {0: 3e-4, 2: 2e-3}, "Q5_K": {0: 3e-4, 2: 2e-3}, "Q6_K": {208: 2e-5}}
+"""Where in a block the two bytes of a scale are (ggml-common.h), and one that makes weights of a usual size."""
+
+
+def _copy_fields(reader: Any, writer: Any, other: dict[str, int], leave_out: str | None = None) -> None:
+    from gguf import GGUFValueType
+
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture" or (leave_out and leave_out in name):
+            continue
+        kind = field.types[0]
+        value = other.get(name, field.contents())
+        writer.add_key_value(name, value, kind, field.types[-1] if kind == GGUFValueType.ARRAY else None)
+
+
+def _write(writer: Any) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return sorted(folder.glob("tiny*.gguf"))
 
 
-__all__ = ["NAME", "entry", "gguf", "reference", "user", "write_tiny"]
+__all__ = ["NAME", "entry", "gguf", "reference", "user", "write_noise", "write_tiny"]

@@ -135,24 +135,25 @@ def test_the_same_prompt_again_gives_the_same_answer(model: Model) -> None:
 RULES = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
 
 
-def test_what_dialogues_begin_alike_with_is_computed_once_where_the_entry_says_so() -> None:
-    """With `share_beginnings` the common instructions cost their tokens about once, not once a dialogue."""
+def test_what_dialogues_begin_alike_with_is_computed_once_and_changes_no_bit() -> None:
+    """The common instructions cost their tokens about once, not once a dialogue, and each answers as it does alone."""
     batch = [user(RULES + question) for question in QUESTIONS[:4]]
-    with load_model(entry(share_beginnings=True), dialogues=4) as model:
-        answers = model.generate_batch(batch, max_tokens=6)
+    asked = {"max_tokens": 6, "logprobs": 1}
+    with load_model(entry(), dialogues=4) as model:
+        answers = model.generate_batch(batch, **asked)
     assert all(a.outcome in ("answered", "truncated") for a in answers)
     assert _computed(answers) < 2.6 * len(answers[0].prompt_ids)
-
-
-def test_what_dialogues_begin_alike_with_changes_no_answer() -> None:
-    """Without the key each dialogue computes its own beginning, and answers as it does alone in a fresh engine."""
-    batch = [user(RULES + question) for question in QUESTIONS[:2]]
-    with load_model(entry(), dialogues=4) as model:
-        answers = model.generate_batch(batch, max_tokens=6)
-    assert _computed(answers) == sum(len(a.prompt_ids) for a in answers)
     for messages, answer in zip(batch, answers, strict=True):
         with load_model(entry(), dialogues=1) as single:
-            assert single.generate(messages, max_tokens=6).output_ids == answer.output_ids
+            alone = single.generate(messages, **asked)
+        assert (alone.output_ids, alone.details["logprobs"]) == (answer.output_ids, answer.details["logprobs"])
+
+
+def test_what_dialogues_begin_alike_with_is_each_ones_own_where_the_entry_says_so() -> None:
+    batch = [user(RULES + question) for question in QUESTIONS[:2]]
+    with load_model(entry(share_beginnings=False), dialogues=4) as model:
+        answers = model.generate_batch(batch, max_tokens=6)
+    assert _computed(answers) == sum(len(a.prompt_ids) for a in answers)
 
 
 def _computed(answers: Sequence[Generation]) -> int:
@@ -433,6 +434,7 @@ def test_the_packaged_name_is_enough() -> None:
         facts = model.engine.facts()
     assert facts["weights"] == [{"file": gguf().name, "sha256": reference().partition("sha256=")[2]}]
     assert (facts["n_ctx"], facts["slots"]) == (512, 2)
+    assert facts["kernels"]["keys"] != facts["kernels"]["values"]
     assert facts["xllamacpp"]
 
 

@@ -44,6 +44,17 @@ def test_short_or_different_beginnings_are_left_alone(tmp_path: Path) -> None:
     assert server.asked == []
 
 
+def test_where_tokens_take_much_room_less_is_shared(tmp_path: Path) -> None:
+    """256 MiB of one beginning lie on the disk at the most."""
+    server = Server(tmp_path)
+    beginnings = Beginnings(tmp_path, bytes_per_token=2 << 20)
+    for end in (1, 2):
+        beginnings.fill(0, (*RULES, end), server.post)
+    assert server.asked == ["compute 128", "save"]
+    large = Beginnings(tmp_path, bytes_per_token=8 << 20)
+    assert [large.fill(0, (*RULES, end), server.post) for end in (1, 2)] == [0, 0]
+
+
 def test_few_are_kept(tmp_path: Path) -> None:
     """The oldest is forgotten, and made again when it is asked for again."""
     server = Server(tmp_path)

@@ -281,6 +281,11 @@ class TestPlan:
         plans = [make_plan(each, self.header(), dialogues=32, memory=1 << 34) for each in sizes]
         assert [plan.slots for plan in plans] == [1, 3, 16, 32]
 
+    def test_single_is_one_slot(self) -> None:
+        assert make_plan(entry(batching="single"), self.header(), dialogues=32, memory=1 << 34).slots == 1
+        with pytest.raises(EntryError, match="batching is 'single', so batch_size can't be 4"):
+            make_plan(entry(batching="single", batch_size=4), self.header(), dialogues=32, memory=1 << 34)
+
     def test_those_under_way_and_those_waiting_fill_the_slots_and_no_more(self) -> None:
         """Were there more, a dialogue's slot would be taken by another between two of its turns."""
         for dialogues in range(3, 33):

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from assets import ROOT
 from playbill.backends import load_model
 from smollm2 import smollm2_folder, tiny_folder
-from vllm_session import CAPITAL, QUESTIONS, entry
+from vllm_session import BUDGETS, CAPITAL, PENALTIES, QUESTIONS, STORY, THINKING, entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SESSION = Path(__file__).with_name("vllm_session.py")
@@ -91,10 +91,13 @@ def expected():
     keys = entry(str(smollm2_folder()), backend="huggingface_local", dtype="float32")
     del keys["n_ctx"]
     with load_model(keys) as model:
-        yield {
+        found = {
             "one": model.generate(CAPITAL, max_tokens=20),
             "questions": [model.generate(q, max_tokens=24) for q in QUESTIONS],
+            "penalties": [model.generate(STORY, max_tokens=24, **p) for p in PENALTIES],
         }
+    with load_model({**keys, **THINKING}) as model:
+        return {**found, "budgets": [model.generate(STORY, **b) for b in BUDGETS]}
 
 
 def test_one_answer_equals_that_of_transformers(answered, expected):
@@ -152,6 +155,28 @@ def test_a_seed_gives_the_same_answer_again(answered):
     first, again, other = (g["ids"] for g in answered["sampled"])
     assert first == again != other
     assert answered["sampled"][0]["effective"]["seed"] == 1
+
+
+def test_each_sampler_acts(answered):
+    """Each of them leaves only the likeliest token at a high temperature."""
+    assert [g["ids"] for g in answered["samplers"]] == [answered["one"]["ids"]] * 3
+
+
+def test_each_penalty_acts_as_in_transformers(answered, expected):
+    """Greedy answers under each, which differ from each other."""
+    found = [g["ids"] for g in answered["penalties"]]
+    assert found == [list(g.output_ids) for g in expected["penalties"]]
+    assert len({tuple(ids) for ids in found}) == len(found)
+
+
+def test_thinking_and_answer_have_budgets_of_their_own(answered, expected):
+    """Cut at the same tokens as with transformers, in the thinking and after it."""
+    for found, wanted in zip(answered["budgets"], expected["budgets"], strict=True):
+        assert found["ids"] == list(wanted.output_ids)
+        assert (found["text"], found["thinking"]) == (wanted.text, wanted.thinking)
+        assert (found["outcome"], found["raw_reason"]) == (str(wanted.outcome), wanted.finish_reason_raw)
+    assert [g["outcome"] for g in answered["budgets"]] == ["truncated_in_thinking", "truncated"]
+    assert len(answered["budgets"][0]["ids"]) == 3
 
 
 def test_a_second_turn_computes_the_first_one_no_more(answered):

@@ -12,6 +12,20 @@ from playbill.backends import PlaybillError, load_model
 CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
 QUESTIONS = [[{"role": "user", "content": f"What is {i} plus {i}? Answer in a sentence."}] for i in range(6)]
+SAMPLERS = [{"top_k": 1}, {"min_p": 1.0}, {"top_p": 1e-6}]
+"""Each leaves the likeliest token only, whatever the temperature."""
+PENALTIES = [{"repetition_penalty": 1.6}, {"presence_penalty": 1.5}, {"frequency_penalty": 1.5}]
+OPENED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n<t>"
+)
+THINKING = {
+    "premade_chat_template": False,
+    "custom_chat_template": OPENED,
+    "cot_start_tag": "<t>",
+    "cot_end_tag": ".",
+}
+BUDGETS = [{"max_thinking_tokens": 3, "max_tokens": 20}, {"max_thinking_tokens": 60, "max_tokens": 4}]
+"""The first ends in the thinking, the second after it."""
 
 
 def entry(folder, **keys):
@@ -22,6 +36,7 @@ def entry(folder, **keys):
 def told(generation):
     return {
         "text": generation.text,
+        "thinking": generation.thinking,
         "ids": list(generation.output_ids or ()),
         "prompt_ids": list(generation.prompt_ids or ()),
         "outcome": str(generation.outcome),
@@ -58,6 +73,8 @@ def answers(model, found):
     time.sleep(0.5)
     cancelled.cancel()
     found["after_cancelling"] = told(model.generate(CAPITAL, max_tokens=20))
+    found["samplers"] = [told(model.generate(CAPITAL, max_tokens=20, temperature=1.5, seed=1, **s)) for s in SAMPLERS]
+    found["penalties"] = [told(model.generate(STORY, max_tokens=24, **p)) for p in PENALTIES]
     found["bad_parameter"] = told(model.generate(CAPITAL, max_tokens=3, presence_penalty=50.0))
 
 
@@ -78,6 +95,8 @@ def main():
     with load_model(entry(tiny, peft_model=adapter)) as model:
         found["adapter"] = told(model.generate(CAPITAL, max_tokens=12))
         found["adapter_facts"] = dict(model.engine.facts())
+    with load_model(entry(full, dtype="float32", **THINKING)) as model:
+        found["budgets"] = [told(model.generate(STORY, **b)) for b in BUDGETS]
     with load_model(entry(merged)) as model:
         found["merged"] = told(model.generate(CAPITAL, max_tokens=12))
     with load_model(entry(full, dtype="float32", eos_to_cull=" Paris")) as model:

@@ -10,8 +10,9 @@ from typing import Any
 
 from playbill.backends import values as v
 from playbill.backends.entry_key import EVERY, Key
+from playbill.backends.errors import EntryError
 
-__all__ = ["LOCAL", "LOCAL_KEYS", "dtype_of"]
+__all__ = ["LOCAL", "LOCAL_KEYS", "dtype_of", "most_at_once"]
 
 LOCAL = ("huggingface_local", "llamacpp", "vllm")
 _HF = ("huggingface_local",)
@@ -189,9 +190,9 @@ LOCAL_KEYS = (
         "batching",
         v.choice("fast", "exact", "single"),
         "How requests that wait together are computed. `single`: one after the other. `exact`: together, in a "
-        "way that gives each the answer it gets alone. `fast`: together, and nothing that is known of a "
-        "dialogue is computed again, which may change the last bits of a number.",
-        _HF,
+        "way that gives each the answer it gets alone. `fast`: together, in the fastest way, which may change the last "
+        "bits of a number.",
+        ("huggingface_local", "llamacpp"),
         default="exact",
     ),
     Key(
@@ -235,10 +236,9 @@ LOCAL_KEYS = (
     Key(
         "share_beginnings",
         v.BOOLEAN,
-        "Whether what prompts of several dialogues begin alike with is computed once and copied. Faster with long "
-        "instructions; sums in another order, so that a greedy answer may differ from the dialogue's alone.",
+        "Whether what prompts of several dialogues begin alike with is computed once and copied. By default it is on a "
+        "CPU, where that changes no answer, and isn't on a GPU, where sums may come in another order.",
         _GGUF,
-        default=False,
     ),
     Key(
         "peft_model",
@@ -296,3 +296,16 @@ LOCAL_KEYS = (
 def dtype_of(entry: Mapping[str, Any]) -> str:
     """The number format that an entry asks for: by ``dtype``, or by clemcore's ``use_bf16``."""
     return str(entry.get("dtype") or ("bfloat16" if entry.get("use_bf16") else "auto"))
+
+
+def most_at_once(entry: Mapping[str, Any]) -> int | None:
+    """How many requests an entry wants computed together at the most; None where it leaves that open.
+
+    Raises EntryError where `batching` and `batch_size` contradict each other.
+    """
+    size: int | None = entry.get("batch_size")
+    if entry.get("batching") != "single":
+        return size
+    if size is not None and size > 1:
+        raise EntryError(f"{entry.get('model_name')}: batching is 'single', so batch_size can't be {size}")
+    return 1

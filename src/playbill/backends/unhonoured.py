@@ -88,7 +88,7 @@ UNHONOURED: Mapping[str, Mapping[str, Unhonoured]] = {
         _HF: _no(f'with `device_map` "auto" {_SPREAD}'),
         _GGUF: _no(f"with `execute_on` gpu {_SPREAD}"),
     },
-    "batching": {_GGUF: _no("each dialogue has a slot, and gets the answer that it gets alone"), _VLLM: _no(_BATCHES)},
+    "batching": {_VLLM: _no(_BATCHES)},
     "share_beginnings": {_HF: _no("`batching` says what may be kept"), _VLLM: _no("it always does, in whole blocks")},
     "n_ctx": {_HF: _no(f"{_NEEDS}; `context_size` is the limit")},
     "gpu_memory_utilization": {_HF: _no(_NEEDS), _GGUF: _no("`n_ctx` says what a dialogue takes")},

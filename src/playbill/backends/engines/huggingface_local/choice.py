@@ -18,7 +18,7 @@ from playbill.backends.engines.huggingface_local.packed import ATTENTION, Piece,
 from playbill.backends.engines.huggingface_local.rowwise import RowWise
 from playbill.backends.engines.huggingface_local.store import Store
 from playbill.backends.entry_keys import setting
-from playbill.backends.errors import EntryError
+from playbill.backends.local_keys import most_at_once
 from playbill.backends.notices import warn_once
 
 __all__ = ["choose_decoder"]
@@ -35,10 +35,7 @@ def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) ->
 
     A model that can't be batched is warned of, and answers one at a time.
     """
-    size, way = entry.get("batch_size"), entry.get("batching")
-    if size == 1 or way == "single":
-        if size is not None and size > 1:
-            raise EntryError(f"{entry.get('model_name')}: batching is 'single', so batch_size can't be {size}")
+    if (size := most_at_once(entry)) == 1:
         return SingleDecoder(model)
     if why := _asks_otherwise(entry) or _cannot(model) or _is_wrong(model):
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {why}")

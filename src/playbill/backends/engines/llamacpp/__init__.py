@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from playbill.backends.engine import Context, Loaded
+from playbill.backends.engines.llamacpp.beginnings import Beginnings
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
-from playbill.backends.engines.llamacpp.header import read_header
+from playbill.backends.engines.llamacpp.header import Header, read_header
+from playbill.backends.engines.llamacpp.kernels import Kernels, choose_kernels
 from playbill.backends.engines.llamacpp.plan import (
     Plan,
     available_memory,
     context_limit,
     gpu_layers,
+    kv_bytes_per_token,
     longest_dialogue,
     make_plan,
 )
@@ -40,7 +43,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     Raises WeightsError, CredentialsError, and EngineError where llama.cpp can't load the file.
     """
     weights = find_weights(entry, context)
-    header = read_header(weights.path)
+    header = read_header(*weights.files)
     vocabulary = Vocabulary(header)
     devices = xllamacpp.get_device_info()
     layers = gpu_layers(entry, devices)
@@ -49,12 +52,12 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     template = _template(entry, vocabulary)
     longest = _longest(entry, context, template)
     plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory, longest=longest)
-    server = Server(_params(weights, plan, layers))
+    kernels = choose_kernels(entry, header, layers)
+    server = Server(_params(weights, plan, layers, kernels))
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
         path = _prompt_path(entry, context, template, tokenizer, plan.limit)
-        share = bool(setting(entry, "share_beginnings"))
-        engine = LlamaCpp(server, tokenizer, plan, weights, layers, share_beginnings=share)
+        engine = LlamaCpp(server, tokenizer, plan, weights, layers, kernels, _beginnings(entry, header, layers, server))
         return Loaded(engine, path, plan.threads)
     except BaseException:
         server.close()
@@ -116,7 +119,7 @@ def _prompt_path(
     )
 
 
-def _params(weights: Weights, plan: Plan, layers: int) -> Any:
+def _params(weights: Weights, plan: Plan, layers: int, kernels: Kernels) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(weights.path)
     params.n_parallel = plan.slots
@@ -125,12 +128,19 @@ def _params(weights: Weights, plan: Plan, layers: int) -> Any:
     params.n_threads_http = plan.slots + 4
     params.n_gpu_layers = layers
     params.kv_unified = False  # shared, one dialogue's context would change another's answer
-    if layers == 0:
-        # Where keys and values are of one type, llama.cpp's attention on a CPU adds up in another order for one token
-        # of one dialogue, for few, and for many: answers would depend on what is computed beside them.
-        params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
+    params.cache_type_k = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kernels.keys}")
+    params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kernels.values}")
+    params.no_extra_bufts = not kernels.repacked
     params.slot_prompt_similarity = 0.0
     params.cache_ram_mib = plan.cache_mib
     params.ctx_shift = False
     params.use_jinja = params.enable_chat_template = False
     return params
+
+
+def _beginnings(entry: Mapping[str, Any], header: Header, layers: int, server: Server) -> Beginnings | None:
+    """What shares beginnings, where the entry says so, or says nothing and no answer depends on it."""
+    share = setting(entry, "share_beginnings")
+    if server.folder is None or not (layers == 0 if share is None else share):
+        return None
+    return Beginnings(server.folder, kv_bytes_per_token(header))

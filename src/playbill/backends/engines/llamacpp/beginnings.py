@@ -24,6 +24,7 @@ _WORTHWHILE = 64
 _LEFT_OUT = 8  # of what is shared, so that what follows is computed in one go with more than one token
 _SEEN = 64
 _KEPT = 4
+_MOST_BYTES = 256 << 20  # of one on disk; where a token takes more room, less is shared
 
 
 class Post(Protocol):
@@ -39,10 +40,14 @@ class _Saved:
 
 
 class Beginnings:
-    """What was saved of prompts' beginnings, in files of a folder that the server reads and writes too."""
+    """What was saved of prompts' beginnings, in files of a folder that the server reads and writes too.
 
-    def __init__(self, folder: Path) -> None:
+    ``bytes_per_token`` is what keys and values of a token take.
+    """
+
+    def __init__(self, folder: Path, bytes_per_token: int = 1) -> None:
         self._folder = folder
+        self._most = _MOST_BYTES // bytes_per_token
         self._seen: deque[tuple[int, ...]] = deque(maxlen=_SEEN)
         self._saved: deque[_Saved] = deque()
         self._made = 0
@@ -56,7 +61,7 @@ class Beginnings:
         """
         ids = tuple(prompt)
         with self._seen_lock:
-            shared = max((_common(ids, other) for other in self._seen), default=0) - _LEFT_OUT
+            shared = min(self._most, max((_common(ids, other) for other in self._seen), default=0) - _LEFT_OUT)
             self._seen.append(ids)
         if shared < _WORTHWHILE:
             return 0

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from playbill.backends.cache import file_sha256
 from playbill.backends.engine import Completion, OnText, Request
 from playbill.backends.engines.llamacpp.beginnings import Beginnings
+from playbill.backends.engines.llamacpp.kernels import Kernels
 from playbill.backends.engines.llamacpp.plan import Plan
 from playbill.backends.engines.llamacpp.restore import StreamedIds
 from playbill.backends.engines.llamacpp.sampling import HONOURED, effective_parameters, sampling_body
@@ -49,17 +50,18 @@ class LlamaCpp:
         plan: Plan,
         weights: Weights,
         gpu_layers: int,
-        *,
-        share_beginnings: bool = False,
+        kernels: Kernels,
+        beginnings: Beginnings | None = None,
     ) -> None:
         self._server = server
         self._tokenizer = tokenizer
         self._plan = plan
         self._weights = weights
         self._gpu_layers = gpu_layers
+        self._kernels = kernels
         self._ending = frozenset(tokenizer.ending_ids())
         self._slots = Slots(plan.slots)
-        self._beginnings = Beginnings(server.folder) if share_beginnings and server.folder else None
+        self._beginnings = beginnings
         self.concurrency = plan.concurrency
         self._threads = Threads(self._complete, plan.slots, "llamacpp")
 
@@ -84,6 +86,7 @@ class LlamaCpp:
             "slots": self._plan.slots,
             "n_ctx": self._plan.n_ctx,
             "gpu_layers": self._gpu_layers,
+            "kernels": asdict(self._kernels),
         }
 
     def _complete(self, request: Request, on_text: OnText | None, stop_wanted: StopWanted) -> Completion:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,30 @@ _VERSIONS = (2, 3)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """``values`` by key, without the merges and scores of the tokenizer; ``raw`` is each pair as it stands."""
+    """``values`` by key, without the merges and scores of the tokenizer; ``raw`` is each pair as it stands.
+
+    ``formats`` are those of the weights' matrices, by ggml's numbers.
+    """
 
     values: Mapping[str, Any]
     raw: Mapping[str, bytes]
+    formats: frozenset[int]
 
     def of_model(self, name: str) -> Any:
         """A value that is named after the architecture, as ``llama.context_length``; None where there is none."""
         return self.values.get(f"{self.values.get('general.architecture')}.{name}")
 
 
-def read_header(path: Path) -> Header:
-    """Read a file's header. Raises WeightsError for what is no GGUF file, or is cut off."""
+def read_header(path: Path, *parts: Path) -> Header:
+    """Read a file's header, with the formats of those ``parts`` too that a split model has beside it.
+
+    Raises WeightsError for what is no GGUF file, or is cut off.
+    """
+    header = _read(path)
+    return replace(header, formats=header.formats.union(*(_read(part).formats for part in parts if part != path)))
+
+
+def _read(path: Path) -> Header:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _Reader(content).header()
@@ -55,7 +67,7 @@ class _Reader:
         self._at = 0
 
     def header(self) -> Header:
-        magic, version, _, count = self._unpack("<4sIQQ")
+        magic, version, tensors, count = self._unpack("<4sIQQ")
         if magic != b"GGUF":
             raise _Malformed(f"it begins with {magic!r}")
         if version not in _VERSIONS:
@@ -70,7 +82,16 @@ class _Reader:
             if key not in _BULKY:
                 values[key] = value
             raw[key] = self._content[start : self._at]
-        return Header(values, raw)
+        return Header(values, raw, frozenset(self._formats(tensors)))
+
+    def _formats(self, tensors: int) -> Iterator[int]:
+        """The format of each tensor that is no mere vector."""
+        for _ in range(tensors):
+            self._bytes()
+            (dimensions,) = self._unpack("<I")
+            *_, kind, _ = self._unpack(f"<{dimensions}QIQ")
+            if dimensions > 1:
+                yield kind
 
     def _unpack(self, form: str) -> tuple[Any, ...]:
         found = struct.unpack_from(form, self._content, self._at)

@@ -14,6 +14,7 @@ from playbill.backends.engines.cores import usable_cores
 from playbill.backends.engines.llamacpp.header import Header
 from playbill.backends.entry_keys import setting
 from playbill.backends.errors import EngineError
+from playbill.backends.local_keys import most_at_once
 from playbill.backends.parameters import PARAMETERS
 from playbill.backends.values import parse_token_count
 
@@ -97,7 +98,7 @@ def make_plan(
     affordable = memory // per_token
     limit = context_limit(entry, header) or _UNSTATED_CONTEXT
     threads = setting(entry, "threads") or usable_cores()
-    most = setting(entry, "batch_size") or _most_slots(entry, threads)
+    most = most_at_once(entry) or _most_slots(entry, threads)
     wanted = min(dialogues or most, most)
     needed = limit if longest is None else min(limit, longest)
     length = _length(entry, needed, affordable)
