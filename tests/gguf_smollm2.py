@@ -76,16 +76,17 @@ def write_tiny(folder: Path, *, tensors: int = 0, templates: dict[str, str] | No
     return sorted(folder.glob("tiny*.gguf"))
 
 
-def write_noise(folder: Path, most: str, rest: str) -> Path:
-    """A model of two layers with random weights: most in one of llama.cpp's K-quants, the rest in another."""
+def write_noise(folder: Path, most: str, rest: str, *, layers: int = 2, width: int = 256) -> Path:
+    """A model with random weights: most in one of llama.cpp's K-quants, the rest in another. ``width`` is a multiple of
+    256."""
     import numpy
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
 
     reader = GGUFReader(gguf())
-    width, inner, half, layers = 256, 512, 128, 2
+    inner, half = 2 * width, width // 2
     writer = GGUFWriter(folder / "noise.gguf", "llama")
     shape = {"block_count": layers, "embedding_length": width, "feed_forward_length": inner}
-    heads = {"attention.head_count": 4, "attention.head_count_kv": 2, "rope.dimension_count": 64}
+    heads = {"attention.head_count": width // 64, "attention.head_count_kv": half // 64, "rope.dimension_count": 64}
     _copy_fields(reader, writer, {f"llama.{name}": value for name, value in (shape | heads).items()})
     random = numpy.random.default_rng(0)
 
