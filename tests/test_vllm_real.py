@@ -94,7 +94,7 @@ def expected():
         found = {
             "one": model.generate(CAPITAL, max_tokens=20),
             "questions": [model.generate(q, max_tokens=24) for q in QUESTIONS],
-            "penalties": [model.generate(STORY, max_tokens=24, **p) for p in PENALTIES],
+            "penalties": [model.generate(STORY, max_tokens=40, **p) for p in PENALTIES],
         }
     with load_model({**keys, **THINKING}) as model:
         return {**found, "budgets": [model.generate(STORY, **b) for b in BUDGETS]}

@@ -74,7 +74,7 @@ def answers(model, found):
     cancelled.cancel()
     found["after_cancelling"] = told(model.generate(CAPITAL, max_tokens=20))
     found["samplers"] = [told(model.generate(CAPITAL, max_tokens=20, temperature=1.5, seed=1, **s)) for s in SAMPLERS]
-    found["penalties"] = [told(model.generate(STORY, max_tokens=24, **p)) for p in PENALTIES]
+    found["penalties"] = [told(model.generate(STORY, max_tokens=40, **p)) for p in PENALTIES]
     found["bad_parameter"] = told(model.generate(CAPITAL, max_tokens=3, presence_penalty=50.0))
 
 
