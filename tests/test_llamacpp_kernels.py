@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 
-from gguf_smollm2 import entry, gguf, user, write_noise, write_tiny
+from gguf_smollm2 import RULES, entry, gguf, user, write_noise, write_tiny
 from playbill.backends import load_model
 from playbill.backends.engines.llamacpp import kernels
 from playbill.backends.engines.llamacpp.header import Header, read_header
@@ -17,7 +17,6 @@ from playbill.backends.engines.llamacpp.kernels import choose_kernels
 from playbill.backends.notices import warned
 
 Q4_1, Q8_0, Q4_K, Q5_K = 3, 8, 12, 13
-RULES = "Rule: never say the word itself, nor any part of it, and use short sentences only. " * 6
 QUESTIONS = ["Name a colour.", "What is 3?", "Guess!", "Go on.", "Why?", "Who are you?", "A word, please.", "Ready?"]
 
 
@@ -70,11 +69,12 @@ def test_the_first_model_of_a_process_decides_and_exact_ones_say_what_that_means
     assert warned()[-1].startswith("second: an answer may depend on what is computed beside it")
 
 
-def test_the_users_word_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_theirs", "1")
-    monkeypatch.setenv("GGML_CPU_TILED_MM", "1")
+@pytest.mark.parametrize(("word", "tiled"), [("1", True), ("0", False), ("", False), ("off", False), (" 01", True)])
+def test_the_users_word_stands_as_llama_cpp_reads_it(monkeypatch: pytest.MonkeyPatch, word: str, tiled: bool) -> None:
+    monkeypatch.setattr(kernels, "_theirs", word)
+    monkeypatch.setenv("GGML_CPU_TILED_MM", word)
     before = len(warned())
-    assert choose_kernels(entry(), header(Q5_K), 0).tiled
+    assert choose_kernels(entry(), header(Q5_K), 0).tiled is tiled
     assert len(warned()) == before
 
 
@@ -86,9 +86,20 @@ def test_the_formats_of_all_parts_count(tmp_path: Path) -> None:
     assert read_header(parts[-1], *parts).formats == {Q4_1, Q8_0}
 
 
-@pytest.mark.parametrize(("most", "rest"), [("Q4_K", "Q6_K"), ("Q5_K", "Q5_K")])
-def test_not_a_bit_depends_on_company_with_k_quants_either(tmp_path: Path, most: str, rest: str) -> None:
-    """llama.cpp multiplies by them in another way for eight tokens and more, unless it is kept from it."""
+FORMATS = [
+    ("Q4_K", "Q6_K"),
+    ("Q5_K", "Q5_K"),
+    ("Q2_K", "Q3_K"),
+    ("IQ4_XS", "Q6_K"),
+    ("IQ4_NL", "Q8_0"),
+    ("Q4_0", "Q5_0"),
+]
+"""Most of the weights, and the rest."""
+
+
+@pytest.mark.parametrize(("most", "rest"), FORMATS)
+def test_not_a_bit_depends_on_company_in_other_formats_either(tmp_path: Path, most: str, rest: str) -> None:
+    """By K-quants llama.cpp multiplies in another way for eight tokens and more, unless it is kept from it."""
     noise = entry(huggingface_id=str(write_noise(tmp_path, most, rest)))
     batch = [user(RULES + question) for question in QUESTIONS]
     asked = {"max_tokens": 8, "logprobs": 1}

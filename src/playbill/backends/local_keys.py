@@ -237,7 +237,7 @@ LOCAL_KEYS = (
         "share_beginnings",
         v.BOOLEAN,
         "Whether what prompts of several dialogues begin alike with is computed once and copied. By default it is on a "
-        "CPU, where that changes no answer, and isn't on a GPU, where sums may come in another order.",
+        "CPU, where that changes no answer of `exact` batching, and not on a GPU, where sums may have another order.",
         _GGUF,
     ),
     Key(

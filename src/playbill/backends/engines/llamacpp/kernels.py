@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,17 +51,18 @@ def choose_kernels(
     """
     exact = setting(entry, "batching") != "fast"
     tiled = _tiled(exact)
-    if exact and tiled and _theirs is None and header.formats & _IN_BLOCKS:
+    if gpu_layers or not exact:
+        return Kernels("F16", "F16", True, tiled)
+    if tiled and _theirs is None and header.formats & _IN_BLOCKS:
         warn_once(
             f"{entry.get('model_name')}: an answer may depend on what is computed beside it, since a model with "
             "batching 'fast' was loaded first in this process"
         )
-    if gpu_layers or not exact:
-        return Kernels("F16", "F16", True, tiled)
     keys, values = ("BF16", "F16") if machine.lower() in ("x86_64", "amd64") else ("F16", "BF16")
     return Kernels(keys, values, _Q4_K not in header.formats, tiled)
 
 
 def _tiled(exact: bool) -> bool:
-    """The user's word, or that of the first model in this process."""
-    return os.environ.setdefault(_TILED, "0" if exact else "1").strip() != "0"
+    """The user's word, or that of the first model in this process; read as C's atoi does."""
+    said = os.environ.setdefault(_TILED, "0" if exact else "1")
+    return re.match(r"\s*[+-]?0*[1-9]", said) is not None
