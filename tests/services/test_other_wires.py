@@ -72,7 +72,7 @@ def test_anthropics_body():
     plain = body("anthropic", params={"stop": ["END"]})
     assert plain["system"] == [{"type": "text", "text": "Be short."}]
     assert [message["role"] for message in plain["messages"]] == ["user", "assistant", "user"]
-    assert (plain["max_tokens"], plain["temperature"], plain["stop_sequences"]) == (300, 0.0, ["END"])
+    assert (plain["max_tokens"], plain["stop_sequences"]) == (300, ["END"])
     thinking = body("anthropic", thinking_mode=True, max_thinking_tokens=2000)
     assert (thinking["max_tokens"], thinking["thinking"]["budget_tokens"]) == (2300, 2000)
     assert "temperature" not in thinking

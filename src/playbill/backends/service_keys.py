@@ -24,7 +24,13 @@ SERVICE_KEYS = (
         "of one backend.",
         REMOTE,
     ),
-    Key("api_version", v.STRING, "The version of the API, for azure as 2025-04-01-preview.", ("azure", "google")),
+    Key(
+        "api_version",
+        v.STRING,
+        "The version of the API: for azure as 2025-04-01-preview; for anthropic 2023-06-01 instead of 2026-10-21, so "
+        "that Claude Haiku 4.5, Sonnet 4.5, Sonnet 4.6, Opus 4.5 and Opus 4.6 take `temperature`, `top_p` and `top_k`.",
+        ("anthropic", "azure", "google"),
+    ),
     Key("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
     Key(
         "multimodality",

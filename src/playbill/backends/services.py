@@ -96,8 +96,8 @@ _ROWS = (
         variables=("AZURE_OPENAI_API_KEY",),
         get_key="https://portal.azure.com",
         honours=_OPENAI,
+        renamed=_LIMIT,  # reasoning deployments refuse max_tokens, and a deployment's name doesn't say what it is
         reasoning_refuses=_REFUSED,
-        reasoning_renamed=_LIMIT,
     ),
     # https://docs.mistral.ai/api: the seed is called random_seed; no logprobs.
     Service(
@@ -225,8 +225,7 @@ _ROWS = (
         honours=_OPENAI | _MORE,
     ),
     # The Anthropic client: address and variable in _client.py, parameters in types/message_create_params.py. It
-    # lists no sampling settings any more: newer models refuse them, and their entries need `refuses` (or think,
-    # see below); https://platform.claude.com/docs/en/about-claude/models/migration-guide
+    # lists no sampling settings any more, since API version 2026-10-21 takes none: see service_models.py.
     Service(
         name="anthropic",
         summary="Anthropic's models",

@@ -24,6 +24,8 @@ from playbill.backends.services import Service
 __all__ = ["load", "preview", "request_body"]
 
 _PATH = "/v1/messages"
+API_VERSION = "2026-10-21"
+"""The version of the API that is asked for where the entry names none; that of the client (anthropic 2.13)."""
 THINKING_TOKENS = 4_000
 """The budget of thinking where nobody says; clemcore's."""
 
@@ -61,6 +63,7 @@ class AnthropicWire:
         self._mode = setting(entry, "thinking_mode")
         self._thinks = bool(self._mode) or bool(setting(entry, "reasoning_model"))
         self.honours = honoured(entry, service, thinks=self._thinks)
+        self._version = str(entry.get("api_version") or API_VERSION)
         self._client: anthropic.AsyncAnthropic | None = None
 
     def connect(self, connection: Connection) -> None:
@@ -70,7 +73,10 @@ class AnthropicWire:
             base_url=connection.base_url,
             max_retries=0,  # one discipline, and it is ours
             timeout=connection.timeout,
-            http_client=connection.client(),
+            http_client=connection.client(
+                f"anthropic/{anthropic.__version__}",
+                {"authorization": f"Bearer {connection.key}", "anthropic-version": self._version},
+            ),
         )
 
     def body(self, request: Request) -> dict[str, Any]:

@@ -69,7 +69,9 @@ class GoogleWire:
         options = types.HttpOptions(
             base_url=connection.base_url,
             api_version=self._entry.get("api_version") or "v1beta",
-            httpx_async_client=connection.client(),
+            httpx_async_client=connection.client(
+                f"google-genai/{genai.__version__}", {"x-goog-api-key": connection.key}
+            ),
             retry_options=types.HttpRetryOptions(attempts=1),  # one discipline, and it is ours
         )
         self._client = genai.Client(api_key=connection.key, http_options=options, vertexai=False)

@@ -64,28 +64,28 @@ class OpenAIWire:
     def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
         self._entry = entry
         self._service = service
-        self._reasons = bool(setting(entry, "reasoning_model"))
+        # With effort none the model doesn't think: it takes sampling settings, and needs no tokens for thinking.
+        self._reasons = bool(setting(entry, "reasoning_model")) and entry.get("reasoning_effort") != "none"
         self.honours = honoured(entry, service, thinks=self._reasons)
         self._client: openai.AsyncOpenAI | None = None
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""
-        http = connection.client()
         version = self._entry.get("api_version")
+        dated_azure = self._service.name == "azure" and bool(version)
+        key = {"api-key": connection.key} if dated_azure else {"authorization": f"Bearer {connection.key}"}
+        http = connection.client(f"openai/{openai.__version__}", key)
         common: dict[str, Any] = {
             "api_key": connection.key,
             "max_retries": 0,  # one discipline, and it is ours
             "timeout": connection.timeout,
             "http_client": http,
         }
-        if self._service.name == "azure" and version:
+        if dated_azure:
             self._client = openai.AsyncAzureOpenAI(azure_endpoint=connection.base_url, api_version=version, **common)
             return
         suffix = "/openai/v1" if self._service.name == "azure" and "/openai" not in connection.base_url else ""
-        client = openai.AsyncOpenAI(base_url=connection.base_url + suffix, **common)
-        if self._service.name != "openai":  # the environment's organisation is nobody else's business
-            client.organization = client.project = None
-        self._client = client
+        self._client = openai.AsyncOpenAI(base_url=connection.base_url + suffix, **common)
 
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {

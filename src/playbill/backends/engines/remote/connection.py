@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from playbill import __version__
 from playbill.backends.credentials import Credential, Credentials
 from playbill.backends.engines.remote.exchange import http_client
 from playbill.backends.engines.remote.gate import GateKey
@@ -63,8 +64,10 @@ class Connection:
         parts = urlsplit(self.base_url)
         return GateKey(f"{parts.scheme}://{parts.netloc}", hash(self.api_key), self.fixed)
 
-    def client(self) -> httpx2.AsyncClient:
-        return http_client(self.timeout, self.ca_bundle)
+    def client(self, sdk: str, headers: Mapping[str, str]) -> httpx2.AsyncClient:
+        """The HTTP client beneath the official client ``sdk`` (name/version); it sends ``headers`` and no others
+        than those that HTTP itself needs."""
+        return http_client(self.timeout, self.ca_bundle, {"user-agent": f"playbill/{__version__} {sdk}", **headers})
 
 
 def model_id(entry: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ into the exchange of the task that sends. Knows no wire and no service.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -133,6 +133,21 @@ def _text_or_none(exchange: Exchange) -> str | None:
         return None
 
 
+def _http_headers(request: httpx2.Request) -> dict[str, str]:
+    """The headers that HTTP itself needs. No content encoding, so that a stream's bytes can be read as they come."""
+    needed = {
+        "host": request.url.netloc.decode("ascii").rpartition("@")[2],
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "connection": "keep-alive",
+    }
+    if request.url.userinfo:  # user and password in the entry's own base_url
+        needed["authorization"] = request.headers["authorization"]
+    if request.content:
+        needed |= {"content-type": "application/json", "content-length": str(len(request.content))}
+    return needed
+
+
 class _Tee(httpx2.AsyncByteStream):
     """A response's stream that the exchange sees as well."""
 
@@ -149,14 +164,19 @@ class _Tee(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-def http_client(timeout: httpx2.Timeout, ca_bundle: str | None) -> httpx2.AsyncClient:
-    """The HTTP client beneath an official one: no redirects (a key stays where it may go), TLS always verified."""
+def http_client(timeout: httpx2.Timeout, ca_bundle: str | None, headers: Mapping[str, str]) -> httpx2.AsyncClient:
+    """The HTTP client beneath an official one: no redirects (a key stays where it may go), TLS always verified.
+
+    The official clients add headers that they find in the environment (OPENAI_CUSTOM_HEADERS,
+    ANTHROPIC_CUSTOM_HEADERS, organisations, projects), an Authorization among them. So each request's headers are
+    written anew: those that HTTP needs, and ``headers``.
+    """
 
     async def sending(request: httpx2.Request) -> None:
         exchange = _current.get()
         if exchange is not None:
             exchange.sent = request.content
-        request.headers["accept-encoding"] = "identity"  # so that the bytes of a stream can be read as they come
+        request.headers = httpx2.Headers({**headers, **_http_headers(request)})
         request.extensions["timeout"] = timeout.as_dict()
 
     async def receiving(response: httpx2.Response) -> None:

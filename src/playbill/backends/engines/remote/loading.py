@@ -11,6 +11,7 @@ from playbill.backends.engines.remote.connection import Connection, model_id, op
 from playbill.backends.engines.remote.engine import RemoteEngine, Wire
 from playbill.backends.messages import Message
 from playbill.backends.parameters import resolve_parameters
+from playbill.backends.service_models import refused_by_model
 from playbill.backends.services import SERVICES, Service
 
 __all__ = ["body_of", "honoured", "load_remote"]
@@ -49,5 +50,9 @@ def body_of(
 
 def honoured(entry: Mapping[str, Any], service: Service, *, thinks: bool) -> frozenset[str]:
     """The parameters that a model takes: its service's, without what it refuses, and a limit of thinking."""
-    refused = {*(entry.get("refuses") or ()), *(service.reasoning_refuses if thinks else ())}
+    refused = {
+        *(entry.get("refuses") or ()),
+        *(service.reasoning_refuses if thinks else ()),
+        *refused_by_model(service.name, model_id(entry), entry),
+    }
     return (service.honours - refused) | ({"max_thinking_tokens"} if thinks else set())

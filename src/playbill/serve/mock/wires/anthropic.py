@@ -87,6 +87,7 @@ class AnthropicWire:
                 raise bad(f"messages.{place}.role: Input should be 'user' or 'assistant'")
             if not text_of(message.get("content")) and not isinstance(message.get("content"), list):
                 raise bad(f"messages.{place}: all messages must have non-empty content")
+        check_sampling(request, body)
         thinking = as_dict(body.get("thinking"))
         check_budget(thinking, body["max_tokens"])
         system = text_of(body.get("system"))
@@ -180,6 +181,18 @@ class AnthropicWire:
 def bad(message: str) -> WireError:
     """A request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message))
+
+
+def check_sampling(request: HttpRequest, body: Json) -> None:
+    """Refuse sampling parameters as API versions from 2026-10-21 on do, even at their default values.
+
+    https://platform.claude.com/docs/en/api/migration-2026-10-21
+    """
+    if request.headers.get("anthropic-version", "") < "2026-10-21":
+        return
+    for name in ("temperature", "top_p", "top_k"):
+        if name in body:
+            raise bad(f"{name}: Extra inputs are not permitted")
 
 
 def check_budget(thinking: Json, max_tokens: int) -> None:
