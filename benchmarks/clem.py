@@ -76,7 +76,7 @@ def scores(clem: Path, folder: Path, results: str) -> dict[str, float]:
 
 
 def service(clem: Path, folder: Path, asked: argparse.Namespace) -> tuple[float, float, str]:
-    from playbill.serve.mock import MockOptions, MockServer
+    from playbill.mock_services import MockOptions, MockServer
 
     def answer(messages: list[dict[str, str]]) -> str:
         text = messages[-1]["content"]

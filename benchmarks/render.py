@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from playbill.backends.template import GENERIC_TEMPLATE, render
+from playbill.backends.prompt.template import GENERIC_TEMPLATE, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable

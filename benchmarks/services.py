@@ -121,7 +121,7 @@ def load(clem_python: str | None) -> None:
     with mock_server("--latency", str(LATENCY)) as url:
         import openai  # noqa: F401 - imported before any clock runs, for both
 
-        import playbill.backends.engines.openai
+        import playbill.backends.engines.remote.wires.openai
         import playbill.runs  # noqa: F401
 
         bare, bare_async, ours, cpu = [], [], [], []

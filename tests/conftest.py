@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playbill.backends.services import SERVICES
+from playbill.backends.registry.services import SERVICES
+from playbill.cli import main
 
 
 @pytest.fixture
@@ -20,3 +21,16 @@ def place(tmp_path, monkeypatch):
     cwd.mkdir()
     monkeypatch.chdir(cwd)
     return cwd
+
+
+@pytest.fixture
+def playbill(place, capsys):
+    """Run a command in an empty directory: exit code, stdout, stderr."""
+
+    def run(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            main(list(args))
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return run

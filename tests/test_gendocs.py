@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from playbill.backends.entry import flatten, judge_entry
-from playbill.backends.entry_keys import KEYS
-from playbill.backends.parameters import PARAMETERS
+from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.table import ENTRY_KEYS
+from playbill.backends.registry.validate import flatten, judge_entry
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +25,7 @@ def test_every_key_has_its_line():
     """With its meaning."""
     page = (ROOT / "docs" / "entries.md").read_text(encoding="utf-8")
     table = page.partition("<!-- generated: keys -->")[2].partition("<!-- end: keys -->")[0]
-    for name in {*KEYS} - {*PARAMETERS}:
+    for name in {*ENTRY_KEYS} - {*PARAMETERS}:
         assert table.count(f"\n| `{name}` |") == 1
     for name in PARAMETERS:
         assert page.count(f"\n| `{name}` |") == 1

@@ -11,18 +11,18 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.engines.remote.failure import Kind
-from playbill.backends.entry_keys import EVERY, KEYS, LOCAL, METADATA, UNREAD, Key
-from playbill.backends.entry_rules import ENTRY_RULES
-from playbill.backends.jsonfile import write_atomically
-from playbill.backends.parameters import PARAMETERS
-from playbill.backends.schema import schema_file, schema_text
-from playbill.backends.services import REMOTE, SERVICES, Service
-from playbill.backends.unhonoured import UNHONOURED
-from playbill.proof.live_rules import LIVE_RULES
-from playbill.proof.path_rules import PATH_RULES
-from playbill.proof.rules import rules_page
-from playbill.proof.template_rules import TEMPLATE_RULES
+from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.table import ENTRY_KEYS, EVERY, LOCAL, METADATA, UNREAD, EntryKey
+from playbill.backends.registry.rules import ENTRY_RULES
+from playbill.backends.registry.schema import schema_file, schema_text
+from playbill.backends.registry.services import REMOTE, SERVICES, Service
+from playbill.backends.registry.unsupported import UNSUPPORTED
+from playbill.proof.rules.live import LIVE_RULES
+from playbill.proof.rules.path import PATH_RULES
+from playbill.proof.rules.table import rules_page
+from playbill.proof.rules.template import TEMPLATE_RULES
 from playbill.runs.audit import RECORD_RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -58,16 +58,16 @@ def shown(value: object) -> str:
     return "" if value is None else f"`{json.dumps(value)}`"
 
 
-def key_row(key: Key) -> list[str]:
+def key_row(key: EntryKey) -> list[str]:
     required = names(key.required_by) if key.required_by else ""
     return [f"`{key.name}`", key.type.name, key.summary, names(key.read_by), required, shown(key.default)]
 
 
-def engine_row(key: Key) -> list[str]:
+def engine_row(key: EntryKey) -> list[str]:
     """What each local engine does with a key that some of them can't honour."""
     row = [f"`{key.name}`"]
     for engine in LOCAL:
-        found = UNHONOURED[key.name].get(engine)
+        found = UNSUPPORTED[key.name].get(engine)
         row.append("reads it" if found is None else f"{'**refuses it**' if found.refused else 'no'}: {found.reason}")
     return row
 
@@ -78,7 +78,7 @@ def service_row(service: Service) -> list[str]:
     own = ", ".join(
         f"`{name}`" + (f" (`{renamed[name]}`)" if name in renamed else "")
         for name in PARAMETERS
-        if name in service.honours
+        if name in service.supported_parameters
     )
     refused = ", ".join(f"`{name}`" for name in PARAMETERS if name in service.reasoning_refuses)
     return [f"`{service.name}`", service.base_url or "`base_url`", variables, own, refused]
@@ -121,12 +121,14 @@ def service_parts() -> dict[str, str]:
 
 def parts() -> dict[str, str]:
     """The generated parts of docs/entries.md by the names of their markers."""
-    keys = [key_row(key) for key in KEYS.values() if key.name not in PARAMETERS]
+    keys = [key_row(key) for key in ENTRY_KEYS.values() if key.name not in PARAMETERS]
     parameters = [[f"`{p.name}`", p.type.name, p.summary, shown(p.default)] for p in PARAMETERS.values()]
     return {
         "keys": table(["key", "type", "meaning", "read by", "required by", "default"], keys),
         "parameters": table(["parameter", "type", "meaning", "default"], parameters),
-        "engines": table(["key", *(f"`{e}`" for e in LOCAL)], (engine_row(KEYS[n]) for n in KEYS if n in UNHONOURED)),
+        "engines": table(
+            ["key", *(f"`{e}`" for e in LOCAL)], (engine_row(ENTRY_KEYS[n]) for n in ENTRY_KEYS if n in UNSUPPORTED)
+        ),
         "unread": table(["key", "why nothing reads it"], ([f"`{name}`", why] for name, why in UNREAD.items())),
     }
 

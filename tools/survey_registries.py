@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from playbill.backends.jsonfile import write_atomically
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.common.jsonfile import write_atomically
+from playbill.backends.registry.lookup import ModelRegistry
 from playbill.proof import RULES, check_all
+from playbill.proof.add.importing import import_registry
 from playbill.proof.check import Options
-from playbill.proof.importing import import_registry
 
 PAGE = Path(__file__).parents[1] / "docs" / "registries.md"
 HEAD = """\

@@ -16,16 +16,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from playbill.backends.common.findings import Finding
+from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import PlaybillError
-from playbill.backends.findings import Finding
-from playbill.backends.jsonfile import write_atomically
 from playbill.backends.loading import preview
-from playbill.backends.spec import ModelSpec
+from playbill.backends.registry.spec import ModelSpec
 from playbill.proof import RULES
 from playbill.proof.check import judge_path
-from playbill.proof.probe import Probe
-from playbill.proof.template_checks import PROMPT_CHECKS, TEXT_CHECKS, Subject, judge_template
+from playbill.proof.checks.probe import Probe
+from playbill.proof.checks.template import PROMPT_CHECKS, TEXT_CHECKS, Subject, judge_template
 
 PAGE = Path(__file__).parents[1] / "docs" / "templates.md"
 DATE = datetime(2026, 11, 23)

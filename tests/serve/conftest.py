@@ -24,10 +24,9 @@ def pytest_report_header():
 @pytest.fixture(scope="module")
 def url():
     """A server of several models, on a free port."""
-    from serving import LOADERS
-
     from playbill.serve.guard import Rules
     from playbill.serve.server import Server
+    from support.serving import LOADERS
 
     with Server(loaders=LOADERS, port=0, rules=Rules(body_limit=100_000)).in_background() as url:
         yield url
@@ -36,9 +35,8 @@ def url():
 @pytest.fixture
 def serve():
     """Start further servers; they end with the test."""
-    from serving import LOADERS
-
     from playbill.serve.server import Server
+    from support.serving import LOADERS
 
     with ExitStack() as running:
 

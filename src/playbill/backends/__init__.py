@@ -3,10 +3,9 @@
 Importing this loads no engine, no torch, no transformers and no SDK.
 """
 
-from playbill.backends.catalogue import BACKENDS, Backend
+from playbill.backends.common.findings import Finding, Rule, Severity
 from playbill.backends.credentials import Credential, Credentials
-from playbill.backends.engine import Completion, Context, Engine, Extent, Loaded, Request
-from playbill.backends.engines.programmatic import model_from_function
+from playbill.backends.engines.base import Completion, Context, Engine, Extent, Loaded, Request
 from playbill.backends.errors import (
     BackendUnavailable,
     ContextExceeded,
@@ -30,15 +29,18 @@ from playbill.backends.errors import (
     UnknownModel,
     WeightsError,
 )
-from playbill.backends.findings import Finding, Rule, Severity
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
-from playbill.backends.loading import load_model, load_prompt_path
+from playbill.backends.loading import find_spec, load_model, load_prompt_path, load_spec, model_from_function
 from playbill.backends.model import Model, Prompt, Stream, make_prompt
-from playbill.backends.parameters import Parameters
-from playbill.backends.prompt_path import PromptPath, StopId, Stops, Template, Tokenizer
-from playbill.backends.registry import ModelRegistry, RegistryEntry
-from playbill.backends.spec import ModelSpec
-from playbill.backends.template import render
+from playbill.backends.prompt.chat_template import Template
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.prompt.stops import StopId, Stops
+from playbill.backends.prompt.template import render
+from playbill.backends.prompt.tokenizer import Tokenizer
+from playbill.backends.registry.backends import BACKENDS, Backend
+from playbill.backends.registry.fields.parameters import Parameters
+from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
+from playbill.backends.registry.spec import ModelSpec
 
 __all__ = [
     "BACKENDS",
@@ -91,8 +93,10 @@ __all__ = [
     "UnknownModel",
     "Usage",
     "WeightsError",
+    "find_spec",
     "load_model",
     "load_prompt_path",
+    "load_spec",
     "make_prompt",
     "model_from_function",
     "render",

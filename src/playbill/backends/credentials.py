@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from playbill.backends.common.jsonfile import read_json, write_json
+from playbill.backends.common.secret import Secret
 from playbill.backends.errors import CredentialsError, FileFormatError
-from playbill.backends.jsonfile import read_json, write_json
-from playbill.backends.secret import Secret
-from playbill.backends.services import SERVICES
+from playbill.backends.registry.services import SERVICES
 
 __all__ = ["Credential", "Credentials", "allow", "key_files", "set_key", "user_key_file"]
 

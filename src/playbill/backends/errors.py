@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playbill.backends.findings import Finding
+    from playbill.backends.common.findings import Finding
 
 __all__ = [
     "BackendUnavailable",

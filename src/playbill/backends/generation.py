@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from playbill.backends.parameters import Parameters
+from playbill.backends.registry.fields.parameters import Parameters
 
 __all__ = ["FinishReason", "Generation", "Outcome", "Usage"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from importlib import import_module
@@ -10,23 +10,34 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from playbill.backends.catalogue import BACKENDS, Backend
+from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credentials
-from playbill.backends.engine import Context, Extent, Loaded
-from playbill.backends.entry import Flat, judge_entry
-from playbill.backends.entry_keys import KEYS, setting
+from playbill.backends.engines.base import Context, Extent, Loaded
+from playbill.backends.engines.programmatic import Programmatic
 from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
-from playbill.backends.findings import Finding, Severity
-from playbill.backends.messages import Message
 from playbill.backends.model import Model
-from playbill.backends.notices import warn_once
-from playbill.backends.prompt_path import PromptPath, Template, refuse_stopping_tag, unread_arguments
-from playbill.backends.registry import ModelRegistry
-from playbill.backends.spec import ModelSpec
-from playbill.backends.template import template_variables
-from playbill.backends.values import parse_date
+from playbill.backends.prompt.chat_template import Template, unread_arguments
+from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.prompt.stops import refuse_stopping_tag
+from playbill.backends.prompt.template import template_variables
+from playbill.backends.registry.backends import BACKENDS, Backend
+from playbill.backends.registry.fields.table import ENTRY_KEYS, setting
+from playbill.backends.registry.fields.types import parse_date
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
+from playbill.backends.registry.validate import Flat, judge_entry
 
-__all__ = ["find_spec", "judge_spec", "load_model", "load_prompt_path", "preview"]
+__all__ = [
+    "find_spec",
+    "judge_spec",
+    "load_model",
+    "load_prompt_path",
+    "load_spec",
+    "model_from_function",
+    "open_prompt_path",
+]
 
 
 def find_spec(
@@ -44,8 +55,8 @@ def find_spec(
     overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
     own = {key.name for key in getattr(BACKENDS.get(spec.get("backend", "")), "keys", ())}
     for key in overrides:
-        if key not in KEYS and key not in own and not key.startswith("x_"):
-            near = get_close_matches(key, KEYS, n=1)
+        if key not in ENTRY_KEYS and key not in own and not key.startswith("x_"):
+            near = get_close_matches(key, ENTRY_KEYS, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ParameterError(f"'{key}' is neither a generation parameter nor a key of an entry{hint}")
     return spec.override(overrides) if overrides else spec
@@ -83,7 +94,30 @@ def load_model(
     >>> load_model("mock").generate([{"role": "user", "content": "Hello!"}]).text
     'Hello!'
     """
-    spec = find_spec(selector, registry=registry, overrides=params)
+    return load_spec(
+        find_spec(selector, registry=registry, overrides=params),
+        credentials=credentials,
+        trust_remote_code=trust_remote_code,
+        dialogues=dialogues,
+        extent=extent,
+        progress=progress,
+    )
+
+
+def load_spec(
+    spec: ModelSpec,
+    *,
+    credentials: Credentials | None = None,
+    trust_remote_code: bool = False,
+    dialogues: int | None = None,
+    extent: Extent | None = None,
+    progress: bool = False,
+) -> Model:
+    """Load the model of a complete spec, as `find_spec` returns it. No registry is read.
+
+    The arguments are those of `load_model`, which is ``load_spec(find_spec(selector))``. Raises EntryError (with every
+    problem of the entry), BackendUnavailable, CredentialsError, WeightsError, TemplateError, ParameterError.
+    """
     _require_usable(spec)
     backend, module = _open_backend(spec)
     context = _context(spec, credentials, trust_remote_code, dialogues, extent, progress)
@@ -120,17 +154,19 @@ def load_prompt_path(
     progress: bool = False,
     **params: Any,
 ) -> tuple[ModelSpec, PromptPath | None]:
-    """The spec and the prompt path of a model, without its weights; None for services and people.
+    """Find a model's spec, and open its prompt path without its weights; None for services and people.
 
     Remote code never runs here. Raises as `load_model`.
     """
     spec = find_spec(selector, registry=registry, overrides=params)
+    return spec, open_prompt_path(spec, credentials=credentials, progress=progress)
+
+
+def open_prompt_path(
+    spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False
+) -> PromptPath | None:
+    """Open the prompt path of a complete spec: its tokenizer, template and stop ids, no weights. Raises as `load_spec`."""
     _require_usable(spec)
-    return spec, preview(spec, credentials=credentials, progress=progress)
-
-
-def preview(spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False) -> PromptPath | None:
-    """The prompt path of a spec that was judged before, and has no errors. Raises as `load_prompt_path`."""
     _, module = _open_backend(spec, preview=True)
     path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, None, progress))
     if path is not None:
@@ -193,3 +229,14 @@ def _context(
         extent=extent,
         progress=progress,
     )
+
+
+def model_from_function(answer: Callable[[Sequence[Message]], str], name: str = "function") -> Model:
+    """A model whose answers a Python function gives, called with the prepared messages, from several threads.
+
+    >>> shout = model_from_function(lambda messages: messages[-1]["content"].upper())
+    >>> shout.generate([{"role": "user", "content": "hello"}]).text
+    'HELLO'
+    """
+    spec = ModelSpec.from_dict({"model_name": name, "backend": "programmatic"})
+    return Model(spec, Programmatic(answer, blocking=True), None, "programmatic")

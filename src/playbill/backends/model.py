@@ -9,21 +9,22 @@ import queue
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from playbill.backends.clean import CleaningRule
-from playbill.backends.cleaning import cleaning_rule
-from playbill.backends.contention import ContentionWatch
-from playbill.backends.engine import Engine, OnText
-from playbill.backends.entry_keys import setting
+from playbill.backends.answer.clean import CleaningRule
+from playbill.backends.answer.cleaning_rule import cleaning_rule
+from playbill.backends.engines.base import Engine, OnText
+from playbill.backends.engines.contention import ContentionWatch
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
 from playbill.backends.generation import Generation, Outcome
-from playbill.backends.parameters import resolve_parameters
-from playbill.backends.pending import Pending
-from playbill.backends.prompt_path import Prompt, PromptPath, make_prompt
-from playbill.backends.spec import ModelSpec
+from playbill.backends.prompt.prompt_path import Prompt, PromptPath, make_prompt
+from playbill.backends.registry.fields.parameters import resolve_parameters
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.spec import ModelSpec
+from playbill.backends.request import Task, failed_generation, submit_request
 
 __all__ = ["Model", "Prompt", "Stream", "make_prompt"]
 
@@ -132,16 +133,18 @@ class Model:
         Raises as `generate`.
         """
         parameters = resolve_parameters(self._wishes, params, self._honours, self._backend)
-        started = time.perf_counter()
+        task = Task(Prompt(()), parameters, self.prompt_path, self._rule, time.perf_counter())
         try:
-            prompt = make_prompt(self.spec, self.prompt_path, messages)
+            task = replace(task, prompt=make_prompt(self.spec, self.prompt_path, messages))
+            if self._closed:
+                raise EngineError(f"the model {self.name} is closed; load it again")
         except (MessageError, TemplateRefusal):
             raise
         except Exception as e:  # noqa: BLE001 - a template or tokenizer that breaks is the fate of this one dialogue
             failed: Future[Generation] = Future()
-            failed.set_result(Pending(self, Prompt(()), parameters, started).fate_of(e))
+            failed.set_result(failed_generation(task, e))
             return failed
-        future = Pending(self, prompt, parameters, started).start(on_text, dialogue, folder)
+        future = submit_request(task, self.engine, on_text, dialogue=dialogue, folder=folder)
         if self._watch is not None:
             self._watch.follow(future)
         return future
@@ -232,4 +235,8 @@ def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
 def _honoured(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> frozenset[str]:
     """What can be honoured: a budget for thinking only where it is known how the thinking ends."""
     local = path is not None
-    return engine.honours - {"max_thinking_tokens"} if local and not rule.thinking_end else engine.honours
+    return (
+        engine.supported_parameters - {"max_thinking_tokens"}
+        if local and not rule.thinking_end
+        else engine.supported_parameters
+    )

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from playbill import __version__
+from playbill.backends.common.secret import scrub
+from playbill.backends.common.terminal import printable
 from playbill.backends.errors import PlaybillError
-from playbill.backends.plain import printable
-from playbill.backends.secret import scrub
 
 __all__ = ["cli", "main"]
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import click
 
+from playbill.backends.common.terminal import printable
 from playbill.backends.credentials import Credentials
-from playbill.backends.engine import Context
+from playbill.backends.engines.base import Context
 from playbill.backends.errors import InputError
-from playbill.backends.plain import printable
-from playbill.backends.registry import FILE_NAME, ModelRegistry
+from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry
 from playbill.cli.check import print_verdicts
 from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option, key_file_option
+from playbill.proof.add.insert import Insertion, plan_insertion
+from playbill.proof.add.sources import Proposal, propose
 from playbill.proof.check import Options, check_all
-from playbill.proof.insert import Insertion, plan_insertion
-from playbill.proof.sources import Proposal, propose
 
 __all__ = ["add"]
 

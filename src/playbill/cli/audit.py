@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from playbill.backends.common.terminal import printable
 from playbill.backends.errors import PlaybillError
-from playbill.backends.plain import printable
 from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source, find_sources

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from playbill.backends.common.terminal import printable
 from playbill.backends.generation import Outcome
 from playbill.backends.loading import load_model
 from playbill.backends.model import Model
-from playbill.backends.plain import printable
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.options import (
     key_file_option,
     model_argument,

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
+from playbill.backends.common.findings import Rule, Severity
+from playbill.backends.common.terminal import printable
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import InputError
-from playbill.backends.findings import Rule, Severity
-from playbill.backends.plain import printable
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.listing import describe
 from playbill.cli.options import (
     json_option,
@@ -25,7 +25,7 @@ from playbill.cli.options import (
     trust_option,
 )
 from playbill.proof.check import Options, Verdict, check_all, check_model
-from playbill.proof.rules import RULES, explain
+from playbill.proof.rules.table import RULES, explain
 
 __all__ = ["check", "print_verdicts"]
 

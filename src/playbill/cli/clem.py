@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from playbill.backends.common.terminal import printable
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import BackendUnavailable
-from playbill.backends.plain import printable
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry
 from playbill.bridges.clem.places import find_clem_python
 from playbill.bridges.clem.prepare import prepare_folder
 from playbill.cli.options import (

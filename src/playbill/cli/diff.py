@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
+from playbill.backends.common.terminal import printable
 from playbill.backends.credentials import Credentials
-from playbill.backends.engine import Context
-from playbill.backends.plain import printable
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.engines.base import Context
+from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.options import json_option, key_file_option, read_selector, registry_option
 from playbill.cli.prompt import read_messages
-from playbill.proof.compare import Comparison, Spot, compare
-from playbill.proof.sides import Made, open_side
+from playbill.proof.diff.compare import Comparison, Spot, compare
+from playbill.proof.diff.renderers import Rendering, open_renderer
 
 __all__ = ["diff"]
 
@@ -47,7 +47,7 @@ def diff(
     context = Context(
         credentials=Credentials.load(key_files), date=datetime.now().replace(microsecond=0), progress=True
     )
-    left, right = (open_side(read_selector(target), registry, context) for target in (a, b))
+    left, right = (open_renderer(read_selector(target), registry, context) for target in (a, b))
     made = (left.make(messages), right.make(messages))
     found = compare(*made)
     if as_json:
@@ -58,7 +58,7 @@ def diff(
     return 1 if found.differs else 0
 
 
-def _print(names: tuple[str, str], made: tuple[Made, Made], found: Comparison) -> None:
+def _print(names: tuple[str, str], made: tuple[Rendering, Rendering], found: Comparison) -> None:
     for letter, name, side in zip("AB", names, made, strict=True):
         click.echo(printable(f"{letter}: {name}: {_summary(side)}"))
     if found.refusal is not None:
@@ -72,7 +72,7 @@ def _print(names: tuple[str, str], made: tuple[Made, Made], found: Comparison) -
         click.echo("the ids are the same, though the texts differ" if found.text is not None else "no difference")
 
 
-def _summary(side: Made) -> str:
+def _summary(side: Rendering) -> str:
     if side.refused is not None:
         return "refused"
     text = "no text" if side.text is None else f"{len(side.text)} characters"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from playbill.backends.common.findings import Severity
+from playbill.backends.common.jsonfile import write_atomically
+from playbill.backends.common.terminal import printable
 from playbill.backends.errors import InputError
-from playbill.backends.findings import Severity
-from playbill.backends.jsonfile import write_atomically
-from playbill.backends.plain import printable
 from playbill.cli.listing import describe
 from playbill.cli.options import json_option
-from playbill.proof.importing import Imported, ImportedEntry, import_registry
+from playbill.proof.add.importing import Imported, ImportedEntry, import_registry
 
 __all__ = ["import_"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from playbill.backends.credentials import Credential, Credentials, allow, set_key
-from playbill.backends.services import SERVICES
+from playbill.backends.registry.services import SERVICES
 from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option, key_file_option
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from playbill.backends.catalogue import BACKENDS
-from playbill.backends.findings import Finding, Severity
-from playbill.backends.plain import printable
-from playbill.backends.registry import ModelRegistry, RegistryEntry
+from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.terminal import printable
+from playbill.backends.registry.backends import BACKENDS
+from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import json_option, registry_option
 
 __all__ = ["list_backends", "list_models", "print_columns"]

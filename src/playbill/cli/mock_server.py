@@ -47,7 +47,7 @@ def mock_server(
     playbill run dialogues.jsonl -m '{"model_name": "any", "backend": "ollama", "base_url": "http://127.0.0.1:8765/v1"}'
     """
     try:
-        from playbill.serve.mock import MockOptions, echo, serve_forever
+        from playbill.mock_services import MockOptions, echo, serve_forever
     except ImportError as e:
         raise BackendUnavailable(f'the mock server needs h11: pip install "playbill[serve]" ({e})') from e
     options = MockOptions(

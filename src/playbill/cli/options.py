@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from playbill.backends.common.jsonfile import parse_json
 from playbill.backends.errors import InputError
-from playbill.backends.jsonfile import parse_json
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry
 
 __all__ = [
     "json_option",

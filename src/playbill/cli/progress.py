@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from playbill.backends.plain import printable
+from playbill.backends.common.terminal import printable
 from playbill.runs import ModelSummary, Plan, Silent, Tick, Workload
 
 __all__ = ["RunProgress"]

@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
+from playbill.backends.common.jsonfile import parse_json, read_json
+from playbill.backends.common.terminal import printable
 from playbill.backends.errors import InputError
-from playbill.backends.jsonfile import parse_json, read_json
 from playbill.backends.loading import load_prompt_path, make_request_body
 from playbill.backends.model import Prompt, make_prompt
-from playbill.backends.plain import printable
-from playbill.backends.prompt_path import PromptPath
-from playbill.backends.registry import ModelRegistry
-from playbill.backends.spec import ModelSpec
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
 from playbill.cli.options import (
     json_option,
     model_argument,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from playbill.backends.plain import printable
+from playbill.backends.common.terminal import printable
 from playbill.cli.options import json_option
 from playbill.runs.replay import Difference, Replayed
 from playbill.runs.replay import replay as replayed

@@ -11,7 +11,7 @@ import click
 
 from playbill.backends.credentials import Credentials
 from playbill.backends.generation import Outcome
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.listing import print_columns
 from playbill.cli.options import (
     json_option,

@@ -13,7 +13,7 @@ import click
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import BackendUnavailable
 from playbill.backends.model import Model
-from playbill.backends.registry import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.options import (
     key_file_option,
     parameter_option,

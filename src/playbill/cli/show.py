@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from playbill.backends.cleaning import cleaning_rule, who_separates
-from playbill.backends.findings import Severity
-from playbill.backends.loading import find_spec, judge_spec, load_prompt_path
-from playbill.backends.plain import printable
-from playbill.backends.prompt_path import PromptPath
-from playbill.backends.registry import ModelRegistry
-from playbill.backends.spec import ModelSpec
+from playbill.backends.answer.cleaning_rule import cleaning_rule, who_separates
+from playbill.backends.common.findings import Severity
+from playbill.backends.common.terminal import printable
+from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
 from playbill.cli.listing import describe, print_columns
 from playbill.cli.options import (
     json_option,
@@ -45,7 +45,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
     overrides = read_parameters(params)
     spec = find_spec(read_selector(name), registry=registry, overrides=overrides)
     findings = judge_spec(spec)
-    path = load_prompt_path(spec, registry=ModelRegistry([]), progress=True)[1] if full else None
+    path = open_prompt_path(spec, progress=True) if full else None
     if as_json:
         content = {
             "spec": spec.to_dict(),

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from playbill.backends import entry_rules
+from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.credentials import Credentials
-from playbill.backends.entry_keys import setting
 from playbill.backends.errors import EntryError, NoTemplate, PlaybillError, TemplateError
-from playbill.backends.findings import Finding, Severity
-from playbill.backends.loading import find_spec, judge_spec, preview
-from playbill.backends.prompt_path import PromptPath
-from playbill.backends.registry import ModelRegistry, RegistryEntry
-from playbill.backends.spec import ModelSpec, conflicts
-from playbill.backends.values import parse_date
-from playbill.proof import path_rules
-from playbill.proof.at_hand import why_not_at_hand
-from playbill.proof.neighbours import contradictions, missing_files, shadows
-from playbill.proof.path_checks import PATH_CHECKS, PathSubject
-from playbill.proof.probe import Probe
-from playbill.proof.template_checks import PROMPT_CHECKS, TEXT_CHECKS, Subject, finding_of, judge_template
+from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry import rules as entry_rules
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.fields.types import parse_date
+from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
+from playbill.backends.registry.spec import ModelSpec, conflicts
+from playbill.proof.checks.at_hand import why_not_at_hand
+from playbill.proof.checks.neighbours import contradictions, missing_files, shadows
+from playbill.proof.checks.path import PATH_CHECKS, PathSubject
+from playbill.proof.checks.probe import Probe
+from playbill.proof.checks.template import PROMPT_CHECKS, TEXT_CHECKS, Subject, finding_of, judge_template
+from playbill.proof.rules import path as path_rules
 
 __all__ = ["Options", "Verdict", "check_all", "check_model", "judge_path"]
 
@@ -115,7 +115,7 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
     path: PromptPath | None = None
     if reason is None:
         try:
-            path = preview(spec, credentials=options.credentials, progress=options.progress)
+            path = open_prompt_path(spec, credentials=options.credentials, progress=options.progress)
         except NoTemplate as e:
             found.append(path_rules.NO_TEMPLATE.at(where, str(e)))
             return Verdict(name, where, PROMPT, _sorted(found), "there is no template to look at")
@@ -142,7 +142,7 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
 def _judge_live(
     spec: ModelSpec, path: PromptPath | None, where: str, found: list[Finding], options: Options
 ) -> Verdict:
-    from playbill.proof.live import judge_live
+    from playbill.proof.checks.live import judge_live
 
     name, reached = str(spec["model_name"]), ENTRY if path is None else PROMPT
     if spec["backend"] == "human":

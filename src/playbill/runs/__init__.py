@@ -1,11 +1,11 @@
 """Runs: dialogues in, records out. Knows models only as `playbill.backends.Model`, and no command line."""
 
-from playbill.runs.dialogue import Dialogue
-from playbill.runs.inputs import Inputs, open_inputs
+from playbill.runs.folder.store import read_records
+from playbill.runs.inputs.dialogue import Dialogue
+from playbill.runs.inputs.inputs import Inputs, open_inputs
 from playbill.runs.observer import Observer, Plan, Silent, Tick, Workload
 from playbill.runs.run import RunInterrupted, RunResult, run
 from playbill.runs.selection import parse_model
-from playbill.runs.store import read_records
 from playbill.runs.summary import ModelSummary
 
 __all__ = [

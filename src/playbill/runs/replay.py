@@ -11,16 +11,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.clean import CleaningRule, clean
-from playbill.backends.entry_keys import setting
+from playbill.backends.answer.clean import CleaningRule, clean
+from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, InputError, MessageError, TemplateError
-from playbill.backends.jsonfile import read_json
-from playbill.backends.messages import prepare
-from playbill.backends.template import render
-from playbill.runs.fields import wrong_field
-from playbill.runs.manifest import MANIFEST
-from playbill.runs.record import Record
-from playbill.runs.store import RECORDS, read_records
+from playbill.backends.prompt.messages import prepare
+from playbill.backends.prompt.template import render
+from playbill.backends.registry.fields.table import setting
+from playbill.runs.folder.fields import wrong_field
+from playbill.runs.folder.manifest import MANIFEST
+from playbill.runs.folder.record import Record
+from playbill.runs.folder.store import RECORDS, read_records
 
 __all__ = ["Difference", "Replayed", "replay"]
 

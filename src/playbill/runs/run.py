@@ -19,22 +19,22 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from playbill.backends.catalogue import BACKENDS
+from playbill.backends.common.warn import warned
 from playbill.backends.credentials import Credentials
-from playbill.backends.entry_keys import KEYS
 from playbill.backends.errors import PlaybillError, RunError
-from playbill.backends.loading import load_model
+from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
-from playbill.backends.notices import warned
-from playbill.backends.registry import ModelRegistry
-from playbill.runs.inputs import DialogueSource, Inputs, open_inputs
-from playbill.runs.manifest import Manifest, describe_model
-from playbill.runs.names import folder_name, run_name
+from playbill.backends.registry.backends import BACKENDS
+from playbill.backends.registry.fields.table import ENTRY_KEYS
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.runs.folder.manifest import Manifest, describe_model
+from playbill.runs.folder.names import folder_name, run_name
+from playbill.runs.folder.record import Record
+from playbill.runs.folder.store import RECORDS, RecordStore, read_records
+from playbill.runs.inputs.inputs import DialogueSource, Inputs, open_inputs
 from playbill.runs.observer import Observer, Plan, Silent
-from playbill.runs.record import Record
 from playbill.runs.schedule import Schedule, Stop
 from playbill.runs.selection import Chosen, ModelChoice, choose_models
-from playbill.runs.store import RECORDS, RecordStore, read_records
 from playbill.runs.summary import ModelSummary, Tally
 
 __all__ = ["RunInterrupted", "RunResult", "run"]
@@ -93,8 +93,8 @@ def run(
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
-    honours one. ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
-    on where it stopped, and tries ``error`` again; `playbill.runs.manifest` says which changes it takes.
+    supports one. ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
+    on where it stopped, and tries ``error`` again; `playbill.runs.folder.manifest` says which changes it takes.
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
     Ctrl-C; and what a load raises, if no model can be loaded (else its summary has the ``problem``).
@@ -123,9 +123,7 @@ def run(
             manifest=manifest,
             repeat=repeat,
             seed=seed,
-            overrides=overrides,
             concurrency=concurrency,
-            registry=registry,
             credentials=credentials,
             observer=observer if observer is not None else Silent(),
             trust_remote_code=trust_remote_code,
@@ -163,9 +161,7 @@ class _Job:
     manifest: Manifest
     repeat: int
     seed: int | None
-    overrides: Mapping[str, Any]
     concurrency: int | None
-    registry: ModelRegistry
     credentials: Credentials | None
     observer: Observer
     trust_remote_code: bool
@@ -311,20 +307,18 @@ class _Job:
 
     def _load(self, one: Chosen) -> Model:
         backend = str(one.spec.get("backend"))
-        overrides = dict(self.overrides)
-        if KEYS["date"].is_read_by(backend) and one.spec.get("date") is None:
+        overrides: dict[str, Any] = {}
+        if ENTRY_KEYS["date"].is_read_by(backend) and one.spec.get("date") is None:
             overrides["date"] = self.manifest.date.isoformat()
-        if KEYS["concurrency"].is_read_by(backend) and self.concurrency is not None:
+        if ENTRY_KEYS["concurrency"].is_read_by(backend) and self.concurrency is not None:
             overrides["concurrency"] = self.concurrency
-        return load_model(
-            one.selector,
-            registry=self.registry,
+        return load_spec(
+            one.spec.override(overrides) if overrides else one.spec,
             credentials=self.credentials,
             trust_remote_code=self.trust_remote_code,
             dialogues=len(self.inputs) * self.repeat,
             extent=self.inputs.extent,
             progress=self.progress,
-            **overrides,
         )
 
     def _seed_of(self, one: Chosen, model: Model) -> int | None:
@@ -333,7 +327,7 @@ class _Job:
         Several samples under one seed of the entry's would all be the same, so theirs are derived from it too.
         """
         seed = self.seed if self.seed is not None or self.repeat == 1 else one.spec.get("seed")
-        if seed is not None and "seed" not in model.engine.honours:
+        if seed is not None and "seed" not in model.engine.supported_parameters:
             self.observer.said(one.label, f"the backend {one.spec.get('backend')} takes no seed; it answers without")
             return None
         return seed

@@ -13,18 +13,18 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
-from playbill.backends.catalogue import BACKENDS
+from playbill.backends.common.secret import scrub
 from playbill.backends.errors import MessageError, ParameterError, PlaybillError
 from playbill.backends.generation import Generation, Outcome
-from playbill.backends.messages import Message
 from playbill.backends.model import Model
-from playbill.backends.parameters import Parameters, resolve_parameters
-from playbill.backends.secret import scrub
-from playbill.runs.dialogue import Dialogue, Talk, samples
+from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.backends import BACKENDS
+from playbill.backends.registry.fields.parameters import Parameters, resolve_parameters
+from playbill.runs.folder.record import TurnId, make_record
+from playbill.runs.folder.store import RecordStore
+from playbill.runs.inputs.dialogue import Conversation, Dialogue, samples
 from playbill.runs.observer import Observer, Tick, Workload
-from playbill.runs.record import Key, make_record
 from playbill.runs.seeds import derive_seed
-from playbill.runs.store import RecordStore
 from playbill.runs.summary import ModelSummary
 
 __all__ = ["Schedule", "Stop", "most_in_flight"]
@@ -61,8 +61,8 @@ class Stop:
 class _Asked:
     """A turn on its way."""
 
-    talk: Talk
-    key: Key
+    talk: Conversation
+    key: TurnId
     messages: list[Message]
     seed: int | None
     since: float
@@ -110,7 +110,7 @@ class Schedule:
         self._tokens = [0, 0]
         self._problem: str | None = None
         self._defaults: Parameters = resolve_parameters(
-            model.spec, {}, model.engine.honours, str(model.spec["backend"])
+            model.spec, {}, model.engine.supported_parameters, str(model.spec["backend"])
         )
 
     def run(self, dialogues: Iterable[Dialogue], turns: int) -> ModelSummary:
@@ -148,7 +148,7 @@ class Schedule:
         except queue.Empty:
             return None
 
-    def _open_talks(self, dialogues: Iterable[Dialogue]) -> Iterator[Talk]:
+    def _open_talks(self, dialogues: Iterable[Dialogue]) -> Iterator[Conversation]:
         """Samples that are not over yet, brought to where their records end."""
         resuming = len(self._store) > 0
         for dialogue in dialogues:
@@ -160,7 +160,7 @@ class Schedule:
                 if not talk.over:
                     yield talk
 
-    def _fill(self, talks: Iterator[Talk]) -> bool:
+    def _fill(self, talks: Iterator[Conversation]) -> bool:
         """Submit until enough is under way. False when there is nothing more to wait for."""
         if self._stop or self._problem is not None:
             return False
@@ -171,13 +171,13 @@ class Schedule:
             self._ask(talk)
         return bool(self._under_way)
 
-    def _ask(self, talk: Talk) -> None:
-        key = Key(talk.dialogue.id, talk.turn, talk.sample)
+    def _ask(self, talk: Conversation) -> None:
+        key = TurnId(talk.dialogue.id, talk.turn, talk.sample)
         seed = None if self._seed is None else derive_seed(self._seed, key)
         asked = _Asked(talk, key, talk.messages(), seed, time.monotonic())
         self._under_way[asked] = None
         try:
-            # None is "not asked"; a seed is only there where the engine honours it.
+            # None is "not asked"; a seed is only there where the engine supports it.
             asked.future = self._model.submit(asked.messages, dialogue=talk.key, folder=talk.dialogue.folder, seed=seed)
         except ParameterError:
             del self._under_way[asked]
@@ -210,7 +210,7 @@ class Schedule:
             self._ask(talk)
         self._tell(asked.key, generation.outcome)
 
-    def _count(self, talk: Talk, generation: Generation) -> None:
+    def _count(self, talk: Conversation, generation: Generation) -> None:
         self._new += 1
         self._tokens[0] += generation.usage.input_tokens or 0
         self._tokens[1] += generation.usage.output_tokens or 0
@@ -220,7 +220,7 @@ class Schedule:
         if generation.outcome is Outcome.ERROR and error.get("type") in _HOPELESS:
             self._problem = error.get("message", "the service refuses the key")
 
-    def _tell(self, key: Key, outcome: Outcome) -> None:
+    def _tell(self, key: TurnId, outcome: Outcome) -> None:
         oldest = next(iter(self._under_way), None)
         self._observer.recorded(
             self._label,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
-from playbill.runs.record import Key
+from playbill.runs.folder.record import TurnId
 
 __all__ = ["derive_seed"]
 
 
-def derive_seed(seed: int, key: Key) -> int:
+def derive_seed(seed: int, key: TurnId) -> int:
     """The first four bytes of the SHA-256 of ``seed:sample:turn:id`` as a number, its highest bit cleared.
 
     Every turn of every sample gets its own, so that samples differ and each can be repeated alone.
 
-    >>> derive_seed(42, Key("d1", 0, 0)) == derive_seed(42, Key("d1", 0, 1))
+    >>> derive_seed(42, TurnId("d1", 0, 0)) == derive_seed(42, TurnId("d1", 0, 1))
     False
     """
     text = f"{seed}:{key.sample}:{key.turn}:{key.id}"

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from playbill.backends.common.jsonfile import parse_json
 from playbill.backends.errors import RunError
-from playbill.backends.jsonfile import parse_json
 from playbill.backends.loading import find_spec
 from playbill.backends.model import Model
-from playbill.backends.registry import ModelRegistry
-from playbill.backends.spec import ModelSpec
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
 
 __all__ = ["Chosen", "ModelChoice", "Selector", "choose_models", "parse_model"]
 
@@ -23,10 +23,9 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A model of a run: its label, how to find it, and what was found. ``model`` is one the caller has loaded."""
+    """A model of a run: its label, and the spec that was found. ``model`` is one the caller has loaded."""
 
     label: str
-    selector: Selector
     spec: ModelSpec
     model: Model | None = None
 
@@ -86,10 +85,10 @@ def _choose(choice: ModelChoice, registry: ModelRegistry, overrides: Mapping[str
     if isinstance(selector, Model):
         if overrides:
             raise RunError(f"the model '{selector.name}' is loaded already: 'params' can't reach it any more")
-        selector = spec = selector.spec
+        spec = selector.spec
     else:
         spec = find_spec(selector, registry=registry, overrides=overrides)
     label = str(spec["model_name"]) if label is None else label
     if not label.strip() or _CONTROL.search(label):
         raise RunError(f"{label!r} is no label: it needs visible characters, and no control characters")
-    return Chosen(label, selector, spec, model)
+    return Chosen(label, spec, model)

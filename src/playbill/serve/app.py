@@ -20,11 +20,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from playbill.backends.catalogue import BACKENDS
-from playbill.backends.engine import OnText
+from playbill.backends.engines.base import OnText
 from playbill.backends.errors import PlaybillError
 from playbill.backends.generation import Generation
 from playbill.backends.model import Model
+from playbill.backends.registry.backends import BACKENDS
 from playbill.serve.chat_reply import Reply, record_of
 from playbill.serve.chat_request import ChatRequest, read_chat_request
 from playbill.serve.faults import ApiError, fault_of_error, fault_of_generation

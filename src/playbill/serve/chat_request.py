@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from playbill.backends.common.jsonfile import parse_json
 from playbill.backends.errors import FileFormatError
-from playbill.backends.jsonfile import parse_json
-from playbill.backends.parameters import PARAMETERS
+from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.serve.faults import ApiError
 
 __all__ = ["IGNORED", "ChatRequest", "read_chat_request"]

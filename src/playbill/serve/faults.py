@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from playbill.backends.common.secret import scrub
 from playbill.backends.errors import (
     ContextExceeded,
     MessageError,
@@ -12,7 +13,6 @@ from playbill.backends.errors import (
     TemplateRefusal,
 )
 from playbill.backends.generation import Generation, Outcome
-from playbill.backends.secret import scrub
 
 __all__ = ["ApiError", "fault_of_error", "fault_of_generation"]
 

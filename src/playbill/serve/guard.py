@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from playbill.backends.secret import Secret, scrub
+from playbill.backends.common.secret import Secret, scrub
 from playbill.serve.faults import ApiError, fault_of_error
 from playbill.serve.metrics import Metrics
 

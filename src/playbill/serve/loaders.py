@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from playbill.backends.common.findings import Severity
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import EntryError
-from playbill.backends.findings import Severity
-from playbill.backends.loading import judge_spec, load_model
+from playbill.backends.loading import judge_spec, load_spec
 from playbill.backends.model import Model
-from playbill.backends.registry import ModelRegistry
-from playbill.backends.spec import ModelSpec
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
 from playbill.runs.selection import choose_models, parse_model
 
 __all__ = ["make_loaders"]
@@ -34,12 +34,10 @@ def make_loaders(
     chosen = choose_models([parse_model(text) for text in models], registry, params)
     for one in chosen:
         _check(one.spec)
-    alone = ModelRegistry([])  # the specs are complete, and must not be selected anew
     return {
         one.label: partial(
-            load_model,
+            load_spec,
             one.spec,
-            registry=alone,
             credentials=credentials,
             trust_remote_code=trust_remote_code,
             dialogues=dialogues,

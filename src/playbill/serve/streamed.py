@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playbill.backends.clean import CleaningRule
+from playbill.backends.answer.clean import CleaningRule
 
 __all__ = ["StreamedText"]
 

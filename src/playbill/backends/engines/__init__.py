@@ -1,1 +1,1 @@
-"""One module or folder per engine or wire. Which there are says `playbill.backends.catalogue`, not this folder."""
+"""The engines: one module or folder each. `playbill.backends.registry.backends` lists them."""

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from playbill.backends.engine import Completion, Context, Loaded, OnText, Request
+from playbill.backends.common.terminal import printable
+from playbill.backends.engines.base import Completion, Context, Loaded, OnText, Request
 from playbill.backends.engines.threads import Threads
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason
-from playbill.backends.messages import Message
-from playbill.backends.plain import printable
-from playbill.backends.prompt_path import PromptPath
+from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.prompt_path import PromptPath
 
 __all__ = ["Human", "load", "preview"]
 
@@ -31,7 +31,7 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath | None:
 class Human:
     """One person, who answers one question at a time. A person honours a length or a temperature as they like."""
 
-    honours: frozenset[str] = frozenset()
+    supported_parameters: frozenset[str] = frozenset()
     concurrency = 1
 
     def __init__(self) -> None:

@@ -13,18 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from playbill.backends.engine import Completion, Context, Loaded, OnText, Request
+from playbill.backends.engines.base import Completion, Context, Loaded, OnText, Request
 from playbill.backends.engines.threads import Threads
-from playbill.backends.entry_keys import setting
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason, Usage
-from playbill.backends.messages import Message
-from playbill.backends.model import Model
-from playbill.backends.parameters import PARAMETERS
-from playbill.backends.prompt_path import PromptPath
-from playbill.backends.spec import ModelSpec
+from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.table import setting
 
-__all__ = ["Programmatic", "load", "model_from_function", "preview"]
+__all__ = ["Programmatic", "load", "preview"]
 
 Answer = Callable[[Sequence[Message]], str]
 _WORD = re.compile(r"\s*\S+")
@@ -46,17 +44,6 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath | None:
     return None
 
 
-def model_from_function(answer: Callable[[Sequence[Message]], str], name: str = "function") -> Model:
-    """A model whose answers a Python function gives, called with the prepared messages, from several threads.
-
-    >>> shout = model_from_function(lambda messages: messages[-1]["content"].upper())
-    >>> shout.generate([{"role": "user", "content": "hello"}]).text
-    'HELLO'
-    """
-    spec = ModelSpec.from_dict({"model_name": name, "backend": "programmatic"})
-    return Model(spec, Programmatic(answer, blocking=True), None, "programmatic")
-
-
 def _script(answers: Sequence[str]) -> Answer:
     def answer(messages: Sequence[Message]) -> str:
         turn = sum(1 for message in messages if message["role"] == "assistant")
@@ -75,7 +62,7 @@ def _echo(messages: Sequence[Message]) -> str:
 class Programmatic:
     """The engine. ``delay`` is in seconds; ``fail_every`` n makes every n-th call fail."""
 
-    honours = frozenset(PARAMETERS)
+    supported_parameters = frozenset(PARAMETERS)
     concurrency = 64
 
     def __init__(self, answer: Answer, *, delay: float = 0, fail_every: int = 0, blocking: bool = False) -> None:

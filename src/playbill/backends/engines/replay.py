@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engine import Completion, Context, Loaded, OnText, Request
+from playbill.backends.engines.base import Completion, Context, Loaded, OnText, Request
 from playbill.backends.engines.threads import Threads
-from playbill.backends.entry_keys import setting
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, WeightsError
 from playbill.backends.generation import FinishReason, Usage
-from playbill.backends.messages import Message, prepare
-from playbill.backends.parameters import PARAMETERS
-from playbill.backends.prompt_path import PromptPath
+from playbill.backends.prompt.messages import Message, prepare
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.table import setting
 
 __all__ = ["Replay", "load", "preview"]
 
@@ -55,7 +55,7 @@ class _Samples:
 class Replay:
     """Answers from a file of records, which is read once for where each answer stands, then as it is asked."""
 
-    honours = frozenset(PARAMETERS)
+    supported_parameters = frozenset(PARAMETERS)
     concurrency = 8
 
     def __init__(self, path: Path, consecutive_roles: str = "merge", system_role: str = "native") -> None:

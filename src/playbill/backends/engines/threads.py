@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.errors import EngineError
 
 __all__ = ["Blocking", "Threads", "WorkFuture"]

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from playbill import __version__
+from playbill.backends.common.secret import Secret, scrub
 from playbill.backends.errors import PlaybillError
 from playbill.backends.loading import load_model
 from playbill.backends.model import Model
-from playbill.backends.secret import Secret, scrub
 from playbill.serve.guard import Rules
 from playbill.serve.server import Server
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from playbill import __version__
+from playbill.backends.common.secret import Secret
 from playbill.backends.errors import PlaybillError, RunError
 from playbill.backends.model import Model
-from playbill.backends.secret import Secret
 from playbill.bridges.clem.child import make_door
 from playbill.bridges.clem.places import SIDE
 

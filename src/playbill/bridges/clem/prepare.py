@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.jsonfile import read_json, write_atomically, write_json
 from playbill.backends.errors import FileFormatError
-from playbill.backends.jsonfile import read_json, write_atomically, write_json
-from playbill.backends.registry import FILE_NAME
+from playbill.backends.registry.lookup import FILE_NAME
 from playbill.bridges.clem.places import SIDE
 
 __all__ = ["BACKEND", "BACKEND_FILE", "prepare_folder"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from playbill.backends.generation import FinishReason
-from playbill.backends.messages import Message
+from playbill.backends.prompt.messages import Message
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Pending, Verdict
 from playbill.runs.audit.tokens import (

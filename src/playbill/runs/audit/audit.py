@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from playbill.backends.findings import Finding, Rule, Severity
+from playbill.backends.common.findings import Finding, Rule, Severity
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Pending
 from playbill.runs.audit.rules import AUDIT_RULES

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from playbill.backends.generation import FinishReason
-from playbill.backends.messages import Message
+from playbill.backends.prompt.messages import Message
 
 __all__ = ["Call"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
-from playbill.backends.jsonfile import read_json
-from playbill.backends.messages import Message
+from playbill.backends.prompt.messages import Message
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.jsonstream import JsonStream
 from playbill.runs.audit.tokens import headers

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from playbill.backends.findings import Rule
+from playbill.backends.common.findings import Rule
 from playbill.runs.audit.call import Call
 
 __all__ = ["AuditRule", "CannotTell", "Dialogue", "Group", "Judge", "Pending", "Verdict"]

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.generation import FinishReason
-from playbill.backends.jsonfile import read_json
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.wire import Answer, read_answer
-from playbill.runs.fields import wrong_field
+from playbill.runs.folder.fields import wrong_field
 
 __all__ = ["is_ours", "read_line", "read_ours"]
 

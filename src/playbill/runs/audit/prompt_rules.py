@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playbill.backends.messages import Message
+from playbill.backends.prompt.messages import Message
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Verdict
 from playbill.runs.audit.tokens import Header, bos_repeated, end_tokens, headers, is_end, without_special

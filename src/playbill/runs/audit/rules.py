@@ -5,7 +5,7 @@ The functions are in `prompt_rules`, `answer_rules` and `run_rules`; the page of
 
 from __future__ import annotations
 
-from playbill.backends.findings import Rule, Severity, table_of
+from playbill.backends.common.findings import Rule, Severity, table_of
 from playbill.runs.audit import answer_rules as answer
 from playbill.runs.audit import prompt_rules as prompt
 from playbill.runs.audit import run_rules as run

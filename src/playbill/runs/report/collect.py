@@ -13,14 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, InputError
-from playbill.backends.jsonfile import read_json
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
-from playbill.runs.fields import wrong_field
-from playbill.runs.manifest import MANIFEST
-from playbill.runs.record import Record
+from playbill.runs.folder.fields import wrong_field
+from playbill.runs.folder.manifest import MANIFEST
+from playbill.runs.folder.record import Record
+from playbill.runs.folder.store import RECORDS, read_records
 from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
-from playbill.runs.store import RECORDS, read_records
 
 __all__ = ["Collected", "collect"]
 

@@ -14,8 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.errors import RunError
-from playbill.backends.jsonfile import write_atomically
 from playbill.runs.report.collect import Collected, collect
 
 __all__ = ["REPORT", "build_page", "write_report"]

@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engine import Context, Loaded
-from playbill.backends.engines.adapters import adapter_folder
-from playbill.backends.engines.cores import usable_cores, wait_briefly
-from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
-from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
-from playbill.backends.engines.huggingface_local.source import Source, fetch
-from playbill.backends.engines.huggingface_local.trust import trusted
+from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.checkpoint.errors import load_failures, quiet
+from playbill.backends.engines.checkpoint.prompt import make_prompt_path
+from playbill.backends.engines.checkpoint.remote_code import trusted
+from playbill.backends.engines.checkpoint.source import Source, fetch
+from playbill.backends.engines.cpu_threads import usable_cores, wait_briefly
 from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
-from playbill.backends.prompt_path import PromptPath
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.weights.adapter import adapter_folder
 
 __all__ = ["load", "preview"]
 
@@ -24,7 +24,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """The engine of an entry and its prompt path."""
     trust = trusted(entry, context)
     check_packages(entry)
-    adapter = adapter_folder(entry, context)
+    adapter = adapter_folder(entry, context.credentials, progress=context.progress)
     wait_briefly()
     source = fetch(entry, context, weights=True, code=trust)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
@@ -50,7 +50,7 @@ def _prompt_path(
 def _engine(
     entry: Mapping[str, Any], context: Context, source: Source, path: PromptPath, adapter: Path | None, *, trust: bool
 ) -> Any:
-    from playbill.backends.engines.huggingface_local.choice import choose_decoder
+    from playbill.backends.engines.huggingface_local.batching.selftest import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
     from playbill.backends.engines.huggingface_local.facts import computation_facts, weights_facts
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.huggingface_local.decoder import Decoder
 from playbill.backends.engines.huggingface_local.row import Row
-from playbill.backends.engines.huggingface_local.sampling import HONOURED
+from playbill.backends.engines.huggingface_local.sampling import SUPPORTED_PARAMETERS
 from playbill.backends.engines.threads import WorkFuture
 from playbill.backends.errors import EngineError
 
@@ -31,7 +31,7 @@ _CLOSING_SECONDS = 60.0
 class TransformersEngine:
     """A model of transformers that completes requests."""
 
-    honours = HONOURED | {"max_tokens", "max_thinking_tokens", "stop"}
+    supported_parameters = SUPPORTED_PARAMETERS | {"max_tokens", "max_thinking_tokens", "stop"}
 
     def __init__(
         self,

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from playbill.backends.cache import file_sha256
-from playbill.backends.engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from playbill.backends.engines.huggingface_local.source import Source
+from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from playbill.backends.weights.cache import file_sha256
 
 __all__ = ["computation_facts", "weights_facts"]
 

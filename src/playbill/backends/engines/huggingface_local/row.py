@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.answer.thinking_budget import Budget, TokenLimits
+from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.detokenize import TextTrail
 from playbill.backends.engines.huggingface_local.sampling import Sampler
-from playbill.backends.engines.huggingface_local.text import TextTrail
 from playbill.backends.engines.threads import WorkFuture
 from playbill.backends.generation import FinishReason, Usage
-from playbill.backends.thinking import Budget, Limits
 
 __all__ = ["Row"]
 
@@ -39,7 +39,7 @@ class Row:
         self._sampler = Sampler(request.params, prompt)
         self._trail = TextTrail(decode, request.stop_strings) if on_text or request.stop_strings else None
         limit = int(request.params["max_tokens"])
-        self._budget = Budget(request.limits or Limits(limit, 0, limit), request.tags, decode)
+        self._budget = Budget(request.limits or TokenLimits(limit, 0, limit), request.tags, decode)
 
     @property
     def new_ids(self) -> list[int]:

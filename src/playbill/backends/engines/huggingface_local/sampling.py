@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from playbill.backends.parameters import OFF
+from playbill.backends.registry.fields.parameters import OFF
 
-__all__ = ["HONOURED", "Sampler"]
+__all__ = ["SUPPORTED_PARAMETERS", "Sampler"]
 
-HONOURED = frozenset([*OFF, "temperature", "seed", "logprobs"])
+SUPPORTED_PARAMETERS = frozenset([*OFF, "temperature", "seed", "logprobs"])
 
 
 class Sampler:

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playbill.backends.engines.huggingface_local.source import Source
-from playbill.backends.entry_keys import setting
+from playbill.backends.common.warn import warn_once
+from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
-from playbill.backends.local_keys import dtype_of
-from playbill.backends.notices import warn_once
+from playbill.backends.registry.fields.local import dtype_of
+from playbill.backends.registry.fields.table import setting
 
 if TYPE_CHECKING:
     import torch

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.engine import Context, Loaded
-from playbill.backends.engines.llamacpp.beginnings import Beginnings
+from playbill.backends.engines.base import Context, Loaded
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
-from playbill.backends.engines.llamacpp.header import Header, read_header
-from playbill.backends.engines.llamacpp.kernels import Kernels, choose_kernels
-from playbill.backends.engines.llamacpp.plan import (
-    Plan,
+from playbill.backends.engines.llamacpp.exact.kernels import Kernels, choose_kernels
+from playbill.backends.engines.llamacpp.exact.prefix_cache import PrefixCache
+from playbill.backends.engines.llamacpp.gguf_header import GgufHeader, read_header
+from playbill.backends.engines.llamacpp.memory_plan import (
+    MemoryPlan,
     available_memory,
     context_limit,
     gpu_layers,
@@ -22,15 +22,17 @@ from playbill.backends.engines.llamacpp.plan import (
     longest_dialogue,
     make_plan,
 )
-from playbill.backends.engines.llamacpp.server import Server, xllamacpp
+from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
-from playbill.backends.entry_keys import setting
 from playbill.backends.errors import TemplateError
-from playbill.backends.families import family_of
-from playbill.backends.prompt_path import PromptPath, Template, collect_stops, named_template, pick_template
-from playbill.backends.template import GENERIC_TEMPLATE, render
-from playbill.backends.weights import Weights, find_weights
+from playbill.backends.prompt.chat_template import Template, named_template, pick_template
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.prompt.stops import collect_stops
+from playbill.backends.prompt.template import GENERIC_TEMPLATE, render
+from playbill.backends.prompt.thinking_families import family_of
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.weights.gguf import Weights, find_weights
 
 __all__ = ["load", "preview"]
 
@@ -42,7 +44,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
     Raises WeightsError, CredentialsError, and EngineError where llama.cpp can't load the file.
     """
-    weights = find_weights(entry, context)
+    weights = find_weights(entry, context.credentials, progress=context.progress)
     header = read_header(*weights.files)
     vocabulary = Vocabulary(header)
     devices = xllamacpp.get_device_info()
@@ -53,11 +55,13 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     longest = _longest(entry, context, template)
     plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory, longest=longest)
     kernels = choose_kernels(entry, header, layers)
-    server = Server(_params(weights, plan, layers, kernels))
+    server = LlamaServer(_params(weights, plan, layers, kernels))
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
         path = _prompt_path(entry, context, template, tokenizer, plan.limit)
-        engine = LlamaCpp(server, tokenizer, plan, weights, layers, kernels, _beginnings(entry, header, layers, server))
+        engine = LlamaCpp(
+            server, tokenizer, plan, weights, layers, kernels, _prefix_cache(entry, header, layers, server)
+        )
         return Loaded(engine, path, plan.threads)
     except BaseException:
         server.close()
@@ -66,7 +70,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     """The prompt path alone; of the file only its header is read."""
-    header = read_header(find_weights(entry, context).path)
+    header = read_header(find_weights(entry, context.credentials, progress=context.progress).path)
     vocabulary = Vocabulary(header)
     tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
     return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, context_limit(entry, header))
@@ -119,7 +123,7 @@ def _prompt_path(
     )
 
 
-def _params(weights: Weights, plan: Plan, layers: int, kernels: Kernels) -> Any:
+def _params(weights: Weights, plan: MemoryPlan, layers: int, kernels: Kernels) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(weights.path)
     params.n_parallel = plan.slots
@@ -138,9 +142,9 @@ def _params(weights: Weights, plan: Plan, layers: int, kernels: Kernels) -> Any:
     return params
 
 
-def _beginnings(entry: Mapping[str, Any], header: Header, layers: int, server: Server) -> Beginnings | None:
+def _prefix_cache(entry: Mapping[str, Any], header: GgufHeader, layers: int, server: LlamaServer) -> PrefixCache | None:
     """What shares beginnings, where the entry says so, or says nothing and no answer depends on it."""
     share = setting(entry, "share_beginnings")
     if server.folder is None or not (layers == 0 if share is None else share):
         return None
-    return Beginnings(server.folder, kv_bytes_per_token(header))
+    return PrefixCache(server.folder, kv_bytes_per_token(header))

@@ -11,22 +11,22 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from playbill.backends.cache import file_sha256
-from playbill.backends.engine import Completion, OnText, Request
-from playbill.backends.engines.llamacpp.beginnings import Beginnings
-from playbill.backends.engines.llamacpp.kernels import Kernels
-from playbill.backends.engines.llamacpp.plan import Plan
-from playbill.backends.engines.llamacpp.restore import StreamedIds
-from playbill.backends.engines.llamacpp.sampling import HONOURED, effective_parameters, sampling_body
-from playbill.backends.engines.llamacpp.server import Cancelled, Server, xllamacpp
-from playbill.backends.engines.llamacpp.slots import Lease, Slots
+from playbill.backends.answer.thinking_budget import Budget, TokenLimits
+from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.llamacpp.exact.kernels import Kernels
+from playbill.backends.engines.llamacpp.exact.prefix_cache import PrefixCache
+from playbill.backends.engines.llamacpp.exact.slots import Lease, Slots
+from playbill.backends.engines.llamacpp.exact.stream_ids import StreamedIds
+from playbill.backends.engines.llamacpp.memory_plan import MemoryPlan
+from playbill.backends.engines.llamacpp.sampling import SUPPORTED_PARAMETERS, effective_parameters, sampling_body
+from playbill.backends.engines.llamacpp.server import Cancelled, LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
 from playbill.backends.engines.llamacpp.vocabulary import incomplete
 from playbill.backends.engines.threads import Threads, WorkFuture
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason, Usage
-from playbill.backends.thinking import Budget, Limits
-from playbill.backends.weights import Weights
+from playbill.backends.weights.cache import file_sha256
+from playbill.backends.weights.gguf import Weights
 
 __all__ = ["LlamaCpp"]
 
@@ -41,17 +41,17 @@ _STREAMING = {"stream": True, "return_progress": True}
 class LlamaCpp:
     """The engine over a loaded server. ``ending`` are the tokens at which llama.cpp ends by itself."""
 
-    honours = HONOURED
+    supported_parameters = SUPPORTED_PARAMETERS
 
     def __init__(
         self,
-        server: Server,
+        server: LlamaServer,
         tokenizer: GgufTokenizer,
-        plan: Plan,
+        plan: MemoryPlan,
         weights: Weights,
         gpu_layers: int,
         kernels: Kernels,
-        beginnings: Beginnings | None = None,
+        prefix_cache: PrefixCache | None = None,
     ) -> None:
         self._server = server
         self._tokenizer = tokenizer
@@ -61,7 +61,7 @@ class LlamaCpp:
         self._kernels = kernels
         self._ending = frozenset(tokenizer.ending_ids())
         self._slots = Slots(plan.slots)
-        self._beginnings = beginnings
+        self._prefix_cache = prefix_cache
         self.concurrency = plan.concurrency
         self._threads = Threads(self._complete, plan.slots, "llamacpp")
 
@@ -92,7 +92,7 @@ class LlamaCpp:
     def _complete(self, request: Request, on_text: OnText | None, stop_wanted: StopWanted) -> Completion:
         effective = effective_parameters(request.params)
         most = int(effective["max_tokens"])
-        limits = request.limits or Limits(most, 0, most)
+        limits = request.limits or TokenLimits(most, 0, most)
         budget = Budget(limits, request.tags, self._tokenizer.decode) if request.tags is not None else None
         stops = self._stop_texts(request.stop_ids)
         prompt = list(request.prompt_ids or ())
@@ -131,8 +131,8 @@ class LlamaCpp:
             forgotten = [0 if prompt[-_END:][0] else 1] * 2
             asked = {"prompt": [*prompt[:-_END], *forgotten], "n_predict": 0, "id_slot": lease.asked}
             self._server.post(_ROUTE, {**asked, "cache_prompt": True, "temperature": 0}, stop_wanted)
-        elif lease.empty and self._beginnings is not None:
-            return self._beginnings.fill(
+        elif lease.empty and self._prefix_cache is not None:
+            return self._prefix_cache.fill(
                 lease.asked, prompt, lambda path, body: self._server.post(path, body, stop_wanted)
             )
         return 0

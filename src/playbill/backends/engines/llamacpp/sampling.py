@@ -9,11 +9,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.parameters import OFF
+from playbill.backends.registry.fields.parameters import OFF
 
-__all__ = ["HONOURED", "effective_parameters", "sampling_body"]
+__all__ = ["SUPPORTED_PARAMETERS", "effective_parameters", "sampling_body"]
 
-HONOURED = frozenset([*OFF, "temperature", "max_tokens", "max_thinking_tokens", "seed", "stop", "logprobs"])
+SUPPORTED_PARAMETERS = frozenset([*OFF, "temperature", "max_tokens", "max_thinking_tokens", "seed", "stop", "logprobs"])
 _NEVER = {
     "typical_p": 1.0,
     "top_n_sigma": -1.0,

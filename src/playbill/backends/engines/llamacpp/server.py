@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playbill.backends.engines.cores import wait_briefly
+from playbill.backends.engines.cpu_threads import wait_briefly
 from playbill.backends.errors import ContextExceeded, EngineError
 
 wait_briefly()
 
 import xllamacpp  # noqa: E402 - OpenMP reads its settings when it is loaded
 
-__all__ = ["Cancelled", "Server", "xllamacpp"]
+__all__ = ["Cancelled", "LlamaServer", "xllamacpp"]
 
 _SOCKET = "llama.sock"  # the name tells llama.cpp that it is a socket
 _POLL_SECONDS = 0.1
@@ -40,7 +40,7 @@ class Cancelled(Exception):
     """Nobody waits for the answer any more."""
 
 
-class Server:
+class LlamaServer:
     """A running server. ``params`` are the binding's, complete but for where it listens.
 
     Raises EngineError where llama.cpp can't start with them; it says why in its own log only.
@@ -61,7 +61,7 @@ class Server:
         params.fit_params = False
         params.verbosity = 0
         try:
-            self._server = xllamacpp.Server(params)
+            self._server = xllamacpp.LlamaServer(params)
         except RuntimeError as e:
             self.close()
             raise EngineError(f"llama.cpp can't load {params.model.path}: {e}") from e

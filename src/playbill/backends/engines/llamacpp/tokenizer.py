@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.llamacpp.header import Header
-from playbill.backends.engines.llamacpp.server import Server, xllamacpp
+from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
+from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 
 __all__ = ["GgufTokenizer", "tokenizer_server", "write_shell"]
@@ -26,7 +26,7 @@ _UINT32, _FLOAT32, _STRING, _F32_TENSOR, _ALIGNMENT = 4, 6, 8, 0, 32
 class GgufTokenizer:
     """A `Tokenizer` whose ids are llama.cpp's, from a server that has the file's vocabulary."""
 
-    def __init__(self, vocabulary: Vocabulary, server: Server) -> None:
+    def __init__(self, vocabulary: Vocabulary, server: LlamaServer) -> None:
         self.vocabulary = vocabulary
         self._server = server
 
@@ -60,7 +60,7 @@ class GgufTokenizer:
         return tuple(sorted(int(each["token"]) for each in answer["generation_settings"]["logit_bias"]))
 
 
-def tokenizer_server(header: Header) -> Server:
+def tokenizer_server(header: GgufHeader) -> LlamaServer:
     """A server that has the file's tokenizer and no weights."""
     with tempfile.TemporaryDirectory(prefix="playbill-") as folder:
         shell = Path(folder) / "tokenizer.gguf"
@@ -75,10 +75,10 @@ def tokenizer_server(header: Header) -> Server:
         params.warmup = False
         params.use_jinja = params.enable_chat_template = False
         params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # the file goes away
-        return Server(params)
+        return LlamaServer(params)
 
 
-def write_shell(header: Header, path: Path) -> None:
+def write_shell(header: GgufHeader, path: Path) -> None:
     """Write a GGUF file with another's tokenizer and a model of all zeros."""
     size = len(header.values["tokenizer.ggml.tokens"])
     pairs = [_pair("general.architecture", _STRING, _text("llama"))]

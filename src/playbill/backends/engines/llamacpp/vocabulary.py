@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from playbill.backends.engines.llamacpp.header import Header
+from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
 from playbill.backends.errors import WeightsError
 
 __all__ = ["Vocabulary", "incomplete"]
@@ -30,7 +30,7 @@ def _byte_of() -> dict[str, int]:
 class Vocabulary:
     """Tokens by id. Raises WeightsError for a file without a tokenizer."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: GgufHeader) -> None:
         texts = header.values.get("tokenizer.ggml.tokens")
         if not texts:
             raise WeightsError("the GGUF file has no tokenizer in it")

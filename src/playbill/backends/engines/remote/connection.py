@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 import httpx2
 
 from playbill import __version__
+from playbill.backends.common.secret import Secret
+from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credential, Credentials
-from playbill.backends.engines.remote.exchange import http_client
-from playbill.backends.engines.remote.gate import GateKey
-from playbill.backends.entry_keys import setting
+from playbill.backends.engines.remote.capture import http_client
+from playbill.backends.engines.remote.limiter import LimiterKey
 from playbill.backends.errors import CredentialsError, EntryError
-from playbill.backends.notices import warn_once
-from playbill.backends.secret import Secret
-from playbill.backends.services import Service
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.services import Service
 
 __all__ = ["NO_KEY", "Connection", "model_id", "open_connection"]
 
@@ -60,9 +60,9 @@ class Connection:
         return self.api_key.reveal() if self.api_key is not None else NO_KEY
 
     @property
-    def gate_key(self) -> GateKey:
+    def limiter_key(self) -> LimiterKey:
         parts = urlsplit(self.base_url)
-        return GateKey(f"{parts.scheme}://{parts.netloc}", hash(self.api_key), self.fixed)
+        return LimiterKey(f"{parts.scheme}://{parts.netloc}", hash(self.api_key), self.fixed)
 
     def client(self, sdk: str, headers: Mapping[str, str]) -> httpx2.AsyncClient:
         """The HTTP client beneath the official client ``sdk`` (name/version); it sends ``headers`` and no others

@@ -14,16 +14,16 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
 
-from playbill.backends.engine import Completion, OnText, Request
+from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection
-from playbill.backends.engines.remote.exchange import Exchange
+from playbill.backends.engines.remote.errors import checked, error_of, failure_of, status_failure, with_facts
+from playbill.backends.engines.remote.event_loop import service_loop
 from playbill.backends.engines.remote.failure import Failure, Kind
-from playbill.backends.engines.remote.gate import gate_for
-from playbill.backends.engines.remote.loop import service_loop
-from playbill.backends.engines.remote.verdict import checked, error_of, failure_of, status_failure, with_facts
-from playbill.backends.entry_keys import setting
+from playbill.backends.engines.remote.limiter import limiter_for
 from playbill.backends.errors import EndpointDown, EngineError, PlaybillError
 from playbill.backends.generation import FinishReason
+from playbill.backends.registry.fields.table import setting
 
 __all__ = ["RemoteEngine", "Wire"]
 
@@ -35,7 +35,7 @@ Body = dict[str, Any]
 class Wire(Protocol):
     """One way to speak: its bodies, its client, its answers. Stateless but for the client."""
 
-    honours: frozenset[str]
+    supported_parameters: frozenset[str]
 
     def body(self, request: Request) -> Body:
         """The body of a request, without what only streams have. Raises MessageError for what can't be sent."""
@@ -46,14 +46,14 @@ class Wire(Protocol):
         ...
 
     async def send(self, body: Body, *, stream: bool) -> None:
-        """Send by the official client, and wait for the end. What went over the wire, the exchange sees."""
+        """Send by the official client, and wait for the end. What went over the wire, the capture sees."""
         ...
 
     def read(self, body: Body) -> Completion:
         """The completion in a response's body. Raises Failure where there is none."""
         ...
 
-    def read_stream(self, exchange: Exchange) -> Completion:
+    def read_stream(self, capture: Capture) -> Completion:
         """The completion in the events of a stream. Raises Failure where it didn't come to its end."""
         ...
 
@@ -111,17 +111,17 @@ class RemoteEngine:
         self._retry_empty = int(setting(entry, "retry_empty"))
         self._time_budget: float | None = setting(entry, "time_budget")
         self._loop = service_loop()
-        self._gate = gate_for(connection.gate_key, connection.name, self._loop.time)
+        self._limiter = limiter_for(connection.limiter_key, connection.name, self._loop.time)
         self._deadline: float | None = None
         self._unfinished: set[_RemoteFuture] = set()
         self._lock = threading.Lock()
         self._closed = False
-        self.honours = wire.honours
+        self.supported_parameters = wire.supported_parameters
 
     @property
     def concurrency(self) -> int:
         """How many requests the service takes at once, as far as is known by now."""
-        return self._gate.width
+        return self._limiter.width
 
     def facts(self) -> Mapping[str, Any]:
         return {**self._facts, "service": self._connection.service.name, "base_url": self._connection.base_url}
@@ -176,13 +176,13 @@ class RemoteEngine:
             await self._enter(again=attempts > 0)
             attempts += 1
             talker = _Talker(self._wire, on_text) if on_text is not None else None
-            exchange = Exchange(talker)
+            capture = Capture(talker)
             try:
-                completion = await self._attempt(body, exchange, stream=on_text is not None)
+                completion = await self._attempt(body, capture, stream=on_text is not None)
             except Failure as failure:
                 fatal = self._fatal(failure, attempts, talker)
                 if fatal is not None:
-                    raise with_facts(fatal, attempts, exchange) from failure
+                    raise with_facts(fatal, attempts, capture) from failure
                 await asyncio.sleep(self._pause(attempts, failure))
                 continue
             if _is_empty(completion) and empty < self._retry_empty:
@@ -190,59 +190,59 @@ class RemoteEngine:
                 continue
             return replace(
                 completion,
-                request=exchange.request_body(),
-                response=exchange.response_body(),
+                request=capture.request_body(),
+                response=capture.response_body(),
                 effective={**completion.effective, **self._wire.implied(request)},
                 attempts=attempts,
-                details={**completion.details, **_identity(exchange)},
+                details={**completion.details, **_identity(capture)},
             )
 
     async def _enter(self, *, again: bool) -> None:
         if self._deadline is None:
-            await self._gate.enter(again=again)
+            await self._limiter.enter(again=again)
             return
         try:
             async with asyncio.timeout_at(self._deadline):
-                await self._gate.enter(again=again)
+                await self._limiter.enter(again=again)
         except TimeoutError:
             raise EngineError(
                 f"the time budget of {self._time_budget:g} s was used up before {self._connection.name} could be asked"
             ) from None
 
-    async def _attempt(self, body: Body, exchange: Exchange, *, stream: bool) -> Completion:
-        """One attempt, in a place of the gate that is given back; the gate is told how it went."""
+    async def _attempt(self, body: Body, capture: Capture, *, stream: bool) -> Completion:
+        """One attempt, in a place of the limiter that is given back; the limiter is told how it went."""
         started = self._loop.time()
         try:
-            completion = await self._exchange(body, exchange, stream=stream)
+            completion = await self._capture(body, capture, stream=stream)
         except Failure as failure:
-            self._tell_gate(failure, started)
+            self._tell_limiter(failure, started)
             raise
         else:
-            self._gate.succeeded()
+            self._limiter.succeeded()
             return completion
         finally:
-            self._gate.leave()
+            self._limiter.leave()
 
-    async def _exchange(self, body: Body, exchange: Exchange, *, stream: bool) -> Completion:
+    async def _capture(self, body: Body, capture: Capture, *, stream: bool) -> Completion:
         try:
-            with exchange:
+            with capture:
                 async with asyncio.timeout(self._connection.seconds):
                     await self._wire.send(body, stream=stream)
         except TimeoutError as e:
             raise Failure(Kind.CONNECTION, f"no answer within {self._connection.seconds:g} s") from e
-        except Exception as e:  # what the client makes of a fault is its own matter: the exchange saw what happened
-            raise failure_of(e, exchange) from e
-        if exchange.status is not None and exchange.status >= 300:  # a client that doesn't mind
-            raise status_failure(exchange)
-        if stream and exchange.is_stream:
-            return self._wire.read_stream(exchange)
-        return self._wire.read(checked(exchange.completion()))
+        except Exception as e:  # what the client makes of a fault is its own matter: the capture saw what happened
+            raise failure_of(e, capture) from e
+        if capture.status is not None and capture.status >= 300:  # a client that doesn't mind
+            raise status_failure(capture)
+        if stream and capture.is_stream:
+            return self._wire.read_stream(capture)
+        return self._wire.read(checked(capture.completion()))
 
-    def _tell_gate(self, failure: Failure, started: float) -> None:
+    def _tell_limiter(self, failure: Failure, started: float) -> None:
         if failure.kind in (Kind.RATE_LIMIT, Kind.OVERLOADED):
-            self._gate.rate_limited(started, failure.seconds)
+            self._limiter.rate_limited(started, failure.seconds)
         elif failure.kind in (Kind.CONNECTION, Kind.SERVER, Kind.BROKEN):
-            self._gate.failed(started, str(failure))
+            self._limiter.failed(started, str(failure))
 
     def _pause(self, attempts: int, failure: Failure) -> float:
         """Seconds before the next attempt: twice as long each time, with jitter; at least what was asked for."""
@@ -253,8 +253,8 @@ class RemoteEngine:
         """The error that ends the request, or None where another attempt is worth it."""
         if not failure.kind.may_pass:
             return error_of(failure, self._connection)
-        if self._gate.obituary is not None:
-            return EndpointDown(self._gate.obituary)
+        if self._limiter.down_reason is not None:
+            return EndpointDown(self._limiter.down_reason)
         words = f"{self._connection.name}: {failure}"
         if talker is not None and talker.characters:
             return EngineError(f"{words}; the stream broke after {talker.characters} characters had been shown")
@@ -272,8 +272,8 @@ def _is_empty(completion: Completion) -> bool:
     )
 
 
-def _identity(exchange: Exchange) -> dict[str, Any]:
+def _identity(capture: Capture) -> dict[str, Any]:
     """The request's id at the service, which its support asks for."""
-    ids: Callable[[str], str | None] = exchange.headers.get
+    ids: Callable[[str], str | None] = capture.headers.get
     found = ids("x-request-id") or ids("request-id")
     return {"request_id": found} if found else {}

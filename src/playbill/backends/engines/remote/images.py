@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.errors import MessageError
-from playbill.backends.messages import Message
+from playbill.backends.prompt.messages import Message
 
 __all__ = ["LARGEST_IMAGE", "Image", "Text", "check_multimodality", "parts_of"]
 

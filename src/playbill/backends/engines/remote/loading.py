@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from playbill.backends.engine import Context, Loaded, Request
+from playbill.backends.engines.base import Context, Loaded, Request
 from playbill.backends.engines.remote.connection import Connection, model_id, open_connection
 from playbill.backends.engines.remote.engine import RemoteEngine, Wire
-from playbill.backends.messages import Message
-from playbill.backends.parameters import resolve_parameters
-from playbill.backends.service_models import refused_by_model
-from playbill.backends.services import SERVICES, Service
+from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.fields.parameters import resolve_parameters
+from playbill.backends.registry.service_models import refused_by_model
+from playbill.backends.registry.services import SERVICES, Service
 
-__all__ = ["body_of", "honoured", "load_remote"]
+__all__ = ["body_of", "supported_parameters", "load_remote"]
 
 
 class _Connectable(Wire, Protocol):
@@ -44,15 +44,15 @@ def body_of(
 ) -> dict[str, Any]:
     """The body that would be sent for prepared messages; needs no key and opens nothing."""
     wire = wire_type(entry, SERVICES[entry["backend"]])
-    effective = resolve_parameters(entry, params, wire.honours, entry["backend"]).effective
+    effective = resolve_parameters(entry, params, wire.supported_parameters, entry["backend"]).effective
     return wire.body(Request(messages=messages, params=effective, folder=folder))
 
 
-def honoured(entry: Mapping[str, Any], service: Service, *, thinks: bool) -> frozenset[str]:
+def supported_parameters(entry: Mapping[str, Any], service: Service, *, thinks: bool) -> frozenset[str]:
     """The parameters that a model takes: its service's, without what it refuses, and a limit of thinking."""
     refused = {
         *(entry.get("refuses") or ()),
         *(service.reasoning_refuses if thinks else ()),
         *refused_by_model(service.name, model_id(entry), entry),
     }
-    return (service.honours - refused) | ({"max_thinking_tokens"} if thinks else set())
+    return (service.supported_parameters - refused) | ({"max_thinking_tokens"} if thinks else set())

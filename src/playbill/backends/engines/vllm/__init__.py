@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from playbill.backends.cache import file_sha256
-from playbill.backends.engine import Context, Loaded
-from playbill.backends.engines.cores import usable_cores, wait_briefly
-from playbill.backends.engines.huggingface_local.failures import load_failures, quiet
-from playbill.backends.engines.huggingface_local.prompt import make_prompt_path
-from playbill.backends.engines.huggingface_local.source import Source, fetch
-from playbill.backends.engines.huggingface_local.trust import trusted
+from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.checkpoint.errors import load_failures, quiet
+from playbill.backends.engines.checkpoint.prompt import make_prompt_path
+from playbill.backends.engines.checkpoint.remote_code import trusted
+from playbill.backends.engines.checkpoint.source import Source, fetch
+from playbill.backends.engines.cpu_threads import usable_cores, wait_briefly
 from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
 from playbill.backends.engines.vllm.engine import VllmEngine
 from playbill.backends.engines.vllm.environment import engine_failures, prepare_environment
-from playbill.backends.entry_keys import setting
 from playbill.backends.errors import EntryError
-from playbill.backends.prompt_path import PromptPath
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.weights.cache import file_sha256
 
 __all__ = ["load", "preview"]
 

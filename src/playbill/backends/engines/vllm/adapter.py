@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engine import Context
-from playbill.backends.engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
+from playbill.backends.engines.base import Context
 from playbill.backends.errors import WeightsError
+from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
 
 __all__ = ["Adapter", "find_adapter"]
 
@@ -39,7 +39,7 @@ def find_adapter(entry: Mapping[str, Any], context: Context) -> Adapter | None:
 
     Raises WeightsError where files are missing, or where vLLM can't apply what they hold.
     """
-    folder = adapter_folder(entry, context)
+    folder = adapter_folder(entry, context.credentials, progress=context.progress)
     if folder is None:
         return None
     return Adapter(folder, _room(entry, folder))

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.engines.huggingface_local.source import Source
+from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.vllm.adapter import Adapter
-from playbill.backends.entry_keys import setting
 from playbill.backends.errors import WeightsError
-from playbill.backends.local_keys import dtype_of
+from playbill.backends.registry.fields.local import dtype_of
+from playbill.backends.registry.fields.table import setting
 
-__all__ = ["engine_arguments", "most_at_once"]
+__all__ = ["engine_arguments", "dialogues_at_once"]
 
 _CPU_BLOCK = 32  # the smallest that vLLM's CPU kernels take: what is shared is found in whole blocks only
 _CPU_SHARE = 4
@@ -92,7 +92,7 @@ def _dtype(entry: Mapping[str, Any], source: Source) -> str:
     return "float32" if "float32" in stated else "auto"
 
 
-def most_at_once(seats: int, cached_tokens: int, context_size: int) -> int:
+def dialogues_at_once(seats: int, cached_tokens: int, context_size: int) -> int:
     """How many dialogues to keep under way.
 
     More than fit into the cache would push each other out of it between two turns, and each turn would compute

@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from playbill.backends.engines.huggingface_local.source import Source
+from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.vllm.adapter import Adapter
 
-__all__ = ["Driver", "News", "start_vllm"]
+__all__ = ["Driver", "StepOutput", "start_vllm"]
 
 _ONE_HERE = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class StepOutput:
     """What a step made of one request: new tokens, and why it ended, if it did."""
 
     name: str
@@ -42,7 +42,7 @@ class Driver(Protocol):
         """Take a request in. Raises ValueError where it can't be completed, which harms no other."""
         ...
 
-    def step(self) -> list[News]:
+    def step(self) -> list[StepOutput]:
         """Compute the next token of each request."""
         ...
 
@@ -147,7 +147,7 @@ class _VllmDriver:
         prompt = TokensPrompt(prompt_token_ids=list(prompt_ids))
         self.engine.add_request(name, prompt, params, lora_request=self._lora)
 
-    def step(self) -> list[News]:
+    def step(self) -> list[StepOutput]:
         return [_news(output) for output in self.engine.step()]
 
     def drop(self, names: Sequence[str]) -> None:
@@ -184,9 +184,9 @@ class _VllmDriver:
         }
 
 
-def _news(output: Any) -> News:
+def _news(output: Any) -> StepOutput:
     made = output.outputs[0]
-    return News(
+    return StepOutput(
         output.request_id,
         made.token_ids,
         made.logprobs or (),

@@ -14,11 +14,11 @@ from concurrent.futures import Future
 from itertools import count
 from typing import Any
 
-from playbill.backends.engine import Completion, OnText, Request
-from playbill.backends.engines.vllm.arguments import most_at_once
+from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.vllm.arguments import dialogues_at_once
 from playbill.backends.engines.vllm.driver import Driver
 from playbill.backends.engines.vllm.flight import Flight
-from playbill.backends.engines.vllm.sampling import HONOURED
+from playbill.backends.engines.vllm.sampling import SUPPORTED_PARAMETERS
 from playbill.backends.errors import ContextExceeded, EngineError
 
 __all__ = ["VllmEngine"]
@@ -31,7 +31,7 @@ _PATIENCE = 0.03  # of a step's time
 class VllmEngine:
     """Completes requests by vLLM. ``start`` is called in the engine's own thread, whose CPU threads compute."""
 
-    honours = HONOURED
+    supported_parameters = SUPPORTED_PARAMETERS
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class VllmEngine:
         except BaseException:  # an interrupt too: what is still loading is closed when it is there
             self.close(wait=False)
             raise
-        self.concurrency = most_at_once(driver.seats, driver.cached_tokens, driver.context_size)
+        self.concurrency = dialogues_at_once(driver.seats, driver.cached_tokens, driver.context_size)
         self.context_size = driver.context_size
         self._computation = dict(driver.facts)
         self.threads = threads if driver.facts.get("device") == "cpu" else None

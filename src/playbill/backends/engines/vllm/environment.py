@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from typing import Any
 
+from playbill.backends.common.secret import scrub
 from playbill.backends.errors import BackendUnavailable, EngineError, PlaybillError
-from playbill.backends.secret import scrub
 
 __all__ = ["clashes", "engine_failures", "prepare_environment", "vllm_distribution"]
 

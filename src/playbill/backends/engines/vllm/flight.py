@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, InvalidStateError
 from typing import Any
 
-from playbill.backends.engine import Completion, OnText, Request
-from playbill.backends.engines.huggingface_local.text import TextTrail
+from playbill.backends.answer.thinking_budget import Budget
+from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.detokenize import TextTrail
 from playbill.backends.engines.threads import WorkFuture
-from playbill.backends.engines.vllm.driver import News
+from playbill.backends.engines.vllm.driver import StepOutput
 from playbill.backends.engines.vllm.sampling import effective_parameters, sampling_arguments
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason, Usage
-from playbill.backends.thinking import Budget
 
 __all__ = ["Flight"]
 
@@ -53,7 +53,7 @@ class Flight:
     def done(self) -> bool:
         return self.future.done()
 
-    def take(self, news: News) -> None:
+    def take(self, news: StepOutput) -> None:
         """Take what a step made; deliver the answer at its end, which Playbill may see before vLLM does."""
         if news.cached_tokens is not None:
             self._cached = news.cached_tokens

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["HONOURED", "OFF", "effective_parameters", "sampling_arguments"]
+__all__ = ["SUPPORTED_PARAMETERS", "OFF", "effective_parameters", "sampling_arguments"]
 
 OFF: Mapping[str, Any] = {
     "top_p": 1.0,
@@ -19,7 +19,7 @@ OFF: Mapping[str, Any] = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-HONOURED = frozenset([*OFF, "temperature", "max_tokens", "max_thinking_tokens", "seed", "stop", "logprobs"])
+SUPPORTED_PARAMETERS = frozenset([*OFF, "temperature", "max_tokens", "max_thinking_tokens", "seed", "stop", "logprobs"])
 _SEEDS = 2**63
 _LEAST_TEMPERATURE = 0.01  # vLLM raises what is above 0 and below it
 

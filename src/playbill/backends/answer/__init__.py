@@ -1,0 +1,1 @@
+"""From token ids to the answer: cleaning, thinking, special tokens."""

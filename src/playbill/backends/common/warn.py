@@ -1,0 +1,25 @@
+"""What has to be said aloud, said once in a process, however often it is met. Knows no message itself."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from playbill.backends.common.terminal import printable
+
+__all__ = ["warn_once", "warned"]
+
+_log = logging.getLogger("playbill")
+_said: list[str] = []
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning, made safe for a terminal, unless the same was logged before."""
+    _said.append(message)
+    _log.warning("%s", printable(message))
+
+
+def warned() -> tuple[str, ...]:
+    """All that was said so in this process, in its order."""
+    return tuple(_said)

@@ -1,0 +1,151 @@
+"""What a provider writes: an Engine that completes requests, and the prompt path of a local one.
+
+A provider's module has two functions, both given the entry and a `Context`:
+
+``load(entry, context) -> Loaded``
+    the engine, ready, and its prompt path where it renders here.
+``preview(entry, context) -> PromptPath | None``
+    the prompt path alone: tokenizer and configuration, no weights. None for engines that take messages.
+
+A service's module may have a third, which sends nothing:
+
+``request_body(entry, messages, params, folder) -> dict``
+    the body that would be sent for prepared messages; ``params`` are the caller's, ``folder`` is where images are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from playbill.backends.answer.thinking_budget import TokenLimits
+from playbill.backends.credentials import Credentials
+from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.prompt.thinking_families import Tags
+
+__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "OnText", "Request"]
+
+OnText = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What an engine is asked to complete.
+
+    Engines with a prompt path get ``prompt_ids`` and answer from them alone; others get ``messages``.
+    ``params`` are effective ones, only such as the engine supports. The generation ends after any of
+    ``stop_ids``, which stays in the output, and at any of ``stop_strings``. Requests of one ``dialogue``
+    extend each other as a rule: a hint for caches, nothing more. Files that messages name are below ``folder``
+    (None: the working directory). ``tags`` are those around the model's thinking, None where it doesn't think,
+    and ``limits`` says how long thinking and answer may be: what `Budget` needs.
+    """
+
+    messages: tuple[Message, ...]
+    params: Mapping[str, Any]
+    prompt_ids: tuple[int, ...] | None = None
+    stop_ids: frozenset[int] = frozenset()
+    stop_strings: tuple[str, ...] = ()
+    dialogue: str | None = None
+    folder: Path | None = None
+    tags: Tags | None = None
+    limits: TokenLimits | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What an engine answers.
+
+    A local engine gives ``output_ids``: the new ids, the stop id included. Others give ``text``, and
+    ``thinking`` where the service keeps it apart. ``stop_string`` is the one that ended the generation.
+    ``effective`` are parameters that turned out otherwise than the request's. ``request`` and ``response`` are
+    the bodies of a service's wire.
+    """
+
+    finish_reason: FinishReason
+    finish_reason_raw: str | None = None
+    output_ids: tuple[int, ...] | None = None
+    text: str | None = None
+    thinking: str | None = None
+    stop_string: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    request: Any = None
+    response: Any = None
+    attempts: int = 1
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Completes requests: one, many at once, from many threads.
+
+    A fault of one request is an exception in its future: `EngineError` and below (`ContextExceeded`,
+    `Refused`). Cancelling the future stops the work as soon as the engine can.
+    """
+
+    supported_parameters: frozenset[str]
+    """Names of the generation parameters that the engine can honour."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests in flight fill the engine now; for a service it may change as it answers."""
+        ...
+
+    def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
+        """Take a request; return at once. ``on_text`` gets the text as it comes, from another thread."""
+        ...
+
+    def close(self) -> None:
+        """End all work and give back memory, processes and sockets. Twice is once."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """What a stranger needs to repeat the answers: versions, weights and their hash, threads, device."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An engine with its prompt path; None for engines that take messages.
+
+    ``threads`` is how many threads of this process compute, None where none do: Playbill then says when other
+    processes keep them from it.
+    """
+
+    engine: Engine
+    prompt_path: PromptPath | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How large dialogues get: the most UTF-8 bytes of one's given messages, and the most messages and answers.
+
+    Each is the most of any dialogue, so together they bound every one of them.
+    """
+
+    text_bytes: int
+    messages: int
+    answers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the caller brings to a load beside the entry.
+
+    ``trust_remote_code`` is the caller's yes; ``date`` is what templates see as today; ``dialogues`` is how
+    many dialogues are wanted at once, and ``extent`` how large they get, for engines that allocate by it (None:
+    not said); ``progress`` whether a progress bar may be drawn on stderr.
+    """
+
+    credentials: Credentials
+    date: datetime
+    trust_remote_code: bool = False
+    dialogues: int | None = None
+    extent: Extent | None = None
+    progress: bool = False

@@ -1,0 +1,68 @@
+"""What goes wrong while transformers loads something, in words that say what to do; and its chatter, silenced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from playbill.backends.common.secret import scrub
+from playbill.backends.errors import BackendUnavailable, EntryError, PlaybillError, WeightsError
+
+__all__ = ["load_failures", "quiet"]
+
+
+@contextmanager
+def load_failures(model_name: str, what: str, *, preview: bool) -> Iterator[None]:
+    """Turn whatever transformers raises while it loads ``what`` into one of our errors."""
+    try:
+        yield
+    except PlaybillError:
+        raise
+    except ImportError as e:
+        raise BackendUnavailable(f"{model_name}: a package is missing to load {what}: {_first_lines(e)}") from e
+    except OSError as e:
+        raise WeightsError(f"{model_name}: {what} can't be loaded: {_first_lines(e)}") from e
+    except Exception as e:  # transformers, tokenizers and safetensors raise anything, tokenizers a bare Exception
+        if "trust_remote_code" in str(e):
+            raise _remote_code(model_name, what, preview) from e
+        raise WeightsError(
+            f"{model_name}: transformers {version('transformers')} can't load {what}: {_first_lines(e)}"
+        ) from e
+
+
+def _remote_code(model_name: str, what: str, preview: bool) -> PlaybillError:
+    """Nothing is wrong with an entry whose code is not run for a look at it."""
+    if preview:
+        return WeightsError(
+            f"{model_name}: {what} is Python code in the model's repository, which only runs on a load that allows it"
+        )
+    return EntryError(
+        f"{model_name}: {what} is Python code in the model's repository; if you trust it, set "
+        '"trust_remote_code": true in the entry and give --trust-remote-code'
+    )
+
+
+def _first_lines(e: BaseException) -> str:
+    lines = [line.strip() for line in str(scrub(str(e))).splitlines() if line.strip()]
+    return " ".join(lines[:3]) or type(e).__name__
+
+
+@contextmanager
+def quiet(progress: bool) -> Iterator[None]:
+    """Keep transformers' own messages off the terminal: ours say it once, and where. Bars only as asked."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not progress:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

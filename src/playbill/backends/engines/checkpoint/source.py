@@ -1,0 +1,120 @@
+"""Where a model's files are: a folder here, or a repository of the hub that is brought here first.
+
+Knows no tokenizer and no weights, only which files each of them needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engines.base import Context
+from playbill.backends.errors import WeightsError
+from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
+
+__all__ = ["Source", "fetch"]
+
+_SMALL = ("*.json", "*.jinja", "*.model", "*.model.v*", "*.txt", "*.tiktoken")
+_CODE = ("*.py",)
+_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_SINGLE = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's files. ``name`` and ``options`` are what ``from_pretrained`` takes; nothing is downloaded by it.
+
+    A repository goes by its own name there, not by its folder, since transformers treats some of them apart.
+    ``commit`` is None for a folder of the user's.
+    """
+
+    name: str
+    folder: Path
+    commit: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"revision": self.commit, "local_files_only": True} if self.commit else {}
+
+
+def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bool) -> Source:
+    """Bring the files here that the tokenizer and the configuration need; the weights and Python code if asked.
+
+    Raises CredentialsError before any download where a token is needed and there is none; WeightsError where
+    the files can't be had.
+    """
+    name, revision = str(entry["huggingface_id"]), entry.get("revision")
+    token = hub_token(entry, context.credentials)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _folder(entry, folder)
+    if name.startswith(("/", "~", "./", "../")):
+        raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; huggingface_id says there is")
+    with hub_progress(context.progress), hub_errors(name, revision=revision, token=token):
+        downloads = _Downloads(name, revision, token)
+        folder = downloads.fetch([*_SMALL, *(_CODE if code else ())])
+        if gguf := entry.get("gguf_file"):
+            _require(downloads.fetch([gguf]), gguf, name)
+        elif weights:
+            downloads.fetch_weights(folder)
+    return Source(name, folder, folder.name)
+
+
+def _folder(entry: Mapping[str, Any], folder: Path) -> Source:
+    if entry.get("revision"):
+        raise WeightsError(
+            f"{entry.get('model_name')}: a local folder has no revisions; take 'revision' out of the entry, or set "
+            "huggingface_id to the repository on the hub"
+        )
+    if gguf := entry.get("gguf_file"):
+        _require(folder, gguf, str(folder))
+    elif not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} holds no model: it has no config.json (for a GGUF file, name it in gguf_file)")
+    return Source(str(folder), folder)
+
+
+def _require(folder: Path, file: str, name: str) -> None:
+    if not (folder / file).is_file():
+        there = ", ".join(sorted(p.name for p in folder.glob("*.gguf"))) or "none"
+        raise WeightsError(f"{name} has no file '{file}' (gguf_file); GGUF files there: {there}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Downloads:
+    """Files of one repository at one revision, taken into the hub library's own cache."""
+
+    repo: str
+    revision: str | None
+    token: str | None
+
+    def fetch(self, patterns: Iterable[str], revision: str | None = None) -> Path:
+        from huggingface_hub import snapshot_download
+
+        patterns = list(patterns)
+        folder = snapshot_download(
+            self.repo,
+            revision=revision or self.revision,
+            token=self.token,
+            allow_patterns=patterns,
+            # Patterns match across slashes; of the subfolders only further chat templates are wanted.
+            ignore_patterns=[f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns],
+        )
+        return Path(folder)
+
+    def fetch_weights(self, folder: Path) -> None:
+        """The weights in the one form that transformers would load: safetensors where they are."""
+        for index in _INDICES:
+            if (folder / index).is_file():
+                shards = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
+                self.fetch(sorted(shards), folder.name)
+                return
+        for single in _SINGLE:
+            if (self.fetch([single], folder.name) / single).is_file():
+                return
+        raise WeightsError(
+            f"{self.repo} has no weights that transformers can load ({' or '.join(_SINGLE)}, whole or in parts); "
+            "if it has a GGUF file, name it in gguf_file, or take the backend llamacpp"
+        )

@@ -1,0 +1,139 @@
+"""The computation of many rows at once, with the keys and values of earlier turns kept between requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from playbill.backends.engines.huggingface_local.batching.batch_invariant import RowWise
+from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Slot
+from playbill.backends.engines.huggingface_local.batching.packed_attention import Piece, forward
+from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
+from playbill.backends.engines.huggingface_local.row import Row
+
+__all__ = ["BatchDecoder"]
+
+
+class BatchDecoder:
+    """Advances up to ``most_rows`` rows with each forward pass: one token of those that answer, and up to ``chunk``
+    prompt tokens of others, the longest first.
+
+    What is known of a prompt's beginning, from the dialogue's earlier turns or from another dialogue, is not computed
+    again. With ``rowwise`` each row gets the bits that it gets alone: each prompt is computed by itself, then the next
+    tokens of all rows together, and only such beginnings are taken as known that have the same bits in every prompt.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        most_rows: int,
+        rowwise: RowWise | None,
+        row_threads: RowThreads,
+        budget: int,
+        chunk: int = 512,
+    ) -> None:
+        self.most_rows = most_rows
+        self._model = model
+        self._rowwise = rowwise
+        self._row_threads = row_threads
+        self._chunk = chunk
+        keeps = rowwise is None or rowwise.beginnings
+        self._kv_cache = KVCache(most_kept=3 * most_rows if keeps else 0, budget=budget)
+
+    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
+        for row in sorted(rows, key=lambda r: len(r.ids), reverse=True):
+            if row.cache is None:
+                self._admit(row)
+        work = self._plan(rows)
+        self._kv_cache.reserve(max(len(row.cache.ids) + len(piece.ids) for row, piece in work))
+        logits = self._forward([piece for _, piece in work])
+        found: dict[int, torch.Tensor] = {}
+        for (row, piece), scores in zip(work, logits, strict=True):
+            row.computed += len(piece.ids)
+            if not row.new_ids:
+                row.cache.prefilled = row.computed
+            if row.computed == len(row.ids):
+                found[id(row)] = scores
+        return [found.get(id(row)) for row in rows]
+
+    def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
+        if self._rowwise is None:
+            return forward(self._model, self._kv_cache, pieces, self._row_threads, fold=True)
+        only_next = all(len(piece.ids) == 1 for piece in pieces)
+        with self._rowwise.one_each() if only_next else nullcontext():
+            return forward(self._model, self._kv_cache, pieces, self._row_threads)
+
+    def finish(self, row: Row) -> None:
+        """The row is complete; its dialogue may go on."""
+        if row.cache is not None:
+            self._kv_cache.keep(row.cache)
+            row.cache = None
+
+    def forget(self, row: Row) -> None:
+        if row.cache is not None:
+            self._kv_cache.drop(row.cache)
+        row.cache, row.computed = None, 0
+
+    def make_room(self) -> bool:
+        return self._kv_cache.drop_idle()
+
+    def close(self) -> None:
+        self._row_threads.close()
+        if self._rowwise is not None:
+            self._rowwise.close()
+
+    def _admit(self, row: Row) -> None:
+        """Give a row its slot, with the longest known beginning of its ids."""
+        self._kv_cache.reserve(len(row.ids), more=1)
+        usable = [(self._usable(slot, row), not slot.busy, slot.used, slot) for slot in self._kv_cache.slots]
+        length, idle, _, best = max(usable, key=lambda u: u[:3], default=(0, False, 0, None))
+        if best is None or length == 0:
+            slot = self._kv_cache.take(None)
+        else:
+            # What was kept of another dialogue stays, unless most of it is what this one begins with.
+            slot = self._kv_cache.take(best if idle and length >= len(best.ids) // 2 else None)
+            self._kv_cache.copy(best, slot, length)
+        row.cache, row.computed = slot, length
+        row.reused = max(row.reused, length)
+
+    def _usable(self, slot: Slot, row: Row) -> int:
+        """How many of a row's ids needn't be computed, since a slot has them."""
+        shared = _shared(slot.ids, row.ids)
+        if self._rowwise is None:
+            return shared
+        return self._rowwise.sure_beginning(min(shared, slot.prefilled), len(row.ids))
+
+    def _plan(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
+        """What is computed in one pass."""
+        waiting = sorted(rows, key=lambda r: len(r.ids) - r.computed, reverse=True)
+        if self._rowwise is not None and len(waiting[0].ids) - waiting[0].computed > 1:
+            return [_work(waiting[0], None)]
+        room = self._chunk
+        work = []
+        for row in waiting:
+            missing = len(row.ids) - row.computed
+            if missing == 1 or room > 0:
+                work.append(_work(row, room if missing > 1 else None))
+                room -= missing if missing > 1 else 0
+        return work
+
+
+def _work(row: Row, most: int | None) -> tuple[Row, Piece]:
+    end = None if most is None else row.computed + most
+    return row, Piece(row.cache, row.ids[row.computed : end])
+
+
+def _shared(known: Sequence[int], ids: Sequence[int]) -> int:
+    """How many of the ids needn't be computed, since both begin with them; the last one always is."""
+    low, high = 0, min(len(known), len(ids) - 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if known[low:middle] == ids[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,43 @@
+"""Threads that compute small things side by side, each by itself: a kernel that is over in some microseconds loses more
+by being spread over cores than it wins. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+__all__ = ["RowThreads"]
+
+_T = TypeVar("_T")
+_LEAST = 4
+
+
+class RowThreads:
+    """As many threads as the engine may use on a CPU; with one, or elsewhere than on a CPU, the caller does it all."""
+
+    def __init__(self, threads: int | None) -> None:
+        self._size = threads or 1
+        self._pool: ThreadPoolExecutor | None = None
+        if self._size > 1:
+            self._pool = ThreadPoolExecutor(self._size, "playbill-rows", torch.set_num_threads, (1,))
+
+    def map(self, compute: Callable[[_T], torch.Tensor], items: Sequence[_T]) -> list[torch.Tensor]:
+        """What ``compute`` makes of each item, in their order."""
+        if self._pool is None or len(items) < _LEAST:
+            return [compute(item) for item in items]
+
+        @torch.inference_mode()
+        def share(part: Sequence[_T]) -> list[torch.Tensor]:
+            return [compute(item) for item in part]
+
+        size = -(-len(items) // self._size)
+        parts = [items[i : i + size] for i in range(0, len(items), size)]
+        return [made for part in self._pool.map(share, parts) for made in part]
+
+    def close(self) -> None:
+        """End the threads. Twice is once."""
+        if self._pool is not None:
+            self._pool.shutdown()

@@ -1,0 +1,68 @@
+"""Which of its ways of computing on a CPU llama.cpp is to use: those that give a token the same bits in any company, or
+the fastest ones.
+
+What is known here comes from ggml-cpu's source, and from comparing log probabilities of dialogues alone and in company
+(docs/runs.md). Weights that are not quantized have no way that does so.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from playbill.backends.common.warn import warn_once
+from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
+from playbill.backends.registry.fields.table import setting
+
+__all__ = ["Kernels", "choose_kernels"]
+
+_TILED = "GGML_CPU_TILED_MM"
+"""Whether K-quants and their like are multiplied in blocks from eight tokens on, which adds up in another order than
+for fewer. llama.cpp reads it once in a process."""
+_theirs = os.environ.get(_TILED)
+_Q4_K = 12
+_IN_BLOCKS = frozenset({10, 11, _Q4_K, 13, 14, 16, 17, 18, 19, 21, 22, 23, 29})
+"""Formats of which that is true, by ggml's numbers: Q2_K to Q6_K, and IQ1 to IQ4 but for IQ4_NL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """``keys`` and ``values`` are the formats of what is kept of tokens, by ggml's names; ``repacked``: weights may be
+    laid out anew for products with several tokens; ``tiled``: K-quants may be multiplied in blocks."""
+
+    keys: str
+    values: str
+    repacked: bool
+    tiled: bool
+
+
+def choose_kernels(
+    entry: Mapping[str, Any], header: GgufHeader, gpu_layers: int, machine: str = platform.machine()
+) -> Kernels:
+    """What an entry's `batching` asks for.
+
+    Attention adds up in another order for one token of one dialogue, for few and for many where keys and values are of
+    one format, so they get two; products in bfloat16 are the faster way on x86, and slow elsewhere. Q4_K repacked is
+    multiplied otherwise with four tokens than with one.
+    """
+    exact = setting(entry, "batching") != "fast"
+    tiled = _tiled(exact)
+    if gpu_layers or not exact:
+        return Kernels("F16", "F16", True, tiled)
+    if tiled and _theirs is None and header.formats & _IN_BLOCKS:
+        warn_once(
+            f"{entry.get('model_name')}: an answer may depend on what is computed beside it, since a model with "
+            "batching 'fast' was loaded first in this process"
+        )
+    keys, values = ("BF16", "F16") if machine.lower() in ("x86_64", "amd64") else ("F16", "BF16")
+    return Kernels(keys, values, _Q4_K not in header.formats, tiled)
+
+
+def _tiled(exact: bool) -> bool:
+    """The user's word, or that of the first model in this process; read as C's atoi does."""
+    said = os.environ.setdefault(_TILED, "0" if exact else "1")
+    return re.match(r"\s*[+-]?0*[1-9]", said) is not None

@@ -1,0 +1,131 @@
+"""The header of a GGUF file: what the model says of itself and of its tokenizer. Reads no weights.
+
+Knows nothing of what the values mean, and not llama.cpp.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.errors import WeightsError
+
+__all__ = ["GgufHeader", "read_header"]
+
+_STRING, _ARRAY = 8, 9
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_BULKY = ("tokenizer.ggml.merges", "tokenizer.ggml.scores")
+_VERSIONS = (2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    """``values`` by key, without the merges and scores of the tokenizer; ``raw`` is each pair as it stands.
+
+    ``formats`` are those of the weights' matrices, by ggml's numbers.
+    """
+
+    values: Mapping[str, Any]
+    raw: Mapping[str, bytes]
+    formats: frozenset[int]
+
+    def of_model(self, name: str) -> Any:
+        """A value that is named after the architecture, as ``llama.context_length``; None where there is none."""
+        return self.values.get(f"{self.values.get('general.architecture')}.{name}")
+
+
+def read_header(path: Path, *parts: Path) -> GgufHeader:
+    """Read a file's header, with the formats of those ``parts`` too that a split model has beside it.
+
+    Raises WeightsError for what is no GGUF file, or is cut off.
+    """
+    header = _read(path)
+    return replace(header, formats=header.formats.union(*(_read(part).formats for part in parts if part != path)))
+
+
+def _read(path: Path) -> GgufHeader:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _Reader(content).header()
+    except (struct.error, UnicodeDecodeError, _Malformed, ValueError, MemoryError) as e:
+        raise WeightsError(f"{path} is no GGUF file that can be read: {e}; download it again?") from e
+    except OSError as e:
+        raise WeightsError(f"{path} can't be read: {e.strerror}") from e
+
+
+class _Malformed(Exception):
+    pass
+
+
+class _Reader:
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content = content
+        self._at = 0
+
+    def header(self) -> GgufHeader:
+        magic, version, tensors, count = self._unpack("<4sIQQ")
+        if magic != b"GGUF":
+            raise _Malformed(f"it begins with {magic!r}")
+        if version not in _VERSIONS:
+            raise _Malformed(f"its version is {version}, and known are {', '.join(map(str, _VERSIONS))}")
+        values: dict[str, Any] = {}
+        raw: dict[str, bytes] = {}
+        for _ in range(count):
+            start = self._at
+            key = self._string()
+            (kind,) = self._unpack("<I")
+            value = self._value(kind, keep=key not in _BULKY)
+            if key not in _BULKY:
+                values[key] = value
+            raw[key] = self._content[start : self._at]
+        return GgufHeader(values, raw, frozenset(self._formats(tensors)))
+
+    def _formats(self, tensors: int) -> Iterator[int]:
+        """The format of each tensor that is no mere vector."""
+        for _ in range(tensors):
+            self._bytes()
+            (dimensions,) = self._unpack("<I")
+            *_, kind, _ = self._unpack(f"<{dimensions}QIQ")
+            if dimensions > 1:
+                yield kind
+
+    def _unpack(self, form: str) -> tuple[Any, ...]:
+        found = struct.unpack_from(form, self._content, self._at)
+        self._at += struct.calcsize(form)
+        return found
+
+    def _string(self) -> str:
+        return self._bytes().decode("utf-8", "replace")
+
+    def _bytes(self) -> bytes:
+        (length,) = self._unpack("<Q")
+        end = self._at + length
+        if end > len(self._content):
+            raise _Malformed("it is cut off")
+        found = self._content[self._at : end]
+        self._at = end
+        return found
+
+    def _value(self, kind: int, *, keep: bool = True) -> Any:
+        if kind == _STRING:
+            return self._string()
+        if kind == _ARRAY:
+            return self._array(keep)
+        if kind not in _SCALARS:
+            raise _Malformed(f"it has a value of the unknown type {kind}")
+        return self._unpack(f"<{_SCALARS[kind]}")[0]
+
+    def _array(self, keep: bool) -> list[Any]:
+        kind, length = self._unpack("<IQ")
+        if kind in _SCALARS:
+            return list(self._unpack(f"<{length}{_SCALARS[kind]}"))
+        found = []
+        for _ in range(length):
+            value = self._value(kind)
+            if keep:
+                found.append(value)
+        return found

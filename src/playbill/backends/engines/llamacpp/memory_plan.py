@@ -1,0 +1,190 @@
+"""How an engine is laid out on this machine: slots, context, memory. Arithmetic only; loads nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engines.base import Extent
+from playbill.backends.engines.cpu_threads import usable_cores
+from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
+from playbill.backends.errors import EngineError
+from playbill.backends.registry.fields.local import batch_limit
+from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.fields.types import parse_token_count
+
+__all__ = [
+    "MemoryPlan",
+    "available_memory",
+    "context_limit",
+    "gpu_layers",
+    "kv_bytes_per_token",
+    "longest_dialogue",
+    "make_plan",
+]
+
+_log = logging.getLogger(__name__)
+_SLOTS_OF_A_THREAD = 4  # more make a CPU no faster, and fewer prompts find their beginning in memory
+_SLOTS_OF_A_GPU = 32
+_MOST_KEPT = 64
+_ROUNDING = 256
+_LEAST_CONTEXT = 512
+_UNSTATED_CONTEXT = 4096
+_F16 = 2
+_ALL_LAYERS = 9999
+_MIB = 1 << 20
+_MOST_CACHE_MIB = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """``n_ctx`` is for each slot; llama.cpp is given the product. ``cache_mib`` keeps dialogues that have no slot.
+
+    ``limit`` is the most that prompt and answer may have; ``n_ctx`` is less where no dialogue gets that long.
+    """
+
+    slots: int
+    n_ctx: int
+    limit: int
+    threads: int
+    cache_mib: int
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests to keep under way. Callers have some more waiting; those find a slot of their own too,
+        so that no dialogue loses its slot between two turns."""
+        return self.slots if self.slots <= 2 else self.slots - max(1, (self.slots + 1) // 5)
+
+
+def context_limit(entry: Mapping[str, Any], header: GgufHeader) -> int | None:
+    """The most tokens that prompt and answer may have: the least of what the entry and the file say."""
+    own = header.of_model("context_length")
+    stated = (setting(entry, "n_ctx"), parse_token_count(setting(entry, "context_size")), own)
+    return min((int(value) for value in stated if value), default=None)
+
+
+def longest_dialogue(
+    entry: Mapping[str, Any], extent: Extent, template_bytes: tuple[int, int], *, thinks: bool = False
+) -> int | None:
+    """The most tokens that a dialogue can come to; None where it ``thinks``, and that has no bound.
+
+    A token stands for a byte at least, so bytes bound tokens. ``template_bytes`` is what the template adds to a
+    conversation, and to a message of it at the most. What an answer has is `max_tokens` at the most, and a quarter
+    more here: encoded anew, a text may have other tokens than those that it was made of.
+    """
+    thinking = setting(entry, "max_thinking_tokens")
+    if thinking is None and (thinks or setting(entry, "cot_end_tag")):
+        return None
+    answer = int(setting(entry, "max_tokens") or PARAMETERS["max_tokens"].default)
+    whole, each = template_bytes
+    given = extent.text_bytes + whole + each * extent.messages
+    return given + answer * extent.answers * 5 // 4 + int(thinking or 0)
+
+
+def make_plan(
+    entry: Mapping[str, Any], header: GgufHeader, *, dialogues: int | None, memory: int, longest: int | None = None
+) -> MemoryPlan:
+    """Lay out an engine for so many dialogues at once, in so many bytes of memory beside the weights.
+
+    The context's length comes first, because answers depend on it; slots only make it faster. None of the
+    dialogues comes to more than ``longest`` tokens (None: not known).
+    """
+    per_token = kv_bytes_per_token(header)
+    affordable = memory // per_token
+    limit = context_limit(entry, header) or _UNSTATED_CONTEXT
+    threads = setting(entry, "threads") or usable_cores()
+    most = batch_limit(entry) or _most_slots(entry, threads)
+    wanted = min(dialogues or most, most)
+    needed = limit if longest is None else min(limit, longest)
+    length = _length(entry, needed, affordable)
+    limit = length if length < needed else limit
+    n_ctx = _rounded(length)
+    slots = max(1, min(wanted, affordable // n_ctx))
+    if slots < wanted:
+        _log.warning(
+            "%s: memory holds %d of %d dialogues at once with %d tokens of context each; for more, set n_ctx to "
+            "what the dialogues need",
+            entry.get("model_name"),
+            slots,
+            wanted,
+            n_ctx,
+        )
+    left = max(0, memory - slots * n_ctx * per_token)
+    kept = 0 if dialogues is not None and dialogues <= slots else min(dialogues or 4 * slots, _MOST_KEPT)
+    cache = min(left, kept * n_ctx * per_token) // _MIB
+    return MemoryPlan(slots, n_ctx, limit, threads, min(cache, _MOST_CACHE_MIB))
+
+
+def _most_slots(entry: Mapping[str, Any], threads: int) -> int:
+    return _SLOTS_OF_A_GPU if _on_gpu(entry) else max(8, _SLOTS_OF_A_THREAD * threads)
+
+
+def _length(entry: Mapping[str, Any], needed: int, affordable: int) -> int:
+    """The context of one dialogue; cut, with a warning, where not even one fits and the entry leaves it open."""
+    if needed <= affordable or setting(entry, "n_ctx") is not None:
+        return needed
+    cut = max(_LEAST_CONTEXT, affordable - affordable % _ROUNDING)
+    _log.warning(
+        "%s: a context of %d tokens does not fit into memory, so it is cut to %d; set n_ctx to choose it",
+        entry.get("model_name"),
+        needed,
+        cut,
+    )
+    return min(needed, cut)
+
+
+def kv_bytes_per_token(header: GgufHeader) -> int:
+    """What llama.cpp keeps for each token of context, in half precision."""
+    layers = int(header.of_model("block_count") or 1)
+    width = int(header.of_model("embedding_length") or 4096)
+    heads = _per_layer(header.of_model("attention.head_count") or 1, layers)
+    kv_heads = _per_layer(header.of_model("attention.head_count_kv") or heads, layers)
+    usual = width // max(1, *heads)
+    key = int(header.of_model("attention.key_length") or usual)
+    value = int(header.of_model("attention.value_length") or usual)
+    return max(1, sum(kv_heads) * (key + value) * _F16)
+
+
+def _per_layer(value: Any, layers: int) -> list[int]:
+    return [int(v) for v in value] if isinstance(value, list) else [int(value)] * layers
+
+
+def _rounded(n_ctx: int) -> int:
+    return -(-n_ctx // _ROUNDING) * _ROUNDING
+
+
+def gpu_layers(entry: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> int:
+    """How many layers go to a GPU. Raises EngineError where one is asked for and there is none."""
+    if not _on_gpu(entry):
+        return 0
+    if all(device["name"] == "CPU" for device in devices):
+        raise EngineError(
+            f"{entry.get('model_name')}: layers should go to a GPU (execute_on, gpu_layers_offloaded), but this build "
+            "of xllamacpp finds none; set execute_on to cpu, and take gpu_layers_offloaded out, or install a build of "
+            "xllamacpp for your GPU"
+        )
+    layers = setting(entry, "gpu_layers_offloaded")
+    return _ALL_LAYERS if layers is None else int(layers)
+
+
+def _on_gpu(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry asks for a GPU: it says so, or says nothing, and how many layers go there."""
+    asked = entry.get("execute_on")
+    return asked == "gpu" or (asked is None and bool(setting(entry, "gpu_layers_offloaded")))
+
+
+def available_memory(devices: Sequence[Mapping[str, Any]]) -> int:
+    """Free memory in bytes: what the system and the control group say, else llama.cpp's word for the CPU."""
+    stated = [int(d["memory_free"]) for d in devices if d["name"] == "CPU"]
+    with suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text("ascii")
+        stated.append(int(text.partition("MemAvailable:")[2].split()[0]) * 1024)
+    with suppress(OSError, ValueError):
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text("ascii"))
+        stated.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text("ascii")))
+    return max(0, min(stated, default=4 << 30))

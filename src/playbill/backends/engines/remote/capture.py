@@ -1,0 +1,199 @@
+"""What really went over the wire in one attempt: the bytes sent and received, kept beside the official client.
+
+The client's own objects say what it understood; a record needs what was there. Hooks on the HTTP client write
+into the capture of the task that sends. Knows no wire and no service.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import httpx2
+
+from playbill.backends.engines.remote.failure import Failure, Kind
+
+__all__ = ["Capture", "http_client"]
+
+_current: ContextVar[Capture | None] = ContextVar("capture", default=None)
+
+
+class Capture:
+    """One attempt on the wire. Use as a context manager around the client's call.
+
+    ``on_event`` gets each JSON value of a stream as it comes. ``sent`` is None where nothing was sent.
+    """
+
+    def __init__(self, on_event: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self._on_event = on_event
+        self._received = bytearray()
+        self._read_to = 0
+        self.sent: bytes | None = None
+        self.status: int | None = None
+        self.headers = httpx2.Headers()
+        self.events: list[dict[str, Any]] = []
+        self.ended = False
+        """Whether a stream said that it is over (``[DONE]``)."""
+
+    def __enter__(self) -> Capture:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _current.reset(self._token)
+
+    @property
+    def is_stream(self) -> bool:
+        return "event-stream" in self.headers.get("content-type", "")
+
+    def text(self) -> str:
+        """The response's body as received, its content encoding undone."""
+        response = httpx2.Response(self.status or 0, headers=self._plain_headers(), content=bytes(self._received))
+        return response.text
+
+    def _plain_headers(self) -> dict[str, str]:
+        kept = ("content-type", "content-encoding")
+        return {name: self.headers[name] for name in kept if name in self.headers}
+
+    def json(self) -> Any:
+        """The response's body; raises ValueError where it is no JSON."""
+        return json.loads(self.text())
+
+    def request_body(self) -> Any:
+        """The request's body, as sent."""
+        return None if self.sent is None else json.loads(self.sent)
+
+    def response_body(self) -> Any:
+        """The response's body for a record: a stream's events, JSON, or text where it is none; None if none came."""
+        if self.status is None:
+            return None
+        if self.is_stream:
+            return list(self.events)
+        try:
+            return self.json()
+        except ValueError:
+            return _text_or_none(self)
+
+    def completion(self) -> dict[str, Any]:
+        """The JSON object that should be a completion. Raises Failure where it is none, or an error in disguise."""
+        kind = self.headers.get("content-type", "")
+        try:
+            body = self.json()
+        except ValueError as e:
+            what = f"it is {kind or 'of no content type'}" if "json" not in kind else "its JSON is broken"
+            raise Failure(Kind.BROKEN, f"200, but the answer can't be read: {what}") from e
+        if not isinstance(body, dict):
+            raise Failure(Kind.BROKEN, "200, but the answer is no JSON object")
+        return body
+
+    def feed(self, data: bytes) -> None:
+        self._received += data
+        if self.is_stream:
+            self._read_events()
+
+    def _read_events(self) -> None:
+        """Take up each whole server-sent event that has come; every wire's data are JSON objects."""
+        while True:
+            ends = [
+                (place, len(gap))
+                for gap in (b"\n\n", b"\r\n\r\n")
+                if (place := self._received.find(gap, self._read_to)) >= 0
+            ]
+            if not ends:
+                return
+            place, width = min(ends)
+            block = bytes(self._received[self._read_to : place])
+            self._read_to = place + width
+            self._take(b"\n".join(_data(line) for line in block.splitlines() if line.startswith(b"data:")))
+
+    def _take(self, data: bytes) -> None:
+        if data == b"[DONE]":
+            self.ended = True
+            return
+        try:
+            event = json.loads(data)
+        except ValueError:  # a comment, or a piece of garbage: the client has its own opinion of that
+            return
+        if isinstance(event, dict):
+            self.events.append(event)
+            if self._on_event is not None:
+                self._on_event(event)
+
+
+def _data(line: bytes) -> bytes:
+    return line.removeprefix(b"data:").removeprefix(b" ")
+
+
+def _text_or_none(capture: Capture) -> str | None:
+    try:
+        return capture.text() or None
+    except httpx2.DecodingError:
+        return None
+
+
+def _http_headers(request: httpx2.Request) -> dict[str, str]:
+    """The headers that HTTP itself needs. No content encoding, so that a stream's bytes can be read as they come."""
+    needed = {
+        "host": request.url.netloc.decode("ascii").rpartition("@")[2],
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "connection": "keep-alive",
+    }
+    if request.url.userinfo:  # user and password in the entry's own base_url
+        needed["authorization"] = request.headers["authorization"]
+    if request.content:
+        needed |= {"content-type": "application/json", "content-length": str(len(request.content))}
+    return needed
+
+
+class _Tee(httpx2.AsyncByteStream):
+    """A response's stream that the capture sees as well."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, capture: Capture) -> None:
+        self._stream = stream
+        self._capture = capture
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._stream:
+            self._capture.feed(data)
+            yield data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def http_client(timeout: httpx2.Timeout, ca_bundle: str | None, headers: Mapping[str, str]) -> httpx2.AsyncClient:
+    """The HTTP client beneath an official one: no redirects (a key stays where it may go), TLS always verified.
+
+    The official clients add headers that they find in the environment (OPENAI_CUSTOM_HEADERS,
+    ANTHROPIC_CUSTOM_HEADERS, organisations, projects), an Authorization among them. So each request's headers are
+    written anew: those that HTTP needs, and ``headers``.
+    """
+
+    async def sending(request: httpx2.Request) -> None:
+        capture = _current.get()
+        if capture is not None:
+            capture.sent = request.content
+        request.headers = httpx2.Headers({**headers, **_http_headers(request)})
+        request.extensions["timeout"] = timeout.as_dict()
+
+    async def receiving(response: httpx2.Response) -> None:
+        capture = _current.get()
+        if capture is not None and isinstance(response.stream, httpx2.AsyncByteStream):
+            capture.status, capture.headers = response.status_code, response.headers
+            response.stream = _Tee(response.stream, capture)
+
+    verify: Any = True
+    if ca_bundle is not None:
+        import ssl
+
+        verify = ssl.create_default_context(cafile=ca_bundle)
+    return httpx2.AsyncClient(
+        verify=verify,
+        timeout=timeout,
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30),
+        follow_redirects=False,
+        event_hooks={"request": [sending], "response": [receiving]},
+    )

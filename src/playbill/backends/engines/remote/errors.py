@@ -1,0 +1,102 @@
+"""What a failed attempt was, judged by what the capture saw; and what a person is told of a failure that stays.
+
+Knows no client: whatever one raises, the bytes on the wire say what happened.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from playbill.backends.engines.remote.capture import Capture
+from playbill.backends.engines.remote.connection import Connection
+from playbill.backends.engines.remote.failure import Failure, Kind, classify
+from playbill.backends.errors import (
+    ContextExceeded,
+    CredentialsError,
+    EngineError,
+    PlaybillError,
+    QuotaUsedUp,
+    Refused,
+)
+
+__all__ = ["checked", "error_of", "failure_of", "status_failure", "with_facts"]
+
+Body = dict[str, Any]
+
+
+def failure_of(e: Exception, capture: Capture) -> Exception:
+    """What an exception of the client means: by what the capture saw."""
+    if isinstance(e, (Failure, PlaybillError)):
+        return e
+    if capture.sent is None:
+        return EngineError(f"nothing could be sent: {type(e).__name__}: {e}")
+    if capture.status is None:
+        cause = _innermost(e)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            words = f"its certificate is not trusted ({cause.verify_message}); for a private CA set 'ca_bundle'"
+            return Failure(Kind.REQUEST, words)
+        return Failure(Kind.CONNECTION, f"no answer: {type(cause).__name__}{f': {cause}' if str(cause) else ''}")
+    if capture.status >= 300:
+        return status_failure(capture)
+    for event in capture.events:
+        if "error" in event:
+            return _in_body(event)
+    return Failure(Kind.BROKEN, f"200, but the answer broke off: {type(_innermost(e)).__name__}")
+
+
+def _innermost(e: BaseException) -> BaseException:
+    seen = e
+    while (inner := seen.__cause__ or seen.__context__) is not None:
+        seen = inner
+    return seen
+
+
+def status_failure(capture: Capture) -> Failure:
+    status = capture.status or 0
+    if status < 400:
+        target = capture.headers.get("location", "another address")
+        return Failure(Kind.REQUEST, f"{status}: it points to {target}; set 'base_url' to where the service is")
+    return classify(status, capture.headers, capture.response_body())
+
+
+def checked(body: Body) -> Body:
+    """The body, if it isn't an error in a 200's clothes, as gateways send it."""
+    if body.get("error"):
+        raise _in_body(body)
+    return body
+
+
+def _in_body(body: Body) -> Failure:
+    error = body["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    return classify(status, {}, body)
+
+
+def error_of(failure: Failure, connection: Connection) -> PlaybillError:
+    words = f"{connection.name}: {failure}"
+    if failure.kind is Kind.KEY:
+        told = f"the key from {connection.key_from}" if connection.key_from else "a request without a key"
+        return CredentialsError(
+            f"{connection.name} refuses {told} ({failure}); set another with `playbill keys set {connection.section}`"
+        )
+    if failure.kind is Kind.QUOTA:
+        return QuotaUsedUp(
+            f"{words}; the quota or the money of this account is used up, see the service's billing page"
+        )
+    if failure.kind is Kind.CONTEXT:
+        return ContextExceeded(words)
+    if failure.kind is Kind.REFUSED:
+        return Refused(words)
+    advice = {
+        Kind.FORBIDDEN: "; this key may not use this model, or not from here",
+        Kind.NOT_FOUND: "; check the entry's 'model_id' and 'base_url'",
+    }
+    return EngineError(words + advice.get(failure.kind, ""))
+
+
+def with_facts(e: PlaybillError, attempts: int, capture: Capture) -> PlaybillError:
+    """The error, with what a record should keep of it."""
+    e.__dict__.update(attempts=attempts, request=capture.request_body(), response=capture.response_body())
+    return e

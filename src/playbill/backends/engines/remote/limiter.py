@@ -1,0 +1,210 @@
+"""How many requests one service gets at once, and when none: the limiter that each attempt passes.
+
+Additive increase while it answers, multiplicative decrease on rate limits, pauses as it asks for them; and a
+breaker for an endpoint that answers nothing. Lives on the service loop, so it needs no locks. Knows no wire; it
+is told what became of an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from playbill.backends.errors import EndpointDown
+
+__all__ = ["Limiter", "LimiterKey", "ceiling", "limiter_for"]
+
+START = 4.0
+_MOST = 1024.0
+DEAD_ATTEMPTS = 20
+DEAD_SECONDS = 30.0
+DEAD_LEAST = 3
+"""Fewer failures are no sign of death, however long they took: one slow request times out after minutes."""
+PAUSE, LONGEST_PAUSE = 2.0, 60.0
+_GRACE = 10.0
+
+
+def ceiling() -> float:
+    """The most requests in flight that are ever tried: each needs a file descriptor, and others need some too."""
+    try:
+        import resource
+    except ImportError:  # Windows, where sockets are not counted among files
+        return _MOST
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST if files == resource.RLIM_INFINITY else max(START, min(_MOST, files // 2))
+
+
+@dataclass(frozen=True)
+class LimiterKey:
+    """What shares a limiter: requests to one address with one key. ``owner`` tells keys apart without holding one."""
+
+    origin: str
+    owner: int
+    fixed: int | None
+
+
+class _Pace:
+    """How many answers a second came at which limit, round by round; a round is as many answers as the limit."""
+
+    def __init__(self, limit: float, now: float) -> None:
+        self._best = 0.0
+        self._best_limit = limit
+        self._begin(limit, now)
+
+    def _begin(self, limit: float, now: float) -> None:
+        self._limit, self._since, self._answers = limit, now, 0
+
+    def count(self, limit: float, now: float) -> bool:
+        """Count an answer; False where a round brought hardly more than the best one at a lower limit."""
+        self._answers += 1
+        if self._answers < self._limit:
+            return True
+        rate = self._answers / max(1e-3, now - self._since)
+        better = rate > self._best * 1.1
+        if better:
+            self._best, self._best_limit = rate, self._limit
+        self._begin(limit, now)
+        return better
+
+    def most_useful(self, *, steep: bool) -> float:
+        """The limit up to which trying is worth it: twice what was best so far, later on half more than that."""
+        return self._best_limit * (2.0 if steep else 1.5) + START
+
+
+class Limiter:
+    """Admits attempts to one endpoint."""
+
+    def __init__(self, name: str, fixed: int | None, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._fixed = fixed
+        self._clock = clock
+        self._limit = float(fixed) if fixed is not None else START
+        self._ceiling = ceiling()
+        self._steep = fixed is None  # doubling with every round, until the first rate limit
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._not_before = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._lowered_at = 0.0
+        self._pace = _Pace(self._limit, clock())
+        self._answered = False
+        self._failures = 0
+        self._failing_since = 0.0
+        self._pause = 0.0
+        self._dead_until = 0.0
+        self._obituary = ""
+
+    @property
+    def limit(self) -> int:
+        """How many may be in flight now."""
+        return 1 if self._pause else int(self._limit)
+
+    @property
+    def width(self) -> int:
+        """How many may be in flight when nothing is wrong: what a scheduler should keep ready."""
+        return int(self._limit)
+
+    async def enter(self, *, again: bool = False) -> None:
+        """Wait for a place; ``again`` goes before those that never had one. Raises EndpointDown."""
+        if self._clock() < self._dead_until:
+            raise EndpointDown(self._obituary)
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if again else self._waiting.append)(place)
+        self._admit()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._in_flight -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        now = self._clock()
+        while self._waiting and self._in_flight < self.limit:
+            if self._waiting[0].done():  # it was cancelled while it waited
+                self._waiting.popleft()
+            elif now < self._not_before:
+                self._wake_at(self._not_before)
+                return
+            else:
+                self._in_flight += 1
+                self._waiting.popleft().set_result(None)
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, when - self._clock()) + 0.001, self._admit)
+
+    def succeeded(self) -> None:
+        """An attempt brought a completion."""
+        self._answered = True
+        self._failures, self._pause, self._dead_until = 0, 0.0, 0.0
+        if self._fixed is None and self._in_flight * 2 >= self._limit:  # else the limit limits nothing
+            self._grow()
+
+    def _grow(self) -> None:
+        """A little more, as long as more in flight brings more answers; else only the queues would grow."""
+        self._steep = self._pace.count(self._limit, self._clock()) and self._steep
+        step = 1.0 if self._steep else 1.0 / self._limit
+        self._limit = max(
+            self._limit, min(self._ceiling, self._pace.most_useful(steep=self._steep), self._limit + step)
+        )
+
+    def rate_limited(self, started: float, retry_after: float | None) -> None:
+        """The service asks for less: halve, once for all requests that were on their way together, and pause."""
+        now = self._clock()
+        if self._fixed is None and started >= self._lowered_at:
+            self._limit = max(1.0, self._limit / 2)
+            self._steep = False
+            self._lowered_at = now
+        if retry_after is not None:
+            self._not_before = max(self._not_before, now + retry_after)
+
+    def failed(self, started: float, why: str) -> None:
+        """Nothing came that could be used. Dead is who never answered; who did is given time instead."""
+        now = self._clock()
+        if not self._failures:
+            self._failing_since = started
+        self._failures += 1
+        lasting = now - self._failing_since >= DEAD_SECONDS and self._failures >= DEAD_LEAST
+        if self._failures < DEAD_ATTEMPTS and not lasting:
+            return
+        if self._answered:
+            self._pause = min(LONGEST_PAUSE, self._pause * 2 or PAUSE)
+            self._not_before = max(self._not_before, now + self._pause)
+            return
+        if now >= self._dead_until:
+            self._obituary = self._write_obituary(now, why)
+        self._dead_until = now + _GRACE
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_exception(EndpointDown(self._obituary))
+
+    def _write_obituary(self, now: float, why: str) -> str:
+        return (
+            f"{self._name} answered none of {self._failures} attempts in {now - self._failing_since:.0f} s; the last "
+            f"one: {why}. Is it running, and is its address right?"
+        )
+
+    @property
+    def down_reason(self) -> str | None:
+        """What to say of an endpoint that counts as dead now; None if it doesn't."""
+        return self._obituary if self._clock() < self._dead_until else None
+
+
+_gates: WeakValueDictionary[LimiterKey, Limiter] = WeakValueDictionary()
+
+
+def limiter_for(key: LimiterKey, name: str, clock: Callable[[], float]) -> Limiter:
+    """The limiter of an endpoint: one for all engines of a process that go there with the same key."""
+    return _gates.setdefault(key, Limiter(name, key.fixed, clock))

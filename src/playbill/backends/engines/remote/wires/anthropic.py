@@ -1,0 +1,222 @@
+"""Anthropic's messages, by the official client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+from anthropic.types import RawMessageStreamEvent
+
+from playbill.backends.engines.base import Completion, Context, Loaded, Request
+from playbill.backends.engines.remote.capture import Capture
+from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.failure import Failure, Kind, classify
+from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
+from playbill.backends.engines.remote.loading import body_of, load_remote, supported_parameters
+from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.services import Service
+
+__all__ = ["load", "preview", "request_body"]
+
+_PATH = "/v1/messages"
+API_VERSION = "2026-10-21"
+"""The version of the API that is asked for where the entry names none; that of the client (anthropic 2.13)."""
+THINKING_TOKENS = 4_000
+"""The budget of thinking where nobody says; clemcore's."""
+
+_FINISH = {
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
+    "refusal": FinishReason.REFUSED,
+    "tool_use": FinishReason.TOOL_CALLS,
+}
+
+
+def load(entry: Mapping[str, Any], context: Context) -> Loaded:
+    return load_remote(AnthropicWire, entry, context, f"anthropic {anthropic.__version__}")
+
+
+def preview(entry: Mapping[str, Any], context: Context) -> None:
+    return None
+
+
+def request_body(
+    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Any]:
+    """The body that would be sent."""
+    return body_of(AnthropicWire, entry, messages, params, folder)
+
+
+class AnthropicWire:
+    """Bodies, client and answers of Anthropic's wire, for one entry."""
+
+    def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
+        self._entry = entry
+        self._service = service
+        self._mode = setting(entry, "thinking_mode")
+        self._thinks = bool(self._mode) or bool(setting(entry, "reasoning_model"))
+        self.supported_parameters = supported_parameters(entry, service, thinks=self._thinks)
+        self._version = str(entry.get("api_version") or API_VERSION)
+        self._client: anthropic.AsyncAnthropic | None = None
+
+    def connect(self, connection: Connection) -> None:
+        """Make the client; it connects when it sends."""
+        self._client = anthropic.AsyncAnthropic(
+            api_key=connection.key,
+            base_url=connection.base_url,
+            max_retries=0,  # one discipline, and it is ours
+            timeout=connection.timeout,
+            http_client=connection.client(
+                f"anthropic/{anthropic.__version__}",
+                {"authorization": f"Bearer {connection.key}", "anthropic-version": self._version},
+            ),
+        )
+
+    def body(self, request: Request) -> dict[str, Any]:
+        system: list[dict[str, Any]] = []
+        messages: list[dict[str, Any]] = []
+        for i, message in enumerate(request.messages):
+            content = self._content(message, request, f"messages[{i}]")
+            if message["role"] == "system":
+                system += content
+            else:
+                messages.append({"role": message["role"], "content": content})
+        body: dict[str, Any] = {"model": model_id(self._entry), "messages": messages}
+        if system:
+            body["system"] = system
+        body |= self._parameters(request.params)
+        if self._entry.get("reasoning_effort"):
+            body["output_config"] = {"effort": self._entry["reasoning_effort"]}
+        return body | (self._entry.get("extra_body") or {})
+
+    def _content(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
+        parts = parts_of(message, request.folder, where)
+        check_multimodality(parts, self._entry.get("multimodality"), where)
+        # The service refuses empty texts beside others.
+        return [_part(part) for part in parts if not isinstance(part, Text) or part.text or len(parts) == 1]
+
+    def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in params.items():
+            if name == "max_tokens":
+                found[name] = value + self._thinking_tokens(params) if self._thinks else value
+            elif name == "stop":
+                stops = [value] if isinstance(value, str) else list(value)
+                found |= {"stop_sequences": stops} if stops else {}
+            elif name != "max_thinking_tokens":
+                found[name] = value
+        if self._mode == "adaptive":
+            found["thinking"] = {"type": "adaptive"}
+        elif self._mode:
+            found["thinking"] = {"type": "enabled", "budget_tokens": self._thinking_tokens(params)}
+        return found
+
+    def _thinking_tokens(self, params: Mapping[str, Any]) -> int:
+        asked = params.get("max_thinking_tokens")
+        return THINKING_TOKENS if asked is None else int(asked)
+
+    def implied(self, request: Request) -> Mapping[str, Any]:
+        return {"max_thinking_tokens": self._thinking_tokens(request.params)} if self._thinks else {}
+
+    async def send(self, body: dict[str, Any], *, stream: bool) -> None:
+        assert self._client is not None
+        if not stream:
+            await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
+            return
+        events = await self._client.post(
+            _PATH,
+            body={**body, "stream": True},
+            cast_to=object,
+            stream=True,
+            stream_cls=anthropic.AsyncStream[RawMessageStreamEvent],
+        )
+        async with events:
+            async for _ in events.response.aiter_bytes():  # the capture reads along
+                pass
+
+    def delta(self, event: dict[str, Any]) -> str:
+        delta = event.get("delta")
+        return (
+            str(delta.get("text") or "") if isinstance(delta, dict) and event["type"] == "content_block_delta" else ""
+        )
+
+    def read(self, body: dict[str, Any]) -> Completion:
+        if not isinstance(body.get("content"), list):
+            raise Failure(Kind.BROKEN, "200, but the answer has no content")
+        return _completion(body)
+
+    def read_stream(self, capture: Capture) -> Completion:
+        message: dict[str, Any] = {}
+        blocks: dict[int, dict[str, Any]] = {}
+        for event in capture.events:
+            kind = event.get("type")
+            if kind == "error":
+                raise classify(529 if "overloaded" in str(event) else 500, {}, event)
+            if kind == "message_start":
+                message = {**event["message"]}
+            elif kind == "content_block_start":
+                blocks[event["index"]] = {**event["content_block"]}
+            elif kind == "content_block_delta":
+                _grow(blocks.setdefault(event["index"], {}), event["delta"])
+            elif kind == "message_delta":
+                message |= event["delta"]
+                message["usage"] = {**(message.get("usage") or {}), **(event.get("usage") or {})}
+        if not message.get("stop_reason"):
+            raise Failure(Kind.BROKEN, "200, but the stream ended before the answer did")
+        return _completion({**message, "content": [blocks[index] for index in sorted(blocks)]})
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+def _part(part: Text | Image) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if part.url is not None:
+        return {"type": "image", "source": {"type": "url", "url": part.url}}
+    return {"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}
+
+
+def _grow(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    for name in ("text", "thinking"):
+        if name in delta:
+            block[name] = (block.get(name) or "") + delta[name]
+
+
+def _completion(message: dict[str, Any]) -> Completion:
+    blocks = [block for block in message["content"] if isinstance(block, dict)]
+    thoughts = [str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking"]
+    finish = message.get("stop_reason")
+    details = {
+        "served_model": message.get("model"),
+        "response_id": message.get("id"),
+        "stop_sequence": message.get("stop_sequence"),
+        "redacted_thinking": sum(block.get("type") == "redacted_thinking" for block in blocks) or None,
+    }
+    return Completion(
+        finish_reason=_FINISH.get(str(finish), FinishReason.UNKNOWN),
+        finish_reason_raw=None if finish is None else str(finish),
+        text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
+        thinking="\n\n".join(t for t in thoughts if t) or None,
+        usage=_usage(message.get("usage")),
+        details={name: value for name, value in details.items() if value is not None},
+    )
+
+
+def _usage(said: Any) -> Usage:
+    """Its input tokens leave out what was read from or written to its cache; ours are all of them."""
+    if not isinstance(said, dict):
+        return Usage()
+    read, written = said.get("cache_read_input_tokens"), said.get("cache_creation_input_tokens")
+    fresh = said.get("input_tokens")
+    thinking = (said.get("output_tokens_details") or {}).get("thinking_tokens")
+    total = None if fresh is None else fresh + (read or 0) + (written or 0)
+    return Usage(total, said.get("output_tokens"), read, thinking)

@@ -1,0 +1,220 @@
+"""Google's generateContent, by the official client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google import genai
+from google.genai import types
+
+from playbill.backends.engines.base import Completion, Context, Loaded, Request
+from playbill.backends.engines.remote.capture import Capture
+from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.failure import Failure, Kind
+from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
+from playbill.backends.engines.remote.loading import body_of, load_remote, supported_parameters
+from playbill.backends.errors import MessageError
+from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.services import Service
+
+__all__ = ["load", "preview", "request_body"]
+
+THINKING_TOKENS = 4_000
+"""The budget of thinking where nobody says; about clemcore's."""
+
+_FINISH = {
+    "STOP": FinishReason.STOP,
+    "MAX_TOKENS": FinishReason.LENGTH,
+    "SAFETY": FinishReason.REFUSED,
+    "RECITATION": FinishReason.REFUSED,
+    "BLOCKLIST": FinishReason.REFUSED,
+    "PROHIBITED_CONTENT": FinishReason.REFUSED,
+    "SPII": FinishReason.REFUSED,
+    "LANGUAGE": FinishReason.REFUSED,
+}
+
+
+def load(entry: Mapping[str, Any], context: Context) -> Loaded:
+    return load_remote(GoogleWire, entry, context, f"google-genai {genai.__version__}")
+
+
+def preview(entry: Mapping[str, Any], context: Context) -> None:
+    return None
+
+
+def request_body(
+    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Any]:
+    """The body that would be sent."""
+    return body_of(GoogleWire, entry, messages, params, folder)
+
+
+class GoogleWire:
+    """Bodies, client and answers of Google's wire, for one entry."""
+
+    def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
+        self._entry = entry
+        self._service = service
+        self._mode = setting(entry, "thinking_mode")
+        self._thinks = bool(self._mode) or bool(setting(entry, "reasoning_model"))
+        self.supported_parameters = supported_parameters(entry, service, thinks=self._thinks)
+        self._client: genai.Client | None = None
+
+    def connect(self, connection: Connection) -> None:
+        """Make the client; it connects when it sends. It must live as long as its requests."""
+        options = types.HttpOptions(
+            base_url=connection.base_url,
+            api_version=self._entry.get("api_version") or "v1beta",
+            httpx_async_client=connection.client(
+                f"google-genai/{genai.__version__}", {"x-goog-api-key": connection.key}
+            ),
+            retry_options=types.HttpRetryOptions(attempts=1),  # one discipline, and it is ours
+        )
+        self._client = genai.Client(api_key=connection.key, http_options=options, vertexai=False)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        system: list[dict[str, Any]] = []
+        contents: list[dict[str, Any]] = []
+        for i, message in enumerate(request.messages):
+            parts = self._parts(message, request, f"messages[{i}]")
+            if message["role"] == "system":
+                system += parts
+            else:
+                contents.append({"role": "model" if message["role"] == "assistant" else "user", "parts": parts})
+        body: dict[str, Any] = {"contents": contents}
+        if system:
+            body["systemInstruction"] = {"role": "user", "parts": system}
+        config = self._parameters(request.params)
+        if config:
+            body["generationConfig"] = config
+        return body | (self._entry.get("extra_body") or {})
+
+    def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
+        parts = parts_of(message, request.folder, where)
+        check_multimodality(parts, self._entry.get("multimodality"), where)
+        return [_part(part, where) for part in parts]
+
+    def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in params.items():
+            if name == "max_tokens":
+                found["maxOutputTokens"] = value + self._thinking_tokens(params) if self._thinks else value
+            elif name == "stop":
+                stops = [value] if isinstance(value, str) else list(value)
+                found |= {"stopSequences": stops} if stops else {}
+            elif name == "logprobs":
+                found |= {"responseLogprobs": True, "logprobs": value}
+            elif name != "max_thinking_tokens":
+                found[self._service.renamed.get(name, name)] = value
+        if thinking := self._thinking_config(params):
+            found["thinkingConfig"] = thinking
+        return found
+
+    def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        config: dict[str, Any] = {"includeThoughts": True} if self._thinks else {}
+        if self._entry.get("reasoning_effort"):  # Gemini 3 takes a level in a budget's place
+            config["thinkingLevel"] = str(self._entry["reasoning_effort"]).upper()
+        elif self._mode is True or (self._thinks and params.get("max_thinking_tokens") is not None):
+            config["thinkingBudget"] = self._thinking_tokens(params)
+        return config
+
+    def _thinking_tokens(self, params: Mapping[str, Any]) -> int:
+        asked = params.get("max_thinking_tokens")
+        return THINKING_TOKENS if asked is None else int(asked)
+
+    def implied(self, request: Request) -> Mapping[str, Any]:
+        return {"max_thinking_tokens": self._thinking_tokens(request.params)} if self._thinks else {}
+
+    async def send(self, body: dict[str, Any], *, stream: bool) -> None:
+        assert self._client is not None
+        rest = {name: value for name, value in body.items() if name != "contents"}
+        # The client builds the body from its own types; what it has no type for goes beside them.
+        options = types.HttpOptions(extra_body=rest) if rest else None
+        arguments: dict[str, Any] = {
+            "model": model_id(self._entry),
+            "contents": body["contents"],
+            "config": types.GenerateContentConfig(http_options=options),
+        }
+        if not stream:
+            await self._client.aio.models.generate_content(**arguments)
+            return
+        async for _ in await self._client.aio.models.generate_content_stream(**arguments):
+            pass  # the capture reads along
+
+    def delta(self, event: dict[str, Any]) -> str:
+        return "".join(_texts(_content_parts(event), thoughts=False))
+
+    def read(self, body: dict[str, Any]) -> Completion:
+        return _completion([body])
+
+    def read_stream(self, capture: Capture) -> Completion:
+        return _completion(capture.events)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aio.aclose()
+
+
+def _part(part: Text | Image, where: str) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"text": part.text}
+    if part.url is not None:
+        raise MessageError(f"{where}: this service fetches no images from other addresses; give a path or a data URL")
+    return {"inlineData": {"mimeType": part.media_type, "data": part.data}}
+
+
+def _candidate(body: Mapping[str, Any]) -> dict[str, Any]:
+    candidates = body.get("candidates")
+    first = candidates[0] if isinstance(candidates, list) and candidates else None
+    return first if isinstance(first, dict) else {}
+
+
+def _content_parts(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    content = _candidate(body).get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def _texts(parts: list[dict[str, Any]], *, thoughts: bool) -> list[str]:
+    return [str(part["text"]) for part in parts if part.get("text") and bool(part.get("thought")) is thoughts]
+
+
+def _completion(bodies: list[dict[str, Any]]) -> Completion:
+    """The completion in one body, or in those of a stream together."""
+    frame: dict[str, Any] = {}
+    for body in bodies:
+        frame |= {name: value for name, value in body.items() if value is not None and name != "candidates"}
+    finish = next((r for body in reversed(bodies) if (r := _candidate(body).get("finishReason"))), None)
+    blocked = (frame.get("promptFeedback") or {}).get("blockReason")
+    if finish is None and blocked is None:
+        raise Failure(Kind.BROKEN, "200, but the answer has no candidate that came to its end")
+    parts = [part for body in bodies for part in _content_parts(body)]
+    called = any("functionCall" in part for part in parts)
+    reason = FinishReason.REFUSED if blocked else _FINISH.get(str(finish), FinishReason.UNKNOWN)
+    details = {
+        "served_model": frame.get("modelVersion"),
+        "response_id": frame.get("responseId"),
+        "safety_ratings": next((r for b in reversed(bodies) if (r := _candidate(b).get("safetyRatings"))), None),
+        "logprobs": next((r for b in reversed(bodies) if (r := _candidate(b).get("logprobsResult"))), None),
+    }
+    return Completion(
+        finish_reason=FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason,
+        finish_reason_raw=str(blocked or finish),
+        text="".join(_texts(parts, thoughts=False)),
+        thinking="".join(_texts(parts, thoughts=True)) or None,
+        usage=_usage(frame.get("usageMetadata")),
+        details={name: value for name, value in details.items() if value is not None},
+    )
+
+
+def _usage(said: Any) -> Usage:
+    """It counts thoughts beside the candidate's tokens; our output tokens include them."""
+    if not isinstance(said, dict):
+        return Usage()
+    answer, thinking = said.get("candidatesTokenCount"), said.get("thoughtsTokenCount")
+    output = None if answer is None and thinking is None else (answer or 0) + (thinking or 0)
+    return Usage(said.get("promptTokenCount"), output, said.get("cachedContentTokenCount"), thinking)

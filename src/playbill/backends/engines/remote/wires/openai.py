@@ -1,0 +1,268 @@
+"""OpenAI's chat completions, by the official client: OpenAI itself, Azure, and every service that is compatible.
+
+What differs between services is in their rows (`playbill.backends.registry.services`); this file knows the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+from playbill.backends.engines.base import Completion, Context, Loaded, Request
+from playbill.backends.engines.remote.capture import Capture
+from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.failure import Failure, Kind
+from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
+from playbill.backends.engines.remote.loading import body_of, load_remote, supported_parameters
+from playbill.backends.generation import FinishReason, Usage
+from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.services import Service
+
+__all__ = ["load", "preview", "request_body"]
+
+_PATH = "/chat/completions"
+THINKING_TOKENS = 25_000
+"""What a reasoning model may think where nobody says; OpenAI's guide to reasoning models advises this much."""
+
+_FINISH = {
+    "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,  # Together
+    "stop_sequence": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,  # Mistral
+    "content_filter": FinishReason.REFUSED,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+}
+_BROKEN_OFF = ("error", "insufficient_system_resource")  # OpenRouter and Mistral; DeepSeek
+
+
+def load(entry: Mapping[str, Any], context: Context) -> Loaded:
+    return load_remote(OpenAIWire, entry, context, f"openai {openai.__version__}")
+
+
+def preview(entry: Mapping[str, Any], context: Context) -> None:
+    return None
+
+
+def request_body(
+    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Any]:
+    """The body that would be sent."""
+    return body_of(OpenAIWire, entry, messages, params, folder)
+
+
+class OpenAIWire:
+    """Bodies, client and answers of OpenAI's wire, for one entry."""
+
+    def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
+        self._entry = entry
+        self._service = service
+        # With effort none the model doesn't think: it takes sampling settings, and needs no tokens for thinking.
+        self._reasons = bool(setting(entry, "reasoning_model")) and entry.get("reasoning_effort") != "none"
+        self.supported_parameters = supported_parameters(entry, service, thinks=self._reasons)
+        self._client: openai.AsyncOpenAI | None = None
+
+    def connect(self, connection: Connection) -> None:
+        """Make the client; it connects when it sends."""
+        version = self._entry.get("api_version")
+        dated_azure = self._service.name == "azure" and bool(version)
+        key = {"api-key": connection.key} if dated_azure else {"authorization": f"Bearer {connection.key}"}
+        http = connection.client(f"openai/{openai.__version__}", key)
+        common: dict[str, Any] = {
+            "api_key": connection.key,
+            "max_retries": 0,  # one discipline, and it is ours
+            "timeout": connection.timeout,
+            "http_client": http,
+        }
+        if dated_azure:
+            self._client = openai.AsyncAzureOpenAI(azure_endpoint=connection.base_url, api_version=version, **common)
+            return
+        suffix = "/openai/v1" if self._service.name == "azure" and "/openai" not in connection.base_url else ""
+        self._client = openai.AsyncOpenAI(base_url=connection.base_url + suffix, **common)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": model_id(self._entry),
+            "messages": [self._message(m, request, f"messages[{i}]") for i, m in enumerate(request.messages)],
+        }
+        body |= self._parameters(request.params)
+        effort = self._entry.get("reasoning_effort")
+        if self._service.name == "openrouter":  # one object for all providers
+            wanted = {"effort": effort, "max_tokens": None if effort else request.params.get("max_thinking_tokens")}
+            if wanted := {name: value for name, value in wanted.items() if value is not None}:
+                body["reasoning"] = wanted
+        elif effort:
+            body["reasoning_effort"] = effort
+        return body | (self._entry.get("extra_body") or {})
+
+    def _message(self, message: Message, request: Request, where: str) -> dict[str, Any]:
+        parts = parts_of(message, request.folder, where)
+        check_multimodality(parts, self._entry.get("multimodality"), where)
+        rest = {name: value for name, value in message.items() if name not in ("content", "image")}
+        if not any(isinstance(part, Image) for part in parts):
+            return {**rest, "content": message.get("content")}
+        shown = [
+            {"type": "image_url", "image_url": {"url": part.data_url}}
+            if isinstance(part, Image)
+            else {"type": "text", "text": part.text}
+            for part in parts
+        ]
+        return {**rest, "content": shown}
+
+    def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        names = {**self._service.renamed, **(self._service.reasoning_renamed if self._reasons else {})}
+        found: dict[str, Any] = {}
+        for name, value in params.items():
+            if name == "logprobs":
+                found |= {"logprobs": True, "top_logprobs": value}
+            elif name == "max_tokens":
+                found[names.get(name, name)] = value + self._thinking_tokens(params) if self._reasons else value
+            elif name == "stop":
+                stops = [value] if isinstance(value, str) else list(value)
+                found |= {"stop": stops} if stops else {}
+            elif name != "max_thinking_tokens":
+                found[names.get(name, name)] = value
+        return found
+
+    def _thinking_tokens(self, params: Mapping[str, Any]) -> int:
+        asked = params.get("max_thinking_tokens")
+        return THINKING_TOKENS if asked is None else int(asked)
+
+    def implied(self, request: Request) -> Mapping[str, Any]:
+        return {"max_thinking_tokens": self._thinking_tokens(request.params)} if self._reasons else {}
+
+    async def send(self, body: dict[str, Any], *, stream: bool) -> None:
+        assert self._client is not None
+        if not stream:
+            await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
+            return
+        asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        chunks = await self._client.post(
+            _PATH,
+            body=asked,
+            cast_to=ChatCompletionChunk,
+            stream=True,
+            stream_cls=openai.AsyncStream[ChatCompletionChunk],
+        )
+        async with chunks:
+            async for _ in chunks.response.aiter_bytes():  # the capture reads along
+                pass
+
+    def delta(self, event: dict[str, Any]) -> str:
+        return "".join(_texts(_delta(choice).get("content")).text for choice in _choices(event))
+
+    def read(self, body: dict[str, Any]) -> Completion:
+        choices = _choices(body)
+        if not choices:
+            raise Failure(Kind.BROKEN, "200, but the answer has no choices")
+        message = choices[0].get("message")
+        if not isinstance(message, dict):
+            raise Failure(Kind.BROKEN, "200, but the answer's first choice has no message")
+        return _completion(message, choices[0].get("finish_reason"), body, choices[0].get("logprobs"))
+
+    def read_stream(self, capture: Capture) -> Completion:
+        for event in capture.events:
+            if event.get("error"):
+                raise Failure(Kind.BROKEN, f"the stream reports an error: {event['error']}")
+        choices = [choice for event in capture.events for choice in _choices(event)[:1]]
+        finish = next((c["finish_reason"] for c in choices if c.get("finish_reason")), None)
+        if finish is None:
+            raise Failure(Kind.BROKEN, "200, but the stream ended before the answer did")
+        message: dict[str, Any] = {}
+        for name in ("content", "reasoning_content", "reasoning", "refusal"):
+            pieces = [delta[name] for delta in map(_delta, choices) if delta.get(name)]
+            if pieces:
+                listed = any(isinstance(piece, list) for piece in pieces)
+                message[name] = _flat(pieces) if listed else "".join(map(str, pieces))
+        frame: dict[str, Any] = {}
+        for event in capture.events:  # usage comes last, identity first
+            frame |= {name: value for name, value in event.items() if value is not None and name != "choices"}
+        logprobs = [p for c in choices for p in ((c.get("logprobs") or {}).get("content") or [])]
+        return _completion(message, finish, frame, {"content": logprobs} if logprobs else None)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+class _Shown:
+    """The text and the thinking of a content, which may be a string or a list of parts."""
+
+    def __init__(self, text: str, thinking: str | None) -> None:
+        self.text = text
+        self.thinking = thinking
+
+
+def _texts(content: Any) -> _Shown:
+    if isinstance(content, str):
+        return _Shown(content, None)
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
+    # Mistral's reasoning models: {"type": "thinking", "thinking": [{"type": "text", "text": …}]}
+    thoughts = [_texts(part.get("thinking")).text for part in parts if part.get("type") == "thinking"]
+    return _Shown(text, "".join(thoughts) if thoughts else None)
+
+
+def _completion(message: dict[str, Any], finish: Any, frame: dict[str, Any], logprobs: Any) -> Completion:
+    if finish in _BROKEN_OFF:
+        raise Failure(Kind.SERVER, f"200, but the answer broke off ({finish})")
+    shown = _texts(message.get("content"))
+    thinking = message.get("reasoning_content") or message.get("reasoning") or shown.thinking
+    refusal = message.get("refusal")
+    reason = FinishReason.REFUSED if refusal else _FINISH.get(str(finish), FinishReason.UNKNOWN)
+    details = {
+        "served_model": frame.get("model"),
+        "provider": frame.get("provider"),
+        "fingerprint": frame.get("system_fingerprint"),
+        "response_id": frame.get("id"),
+        "refusal": refusal,
+        "logprobs": logprobs,
+    }
+    return Completion(
+        finish_reason=reason,
+        finish_reason_raw=None if finish is None else str(finish),
+        text=shown.text,
+        thinking=thinking if isinstance(thinking, str) and thinking else None,
+        usage=_usage(frame.get("usage")),
+        details={name: value for name, value in details.items() if value is not None},
+    )
+
+
+def _usage(said: Any) -> Usage:
+    if not isinstance(said, dict):
+        return Usage()
+    prompt, answer = said.get("prompt_tokens"), said.get("completion_tokens")
+    cached = (said.get("prompt_tokens_details") or {}).get("cached_tokens")
+    if cached is None:
+        cached = said.get("prompt_cache_hit_tokens")  # DeepSeek
+    thinking = (said.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    if (
+        thinking
+        and prompt is not None
+        and answer is not None
+        and said.get("total_tokens") == prompt + answer + thinking
+    ):
+        answer += thinking  # xAI counts them apart
+    return Usage(prompt, answer, cached, thinking)
+
+
+def _choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    choices = body.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def _delta(choice: Mapping[str, Any]) -> dict[str, Any]:
+    delta = choice.get("delta")
+    return delta if isinstance(delta, dict) else {}
+
+
+def _flat(pieces: Iterable[Any]) -> list[Any]:
+    """Content parts of several chunks; strings among them are texts."""
+    return [p for piece in pieces for p in (piece if isinstance(piece, list) else [{"type": "text", "text": piece}])]

@@ -1,0 +1,28 @@
+"""What a local engine's tokenizer can do: text to ids and back. Knows no library; engines bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+__all__ = ["Tokenizer"]
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back, adding nothing and dropping nothing."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text in which special tokens are recognised; none is added."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens written out, white space untouched."""
+        ...
+
+    def special_ids(self) -> frozenset[int]:
+        """The ids of special (control) tokens."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """What tells this tokenizer apart: its class, slow or fast, its library's version."""
+        ...

@@ -1,0 +1,1 @@
+"""The table of keys that a registry entry may have, by subject."""

@@ -1,0 +1,264 @@
+"""The services that keys are kept for: rows of data. A service that needs no behaviour is a row here.
+
+A row says where a service is, which variable its own SDK reads, which generation parameters its chat endpoint
+documents and under which names. What is not sure is left out: `extra_body` sends it all the same. Knows no wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["REMOTE", "SERVICES", "Service"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service: the section of key.json, the variables its own SDK reads a key from, and its own address.
+
+    ``wire`` is the engine that speaks to it (None: it answers no chats), ``keyless`` says that it may be used
+    without a key. ``supported_parameters`` are the generation parameters that it takes, ``renamed`` those with names of
+    their own. ``reasoning_refuses`` is what its reasoning models don't take (``reasoning_model`` in an entry), and
+    ``reasoning_renamed`` what they call otherwise.
+    """
+
+    name: str
+    summary: str = ""
+    wire: str | None = None
+    variables: tuple[str, ...] = ()
+    base_url: str | None = None
+    get_key: str = ""
+    keyless: bool = False
+    supported_parameters: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    reasoning_refuses: frozenset[str] = frozenset()
+    reasoning_renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+_PLAIN = frozenset(["temperature", "max_tokens", "top_p", "stop"])
+_PENALTIES = frozenset(["presence_penalty", "frequency_penalty"])
+# What the OpenAI client documents for chat completions (openai/types/chat/completion_create_params.py).
+_OPENAI = _PLAIN | _PENALTIES | {"seed", "logprobs"}
+_MORE = frozenset(["top_k", "min_p", "repetition_penalty"])
+# https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning lists these as not supported; the OpenAI
+# client's own documentation adds `stop`.
+_REFUSED = frozenset(["temperature", "top_p", "stop", "logprobs"]) | _PENALTIES
+_LIMIT = {"max_tokens": "max_completion_tokens"}
+
+_ROWS = (
+    # https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
+    Service(
+        name="huggingface",
+        variables=("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+        base_url="https://huggingface.co",
+        get_key="https://huggingface.co/settings/tokens",
+    ),
+    # The key that `playbill serve` asks its own clients for; it is sent nowhere.
+    Service(name="serve", summary="clients of `playbill serve`", variables=("PLAYBILL_SERVE_KEY",)),
+    # The OpenAI client: address and variable in _client.py; `max_tokens` is deprecated for
+    # `max_completion_tokens`, which alone reasoning models take (completion_create_params.py).
+    Service(
+        name="openai",
+        summary="OpenAI's models",
+        wire="openai",
+        variables=("OPENAI_API_KEY",),
+        base_url="https://api.openai.com/v1",
+        get_key="https://platform.openai.com/api-keys",
+        supported_parameters=_OPENAI,
+        renamed=_LIMIT,
+        reasoning_refuses=_REFUSED,
+    ),
+    Service(
+        name="openai_compatible",
+        summary="any server that speaks OpenAI's chat completions; `base_url` says where",
+        wire="openai",
+        keyless=True,
+        supported_parameters=_OPENAI,
+        reasoning_refuses=_REFUSED,
+        reasoning_renamed=_LIMIT,
+    ),
+    # https://openrouter.ai/docs/api-reference/parameters, …/use-cases/reasoning-tokens
+    Service(
+        name="openrouter",
+        summary="models of many providers, through OpenRouter",
+        wire="openai",
+        variables=("OPENROUTER_API_KEY",),
+        base_url="https://openrouter.ai/api/v1",
+        get_key="https://openrouter.ai/keys",
+        supported_parameters=_OPENAI | _MORE,
+    ),
+    # The OpenAI client's lib/azure.py (variable, deployments). Without `api_version` the v1 API is used:
+    # https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
+    Service(
+        name="azure",
+        summary="OpenAI's models on Azure; `base_url` is the resource's, `model_id` the deployment's name",
+        wire="openai",
+        variables=("AZURE_OPENAI_API_KEY",),
+        get_key="https://portal.azure.com",
+        supported_parameters=_OPENAI,
+        renamed=_LIMIT,  # reasoning deployments refuse max_tokens, and a deployment's name doesn't say what it is
+        reasoning_refuses=_REFUSED,
+    ),
+    # https://docs.mistral.ai/api: the seed is called random_seed; no logprobs.
+    Service(
+        name="mistral",
+        summary="Mistral's models",
+        wire="openai",
+        variables=("MISTRAL_API_KEY",),
+        base_url="https://api.mistral.ai/v1",
+        get_key="https://console.mistral.ai/api-keys",
+        supported_parameters=_PLAIN | _PENALTIES | {"seed"},
+        renamed={"seed": "random_seed"},
+    ),
+    # https://docs.cohere.com/docs/compatibility-api; the variable is that of Cohere's own SDK.
+    Service(
+        name="cohere",
+        summary="Cohere's models, by its compatibility API",
+        wire="openai",
+        variables=("CO_API_KEY",),
+        base_url="https://api.cohere.ai/compatibility/v1",
+        get_key="https://dashboard.cohere.com/api-keys",
+        supported_parameters=_PLAIN | _PENALTIES | {"seed"},
+    ),
+    # https://docs.together.ai/docs/inference/openai-compatibility, …/reference/chat-completions-1. Its
+    # `logprobs` is a number where OpenAI's is a boolean, so it is left out.
+    Service(
+        name="together",
+        summary="open models on Together",
+        wire="openai",
+        variables=("TOGETHER_API_KEY",),
+        base_url="https://api.together.ai/v1",
+        get_key="https://api.together.ai/settings/api-keys",
+        supported_parameters=_PLAIN | _PENALTIES | _MORE | {"seed"},
+    ),
+    # https://console.groq.com/docs/openai (no logprobs), …/docs/api-reference (no model takes penalties yet)
+    Service(
+        name="groq",
+        summary="open models on Groq",
+        wire="openai",
+        variables=("GROQ_API_KEY",),
+        base_url="https://api.groq.com/openai/v1",
+        get_key="https://console.groq.com/keys",
+        supported_parameters=_PLAIN | {"seed"},
+        renamed=_LIMIT,
+    ),
+    # https://api-docs.deepseek.com/api/create-chat-completion, …/guides/reasoning_model: sampling settings
+    # have no effect there, logprobs are an error; there is no seed.
+    Service(
+        name="deepseek",
+        summary="DeepSeek's models",
+        wire="openai",
+        variables=("DEEPSEEK_API_KEY",),
+        base_url="https://api.deepseek.com/v1",
+        get_key="https://platform.deepseek.com/api_keys",
+        supported_parameters=_PLAIN | _PENALTIES | {"logprobs"},
+        reasoning_refuses=_PENALTIES | {"temperature", "top_p", "logprobs"},
+    ),
+    # https://docs.x.ai/docs/guides/reasoning: reasoning models refuse penalties and stop sequences.
+    Service(
+        name="xai",
+        summary="xAI's Grok models",
+        wire="openai",
+        variables=("XAI_API_KEY",),
+        base_url="https://api.x.ai/v1",
+        get_key="https://console.x.ai",
+        supported_parameters=_OPENAI,
+        renamed=_LIMIT,
+        reasoning_refuses=_PENALTIES | {"stop"},
+    ),
+    # https://docs.fireworks.ai/tools-sdks/openai-compatibility, …/api-reference/post-chatcompletions
+    Service(
+        name="fireworks",
+        summary="open models on Fireworks",
+        wire="openai",
+        variables=("FIREWORKS_API_KEY",),
+        base_url="https://api.fireworks.ai/inference/v1",
+        get_key="https://app.fireworks.ai/settings/users/api-keys",
+        supported_parameters=_PLAIN | _PENALTIES | _MORE,
+    ),
+    # https://docs.ollama.com/api/openai-compatibility
+    Service(
+        name="ollama",
+        summary="an Ollama server, this machine's by default",
+        wire="openai",
+        base_url="http://localhost:11434/v1",
+        keyless=True,
+        supported_parameters=_PLAIN | _PENALTIES | {"seed"},
+    ),
+    # https://lmstudio.ai/docs/app/api/endpoints/openai
+    Service(
+        name="lmstudio",
+        summary="an LM Studio server, this machine's by default",
+        wire="openai",
+        base_url="http://localhost:1234/v1",
+        keyless=True,
+        supported_parameters=_PLAIN | _PENALTIES | {"seed", "top_k", "repetition_penalty"},
+        renamed={"repetition_penalty": "repeat_penalty"},
+    ),
+    # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
+    Service(
+        name="vllm_server",
+        summary="a vLLM server, this machine's by default",
+        wire="openai",
+        variables=("VLLM_API_KEY",),
+        base_url="http://localhost:8000/v1",
+        keyless=True,
+        supported_parameters=_OPENAI | _MORE,
+    ),
+    # https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
+    Service(
+        name="llamacpp_server",
+        summary="a llama.cpp server, this machine's by default",
+        wire="openai",
+        base_url="http://localhost:8080/v1",
+        keyless=True,
+        supported_parameters=_OPENAI | _MORE,
+        renamed={"repetition_penalty": "repeat_penalty"},
+    ),
+    # https://docs.sglang.io/basic_usage/openai_api_completions.html
+    Service(
+        name="sglang_server",
+        summary="an SGLang server, this machine's by default",
+        wire="openai",
+        base_url="http://localhost:30000/v1",
+        keyless=True,
+        supported_parameters=_OPENAI | _MORE,
+    ),
+    # The Anthropic client: address and variable in _client.py, parameters in types/message_create_params.py. It
+    # lists no sampling settings any more, since API version 2026-10-21 takes none: see service_models.py.
+    Service(
+        name="anthropic",
+        summary="Anthropic's models",
+        wire="anthropic",
+        variables=("ANTHROPIC_API_KEY",),
+        base_url="https://api.anthropic.com",
+        get_key="https://console.anthropic.com/settings/keys",
+        supported_parameters=_PLAIN | {"top_k"},
+        renamed={"stop": "stop_sequences"},
+        # https://platform.claude.com/docs/en/build-with-claude/extended-thinking (feature compatibility)
+        reasoning_refuses=frozenset(["temperature", "top_k", "top_p"]),
+    ),
+    # The google-genai client: variables and address in _api_client.py, parameters in types.GenerateContentConfig.
+    Service(
+        name="google",
+        summary="Google's Gemini models",
+        wire="google",
+        variables=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        base_url="https://generativelanguage.googleapis.com",
+        get_key="https://aistudio.google.com/apikey",
+        supported_parameters=_OPENAI | {"top_k"},
+        renamed={
+            "max_tokens": "maxOutputTokens",
+            "top_p": "topP",
+            "top_k": "topK",
+            "stop": "stopSequences",
+            "presence_penalty": "presencePenalty",
+            "frequency_penalty": "frequencyPenalty",
+        },
+    ),
+)
+
+SERVICES: dict[str, Service] = {row.name: row for row in _ROWS}
+
+REMOTE = tuple(row.name for row in _ROWS if row.wire)
+"""The services that answer chats; each is a backend of the same name."""

@@ -1,0 +1,189 @@
+"""ModelSpec: an entry's data plus what the caller asked for. Holds, compares and unifies; checks nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from playbill.backends.common.findings import Finding
+from playbill.backends.errors import EntryError, UnificationError
+from playbill.backends.registry.validate import flatten
+
+__all__ = ["Conflict", "ModelSpec", "conflicts"]
+
+Conflict = tuple[str, Any, Any]  # path, ours, theirs
+
+
+class ModelSpec(Mapping[str, Any]):
+    """The data of one model: any JSON keys, flat, read as attributes (``spec.backend``) and as a mapping.
+
+    Equal by content, hashable, immutable: containers are handed out as copies. What a spec holds is checked
+    where it is listed, judged or loaded, never here.
+
+    >>> ModelSpec.from_dict({"model_name": "m", "backend": "llamacpp"}).backend
+    'llamacpp'
+    """
+
+    __slots__ = ("_content", "_data", "_findings", "_sources")
+
+    _data: dict[str, Any]
+    _content: Any
+    _sources: dict[str, str]
+    _findings: tuple[Finding, ...]
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        *,
+        sources: Mapping[str, str] | None = None,
+        findings: tuple[Finding, ...] = (),
+    ) -> None:
+        """Take flat data as it is. Use `from_name` and `from_dict`; a registry adds where each value is from.
+
+        Raises EntryError for what is not JSON, naming the path.
+        """
+        set_ = object.__setattr__
+        try:
+            set_(self, "_content", _canonical(dict(data), ""))
+        except RecursionError:
+            raise EntryError("spec: nested too deeply, or in itself") from None
+        set_(self, "_data", copy.deepcopy(dict(data)))
+        set_(self, "_sources", dict(sources or {}))
+        set_(self, "_findings", findings)
+
+    @classmethod
+    def from_name(cls, model_name: str) -> ModelSpec:
+        """A spec of the name alone, to be unified with the registry's first entry of that name."""
+        return cls({"model_name": model_name}, sources={"model_name": "the caller"})
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
+        """A spec of a dictionary in either layout, flat or with ``model_config``, for prototyping and tests."""
+        flat = flatten(data)
+        return cls(flat.entry, sources=dict.fromkeys(flat.entry, "the caller"), findings=flat.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the spec was given, flat and without defaults, as a fresh dictionary."""
+        return copy.deepcopy(self._data)
+
+    def unify(self, other: ModelSpec | Mapping[str, Any]) -> ModelSpec:
+        """A spec that holds what both hold; nested objects are unified key by key.
+
+        Raises UnificationError where they disagree, naming each path and both values.
+        """
+        theirs = other if isinstance(other, ModelSpec) else ModelSpec.from_dict(other)
+        found = conflicts(self._data, theirs._data)
+        if found:
+            shown = "; ".join(f"{path}: {ours!r} against {value!r}" for path, ours, value in found)
+            raise UnificationError(f"can't unify: {shown}")
+        return ModelSpec(
+            _merge(theirs._data, self._data),
+            sources={**self._sources, **theirs._sources},
+            findings=self._findings + theirs._findings,
+        )
+
+    def override(self, values: Mapping[str, Any], source: str = "the caller") -> ModelSpec:
+        """A spec in which these values replace those that are there. Unifying selects; this overrides."""
+        replaced = {self._sources.get(key) for key in values}
+        findings = tuple(f for f in self._findings if f.where not in replaced)
+        sources = {**self._sources, **dict.fromkeys(values, source)}
+        return ModelSpec({**self._data, **values}, sources=sources, findings=findings)
+
+    def __getitem__(self, key: str) -> Any:
+        return _fresh(self._data[key])
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ModelSpec.__slots__:  # only before __init__ ran
+            raise AttributeError(name)
+        try:
+            return _fresh(self._data[name])
+        except KeyError:
+            given = self._data.get("model_name", "without a name")
+            raise AttributeError(f"the spec {given!r} has no key '{name}'") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a ModelSpec can't be changed; use override({{{name!r}: …}})")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a ModelSpec can't be changed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __eq__(self, other: object) -> bool:
+        return self._content == other._content if isinstance(other, ModelSpec) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    def __repr__(self) -> str:
+        return f"ModelSpec({self._data!r})"
+
+    def __copy__(self) -> ModelSpec:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModelSpec:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._data, self._sources, self._findings)
+
+    def sources(self) -> dict[str, str]:
+        """For each key where its value came from: a file and path in it, or "the caller"."""
+        return {key: self._sources.get(key, "the caller") for key in self._data}
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What had to be said when the data was brought into the flat form."""
+        return self._findings
+
+
+def _rebuild(data: dict[str, Any], sources: dict[str, str], findings: tuple[Finding, ...]) -> ModelSpec:
+    return ModelSpec(data, sources=sources, findings=findings)
+
+
+def _fresh(value: Any) -> Any:
+    return copy.deepcopy(value) if isinstance(value, (dict, list)) else value
+
+
+def _canonical(value: Any, path: str) -> Any:
+    """A hashable form in which two JSON values are equal exactly when their content is (true is not 1)."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise EntryError(f"{path or 'spec'}: the key {key!r} is not a string")
+        return ("object", frozenset((k, _canonical(v, f"{path}.{k}".lstrip("."))) for k, v in value.items()))
+    if isinstance(value, list):
+        return ("list", tuple(_canonical(v, f"{path}[{i}]") for i, v in enumerate(value)))
+    if isinstance(value, bool):
+        return ("bool", value)
+    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value - value == 0):
+        return value
+    raise EntryError(f"{path or 'spec'}: {value!r} is not JSON")
+
+
+def conflicts(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str = "") -> list[Conflict]:
+    """Where two nested dictionaries say different things: path, our value, their value."""
+    found: list[Conflict] = []
+    for key, value in ours.items():
+        if key not in theirs:
+            continue
+        here = f"{path}.{key}" if path else key
+        other = theirs[key]
+        if isinstance(value, dict) and isinstance(other, dict):
+            found.extend(conflicts(value, other, here))
+        elif _canonical(value, here) != _canonical(other, here):
+            found.append((here, value, other))
+    return found
+
+
+def _merge(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, nested objects key by key; where they are not in conflict."""
+    merged = dict(base)
+    for key, value in more.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else merged.get(key, value)
+    return merged

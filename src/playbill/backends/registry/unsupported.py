@@ -1,0 +1,102 @@
+"""What a local engine that doesn't read a key of another has to say of it: why not, and what does it there.
+
+Knows which of them answers depend on: those are refused, so that no run goes on without them. Judges no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from playbill.backends.registry.fields.table import ENTRY_KEYS, LOCAL
+
+__all__ = ["UNSUPPORTED", "Unsupported", "unsupported"]
+
+_HF, _GGUF, _VLLM = LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """``reason`` is a sentence without its end. ``refused``: answers depend on the key, so the entry is not used."""
+
+    reason: str
+    refused: bool = False
+
+    def refuses(self, key: str, value: Any) -> bool:
+        """Whether this value asks for what can't be had; off, or the default, asks for nothing."""
+        return self.refused and value not in (None, False, ENTRY_KEYS[key].default)
+
+
+def _no(reason: str) -> Unsupported:
+    return Unsupported(reason)
+
+
+def _refuse(reason: str) -> Unsupported:
+    return Unsupported(reason, refused=True)
+
+
+_FILE_FORMAT = "a GGUF file has the format that it has; name another file in `filename`"
+_OF_FILE = "a GGUF file brings its own tokenizer"
+_TEXT_ONLY = _refuse("models that run here take text; set it to false, or take a service, with `multimodality`")
+_ADAPTER = "llama.cpp takes no PEFT adapter; merge it into the weights, or take another backend"
+_SPREAD = "the layers are spread over all GPUs that CUDA_VISIBLE_DEVICES shows"
+_BATCHES = "vLLM forms its batches itself"
+_NEEDS = "weights and dialogues take the memory that they need"
+_ENDS = "`eos_to_cull` names what ends answers"
+_MARKER = "the tokenizer says it; what a prompt begins with stands in its template"
+
+UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
+    "multimodal": {_HF: _TEXT_ONLY, _GGUF: _TEXT_ONLY, _VLLM: _TEXT_ONLY},
+    "generation_config": {_GGUF: _refuse("what a GGUF file recommends is not read; set the parameters of generation")},
+    "slow_tokenizer": {_GGUF: _no(_OF_FILE)},
+    "tokenizer_mode": {_HF: _no("`slow_tokenizer` says it"), _GGUF: _no(_OF_FILE)},
+    "dtype": {_GGUF: _refuse(_FILE_FORMAT)},
+    "use_bf16": {_GGUF: _refuse(_FILE_FORMAT)},
+    "load_in_8bit": {_GGUF: _refuse(_FILE_FORMAT), _VLLM: _refuse("`quantization` says it, in vLLM's words")},
+    "load_in_4bit": {_GGUF: _refuse(_FILE_FORMAT), _VLLM: _refuse("`quantization` says it, in vLLM's words")},
+    "quantization": {
+        _HF: _refuse("a quantized checkpoint says it itself; on load there are `load_in_8bit` and `load_in_4bit`"),
+        _GGUF: _refuse(_FILE_FORMAT),
+    },
+    "peft_model": {_GGUF: _refuse(_ADAPTER)},
+    "gguf_file": {_GGUF: _no("`filename` names it"), _VLLM: _refuse("a GGUF file runs under llamacpp")},
+    "filename": {
+        _HF: _refuse("`gguf_file` names a GGUF file; the files of a checkpoint are found by themselves"),
+        _VLLM: _refuse("a GGUF file runs under llamacpp; the files of a checkpoint are found by themselves"),
+    },
+    "additional_files": {
+        _HF: _no("the files of a checkpoint are found by its index"),
+        _VLLM: _no("the files of a checkpoint are found by its index"),
+    },
+    "model_class": {_GGUF: _no("the architecture stands in the file")},
+    "attn_implementation": {
+        _GGUF: _no("llama.cpp has an attention of its own"),
+        _VLLM: _no("vLLM chooses its attention itself"),
+    },
+    "trust_remote_code": {_GGUF: _no("llama.cpp runs no code of a repository")},
+    "bos_string": {_HF: _no(_MARKER), _VLLM: _no(_MARKER)},
+    "eos_string": {_HF: _no(_ENDS), _VLLM: _no(_ENDS)},
+    "device_map": {
+        _GGUF: _no("`execute_on` and `gpu_layers_offloaded` say it"),
+        _VLLM: _no("`number_gpus` and `pipeline_parallel_size` say it"),
+    },
+    "execute_on": {_HF: _no('`device_map` says it: "cpu", "cuda:0"'), _VLLM: _no("vLLM is built for one of them")},
+    "gpu_layers_offloaded": {_HF: _no("`device_map` says it"), _VLLM: _no("vLLM is built for a GPU or for none")},
+    "number_gpus": {_HF: _no(f'with `device_map` "auto" {_SPREAD}'), _GGUF: _no(f"with `execute_on` gpu {_SPREAD}")},
+    "pipeline_parallel_size": {
+        _HF: _no(f'with `device_map` "auto" {_SPREAD}'),
+        _GGUF: _no(f"with `execute_on` gpu {_SPREAD}"),
+    },
+    "batching": {_VLLM: _no(_BATCHES)},
+    "share_beginnings": {_HF: _no("`batching` says what may be kept"), _VLLM: _no("it always does, in whole blocks")},
+    "n_ctx": {_HF: _no(f"{_NEEDS}; `context_size` is the limit")},
+    "gpu_memory_utilization": {_HF: _no(_NEEDS), _GGUF: _no("`n_ctx` says what a dialogue takes")},
+    "enforce_eager": {_HF: _no("nothing is compiled"), _GGUF: _no("nothing is compiled")},
+}
+"""By key and local engine. Keys that all of them read in full aren't there; a test holds that no other is missing."""
+
+
+def unsupported(key: str, backend: object) -> Unsupported | None:
+    """What is to be said of a key in an entry of this backend; None where it reads the key, or is not a local one."""
+    return UNSUPPORTED.get(key, {}).get(str(backend))

@@ -1,0 +1,216 @@
+"""One entry of a registry: brought into the flat form, and judged by the table of keys.
+
+Knows no file and no backend's code; what it says of an entry it says as findings, and it raises nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.jsonfile import Repeating
+from playbill.backends.registry import rules
+from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
+from playbill.backends.registry.field_conflicts import field_conflicts
+from playbill.backends.registry.fields.table import ENTRY_KEYS, UNREAD, EntryKey
+from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
+from playbill.backends.registry.unsupported import unsupported
+
+__all__ = ["NESTED_KEY", "Flat", "flatten", "judge_entry"]
+
+NESTED_KEY = "model_config"
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Flat:
+    """An entry in the flat form, with the path at which each key stood, and what had to be said on the way."""
+
+    entry: dict[str, Any]
+    paths: dict[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
+    """Bring an entry into the flat form: the one place where the nested layout (``model_config``) is read.
+
+    In that layout ``eos_to_cull`` and ``cot_end_tag`` were regular expressions; they are read back as literals
+    where they stand for them, and are an error finding where they don't.
+    """
+    entry = {key: value for key, value in raw.items() if key != NESTED_KEY}
+    paths = {key: f"{where}.{key}" for key in entry}
+    findings: list[Finding] = []
+    nested = raw.get(NESTED_KEY, {})
+    findings.extend(_repeated(raw, where))
+    if not isinstance(nested, dict):
+        findings.append(rules.WRONG_TYPE.at(f"{where}.{NESTED_KEY}", "is not an object"))
+        nested = {}
+    findings.extend(_repeated(nested, f"{where}.{NESTED_KEY}"))
+    for key, value in nested.items():
+        path = f"{where}.{NESTED_KEY}.{key}"
+        if key in _WERE_PATTERNS and isinstance(value, str):
+            value, problem = _WERE_PATTERNS[key](value, path)
+            findings.extend(problem)
+        if key in entry and entry[key] != value:
+            findings.append(
+                rules.SAID_TWICE.at(
+                    path,
+                    f"says {value!r}, but {paths[key]} says {entry[key]!r}",
+                    "keep the flat one",
+                )
+            )
+            continue
+        entry[key] = value
+        paths[key] = path
+    for key in [key for key, value in entry.items() if _is_deeper(value, _DEEPEST)]:
+        del entry[key]
+        findings.append(rules.WRONG_TYPE.at(paths[key], "is nested too deeply to be read"))
+    return Flat(entry, paths, tuple(findings))
+
+
+def _repeated(value: Any, path: str) -> Iterator[Finding]:
+    for key in value.repeated if isinstance(value, Repeating) else ():
+        yield rules.SAID_TWICE.at(f"{path}.{key}", "stands twice in one object", "keep one of them")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether containers stand in each other more than so many levels deep; never looks deeper than that."""
+    if not isinstance(value, (dict, list)):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper(v, depth - 1) for v in inside)
+
+
+def _eos_of_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
+    literals = literals_of_regex(pattern)
+    if literals is not None:
+        return literals, []
+    message = f"is the regular expression {pattern!r}, which stands for no list of literals"
+    fix = "write the literal end-of-sequence text, or a list of such texts"
+    return pattern, [rules.END_IS_PATTERN.at(path, message, fix)]
+
+
+def _tag_of_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
+    """The tag that a pattern stands for; or else the text with which all that it matches ends, which is said."""
+    literal = literals_of_regex(pattern)
+    if isinstance(literal, str):
+        return literal, []
+    end = literal_end(pattern)
+    if end is not None:
+        message = f"is the regular expression {pattern!r}; what follows it follows {end!r}, which is taken"
+        return end, [
+            rules.TAG_SHORTENED.at(path, message, f"write {json.dumps(end, ensure_ascii=False)} in a flat entry")
+        ]
+    message = f"is the regular expression {pattern!r}, and no literal ends all that it matches"
+    return pattern, [rules.END_IS_PATTERN.at(path, message, "write the literal text that ends the thinking")]
+
+
+_WERE_PATTERNS = {"eos_to_cull": _eos_of_regex, "cot_end_tag": _tag_of_regex}
+
+
+def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
+    """Everything that is wrong or odd with one entry, worst first; knows its neighbours not."""
+    findings = [*flat.findings, *_missing(flat.entry, where), *_backend(flat), *field_conflicts(flat.entry, flat.paths)]
+    if flat.entry.get("backend") not in [*GONE_BACKENDS]:  # of an entry that can't run no key matters
+        for key, value in flat.entry.items():
+            findings.extend(_judge_key(flat, key, value))
+    order = list(Severity)
+    return tuple(sorted(findings, key=lambda f: order.index(f.severity)))
+
+
+def _missing(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    backend = entry.get("backend")
+    for key in (*ENTRY_KEYS.values(), *_own_keys(backend)):
+        if key.name not in entry and key.is_required_by(str(backend)):
+            yield rules.MISSING_KEY.at(
+                where,
+                f"'{key.name}' is missing",
+                f"add it: {key.summary[0].lower()}{key.summary[1:]}",
+            )
+
+
+def _backend(flat: Flat) -> Iterator[Finding]:
+    backend = flat.entry.get("backend")
+    if not isinstance(backend, str) or backend in BACKENDS:
+        return
+    path = flat.paths.get("backend", "entry.backend")
+    if backend in GONE_BACKENDS:
+        message = f"Playbill has no backend '{backend}': {GONE_BACKENDS[backend]}"
+        fix = "take the entry out, or use another backend"
+    else:
+        near = get_close_matches(backend, backend_names(), n=1)
+        message = f"unknown backend '{backend}'"
+        fix = f"did you mean '{near[0]}'?" if near else "`playbill backends` lists them"
+    yield rules.UNKNOWN_BACKEND.at(path, message, fix)
+
+
+def _own_keys(backend: object) -> tuple[EntryKey, ...]:
+    """The keys that a third party's backend brings along."""
+    found = BACKENDS.get(backend) if isinstance(backend, str) else None
+    return found.keys if found else ()
+
+
+def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
+    path = flat.paths.get(name, name)
+    backend = flat.entry.get("backend")
+    own = {key.name: key for key in _own_keys(backend)}
+    key = own.get(name) or ENTRY_KEYS.get(name)
+    if key is None:
+        yield from _unknown(name, path, [*ENTRY_KEYS, *own])
+        return
+    if not key.type.accepts(value):
+        yield rules.WRONG_TYPE.at(path, f"{_shown(value)} is not {key.type.name}")
+        return
+    why = unsupported(name, backend)
+    if why is not None and why.refuses(name, value):
+        message = f"{_shown(value)} can't be honoured by the backend {backend}: {why.reason}"
+        yield rules.REFUSED_KEY.at(path, message)
+    elif key.read_by and name not in own and backend in BACKENDS and not key.is_read_by(str(backend)):
+        reason = f": {why.reason}" if why is not None else f"; {', '.join(key.read_by)} would"
+        yield rules.MISPLACED_KEY.at(path, f"the backend {backend} doesn't read this key{reason}", "take it out")
+    if name in _WERE_PATTERNS and not any(f.where == path for f in flat.findings):
+        yield from _probable_regex(name, value, path)
+    if name == "custom_chat_template" and flat.entry.get("premade_chat_template") is True:
+        yield rules.TWO_TEMPLATES.at(
+            path,
+            "is not used, since premade_chat_template is true",
+            "set premade_chat_template to false, or take the template out",
+        )
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=repr)[:80]
+
+
+def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
+    if name.startswith("x_"):
+        return
+    if name in UNREAD:
+        yield rules.UNREAD_KEY.at(path, f"nothing reads this key: {UNREAD[name]}", "take it out")
+        return
+    near = get_close_matches(name, known, n=1, cutoff=0.8)
+    if near:
+        yield rules.UNKNOWN_KEY.at(path, "unknown key", f"did you mean '{near[0]}'?")
+    else:
+        yield rules.FOREIGN_KEY.at(
+            path,
+            "unknown key, read by nothing",
+            f"take it out, or call it 'x_{name}' if it is yours",
+        )
+
+
+def _probable_regex(name: str, value: Any, path: str) -> Iterator[Finding]:
+    for literal in [value] if isinstance(value, str) else value:
+        if "\\" not in literal:
+            continue
+        meant = literals_of_regex(literal) or (literal_end(literal) if name == "cot_end_tag" else None)
+        shown = json.dumps(meant, ensure_ascii=False) if meant else "the literal text"
+        yield rules.PROBABLE_REGEX.at(
+            path,
+            f"{literal!r} looks like a regular expression, but is taken as it stands",
+            f"write {shown}",
+        )

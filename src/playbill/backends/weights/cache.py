@@ -1,0 +1,65 @@
+"""The user's cache: where it is, and the hashes of big files, computed once.
+
+Knows no engine and fetches nothing. Everything in the cache can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import platformdirs
+
+from playbill.backends.common.jsonfile import write_json
+
+__all__ = ["cache_directory", "file_sha256", "remember_sha256"]
+
+
+def cache_directory() -> Path:
+    """``PLAYBILL_CACHE``, else the user's cache directory. It need not exist yet."""
+    named = os.environ.get("PLAYBILL_CACHE")
+    return Path(named).expanduser().resolve() if named else platformdirs.user_cache_path("playbill")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content; computed again only when its size or time of change is another."""
+    path = path.resolve()
+    known = _known(path)
+    if known is not None:
+        return known
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    remember_sha256(path, digest)
+    return digest
+
+
+def remember_sha256(path: Path, digest: str) -> None:
+    """Note the hash of a file that was just written or read. A cache that can't be written to is no error."""
+    note = _note(path.resolve())
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_json(note, {"file": str(path.resolve()), "stamp": _stamp(path), "sha256": digest})
+    except OSError:
+        return
+
+
+def _known(path: Path) -> str | None:
+    try:
+        noted = json.loads(_note(path).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(noted, dict) or noted.get("stamp") != _stamp(path) or noted.get("file") != str(path):
+        return None
+    return str(noted["sha256"])
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _note(path: Path) -> Path:
+    name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
+    return cache_directory() / "sha256" / f"{name}.json"

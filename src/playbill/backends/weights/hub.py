@@ -1,0 +1,169 @@
+"""The Hugging Face hub: whose token goes there, and its library's errors in words that say what to do.
+
+Downloads nothing itself, and knows no engine. The hub library is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from playbill.backends.common.secret import Secret, scrub
+from playbill.backends.credentials import Credential, Credentials
+from playbill.backends.errors import CredentialsError, PlaybillError, WeightsError
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.services import SERVICES
+
+__all__ = ["endpoint", "hub_errors", "hub_progress", "hub_token"]
+
+_SERVICE = SERVICES["huggingface"]
+_GET = f"get a token at {_SERVICE.get_key}, then set it with: playbill keys set huggingface"
+
+
+def endpoint() -> str:
+    """The address that the hub library talks to: ``HF_ENDPOINT``, or the hub's own."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def hub_token(entry: Mapping[str, Any], credentials: Credentials) -> str | None:
+    """The token for an entry that asks for one with ``requires_api_key``; else None, the hub library's own way.
+
+    Raises CredentialsError, before anything is downloaded, where there is none, or where it may not go to the
+    address that the hub library talks to.
+    """
+    if not setting(entry, "requires_api_key"):
+        return None
+    credential = credentials.get(_SERVICE.name)
+    if credential is None or credential.api_key is None:
+        credential = _logged_in(credential)
+    if credential is None or credential.api_key is None:
+        raise CredentialsError(
+            f"{entry.get('huggingface_id')} needs a token for the hub (requires_api_key), and there is none; {_GET}"
+        )
+    if not credential.may_go_to(endpoint()):
+        raise CredentialsError(
+            f"the hub's token from {credential.source} is not for {endpoint()}, so it is not sent there; if it "
+            f"should be: playbill keys allow {_SERVICE.name} {endpoint()}"
+        )
+    return credential.api_key.reveal()
+
+
+def _logged_in(known: Credential | None) -> Credential | None:
+    """The token that the hub library finds by itself, which may go where a section without a key allows."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    if not token:
+        return None
+    allowed = known.allowed_urls if known else ()
+    return Credential(_SERVICE.name, Secret(token), "the hub library's login", allowed_urls=allowed)
+
+
+@contextmanager
+def hub_progress(wanted: bool) -> Iterator[None]:
+    """Draw the hub library's progress bars, on stderr, or don't."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if wanted or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+@contextmanager
+def hub_errors(repo: str, *, revision: str | None = None, token: str | None = None) -> Iterator[None]:
+    """Turn the hub library's errors into WeightsError or CredentialsError that say what to do.
+
+    ``token`` is the one that was sent, to tell "no token" from "a token without access". No message has it.
+    """
+    from huggingface_hub import errors as hub
+
+    transport: type[Exception] = hub.HfHubHTTPError.__bases__[0]  # the HTTP library's, which changed over time
+    kinds = (hub.EntryNotFoundError, hub.OfflineModeIsEnabled, hub.HFValidationError, transport, OSError)
+    try:
+        yield
+    except PlaybillError:
+        raise
+    except kinds as e:
+        raise _explained(e, repo, revision, token is not None) from e
+
+
+def _explained(e: BaseException, repo: str, revision: str | None, has_token: bool) -> PlaybillError:
+    """Our error for one of the hub library's: what the hub answered, or else why nothing was answered."""
+    causes = _causes(e)
+    answers = (_of_answer(error, repo, revision, has_token) for error in causes)
+    silences = (_of_network(error, repo) for error in causes)
+    found = next((said for said in (*answers, *silences) if said is not None), None)
+    if found is not None:
+        return found
+    return WeightsError(f"{repo} can't be had from {endpoint()}: {scrub(str(e)) or type(e).__name__}")
+
+
+def _causes(e: BaseException) -> list[BaseException]:
+    """The error and what it was raised from, innermost first."""
+    chain = [e]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
+    return chain[::-1]
+
+
+def _of_answer(e: BaseException, repo: str, revision: str | None, has_token: bool) -> PlaybillError | None:
+    """What the hub answered, explained; None where it was no answer of the hub."""
+    from huggingface_hub import errors as hub
+
+    page = f"{endpoint()}/{repo}"
+    if isinstance(e, hub.GatedRepoError):
+        if has_token:
+            return WeightsError(f"{repo} is gated, and your token's account has no access yet; ask for it at {page}")
+        return CredentialsError(
+            f'{repo} is gated: ask for access at {page}, {_GET}, and say so in the entry with "requires_api_key": true'
+        )
+    if isinstance(e, hub.RevisionNotFoundError):
+        return WeightsError(f"{repo} has no revision '{revision}'; those that it has are at {page}/tree/main")
+    if isinstance(e, hub.RemoteEntryNotFoundError):
+        name = str(e.response.url).rpartition("/")[2].partition("?")[0]
+        return WeightsError(f"{repo} has no file '{name}'; those that it has are at {page}/tree/{revision or 'main'}")
+    if isinstance(e, hub.HfHubHTTPError):
+        return _of_status(e.response.status_code, isinstance(e, hub.RepositoryNotFoundError), repo, has_token)
+    return None
+
+
+def _of_status(status: int, not_found: bool, repo: str, has_token: bool) -> PlaybillError | None:
+    if not_found:
+        private = "the token has no access to it" if has_token else f"it is private: {_GET}"
+        return WeightsError(f"{endpoint()} has no model '{repo}': huggingface_id is misspelt, or {private}")
+    if status == 401:
+        return CredentialsError(f"{endpoint()} refuses the token: it is wrong or no longer valid; {_GET}")
+    if status == 403:
+        return CredentialsError(f"{endpoint()} forbids access to {repo}: the token lacks the right to read it; {_GET}")
+    if status == 429:
+        return WeightsError(f"{endpoint()} asks to wait (status 429); try again later, or with a token: {_GET}")
+    return WeightsError(f"{endpoint()} answered with status {status} for {repo}; try again later")
+
+
+def _of_network(e: BaseException, repo: str) -> PlaybillError | None:
+    """Why nothing was answered; None where it is something else."""
+    from huggingface_hub import errors as hub
+
+    transport: type[Exception] = hub.HfHubHTTPError.__bases__[0]
+    if isinstance(e, hub.OfflineModeIsEnabled):
+        return WeightsError(
+            f"{repo} is not (wholly) in the hub's cache, and HF_HUB_OFFLINE forbids downloads; unset it, and try again"
+        )
+    if isinstance(e, transport):
+        return WeightsError(
+            f"{endpoint()} can't be reached ({type(e).__name__}), and {repo} is not (wholly) in the hub's cache; "
+            "check the network, or set huggingface_id to a local folder"
+        )
+    if isinstance(e, hub.HFValidationError):
+        return WeightsError(f"huggingface_id '{repo}' is neither a folder here nor a repository's name, 'org/name'")
+    if isinstance(e, OSError) and e.strerror:
+        return WeightsError(f"{repo} can't be stored: {e.strerror} ({e.filename})")
+    return None

@@ -1,0 +1,15 @@
+"""The wires that the mock server speaks, one module each, all of the form that ``base.Wire`` gives.
+
+Names, forms and reasons were taken from the type definitions of the official clients (openai 3.54, anthropic
+2.12, google-genai 3.4); the wording of errors, where a client has to tell them apart by it, from public bug
+reports.
+"""
+
+from playbill.mock_services.wires.anthropic import AnthropicWire
+from playbill.mock_services.wires.base import Problem, Wire, WireError
+from playbill.mock_services.wires.google import GoogleWire
+from playbill.mock_services.wires.openai import OpenAIWire
+
+__all__ = ["WIRES", "AnthropicWire", "GoogleWire", "OpenAIWire", "Problem", "Wire", "WireError"]
+
+WIRES: dict[str, Wire] = {"openai": OpenAIWire(), "anthropic": AnthropicWire(), "google": GoogleWire()}

@@ -1,0 +1,146 @@
+"""What every wire must be able to say, and the few helpers that they share.
+
+Knows no wire. A wire is stateless: it reads a request, and writes answers and errors in its service's form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from playbill.mock_services.answers import Answer, Ask, Usage
+    from playbill.mock_services.faults import FaultKind
+    from playbill.mock_services.http import HttpRequest
+
+__all__ = ["ErrorReply", "Problem", "Told", "Wire", "WireError", "dump", "pieces", "sse"]
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error to report: its kind, and where a service is more precise, its words, parameter and code."""
+
+    kind: FaultKind
+    message: str | None = None
+    param: str | None = None
+    code: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class ErrorReply:
+    """An error in the form of a wire; ``events``, if it is one that a stream says in an orderly way."""
+
+    status: int
+    body: Json
+    headers: tuple[tuple[str, str], ...] = ()
+    events: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Told:
+    """An answer about to be told: with its token counts, and the identity of this one response."""
+
+    answer: Answer
+    usage: Usage
+    number: int
+    created: int
+    model: str
+
+
+class WireError(Exception):
+    """A request that the service would refuse; carries the problem to report."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message or str(problem.kind))
+        self.problem = problem
+
+
+class Wire(Protocol):
+    """One service's way of speaking."""
+
+    name: str
+
+    def serves(self, method: str, path: str) -> bool:
+        """Whether a path is this wire's to answer with a completion."""
+
+    def key(self, request: HttpRequest) -> str | None:
+        """The API key that a request carries, or none."""
+
+    def ask(self, request: HttpRequest, body: Json) -> Ask:
+        """Read a request; raises ``WireError`` where the service would refuse its form."""
+
+    def parameters(self, body: Json) -> Json:
+        """The parameters that a request gives, by the names that rules know them by."""
+
+    def unsupported(self, param: str, value: object) -> Problem | None:
+        """What the service says of a parameter that a model refuses; none if this value is accepted."""
+
+    def error(self, problem: Problem, number: int) -> ErrorReply:
+        """An error in the service's form."""
+
+    def refusal(self, told: Told) -> ErrorReply:
+        """How the service refuses the content of a prompt, be it an error or not."""
+
+    def without_choices(self, told: Told) -> Json:
+        """A body that is JSON of the right kind, but holds no completion."""
+
+    def body(self, told: Told) -> Json:
+        """A whole answer."""
+
+    def events(self, told: Told, *, usage_asked: bool = True) -> list[bytes]:
+        """A whole answer as the events of a stream, the last of which end the message."""
+
+    def error_event(self, problem: Problem, number: int) -> bytes:
+        """An error in the middle of a stream."""
+
+    def models(self, names: Iterable[str]) -> Json:
+        """The list of models."""
+
+
+def dump(value: Mapping[str, Any]) -> bytes:
+    """JSON as the services send it: UTF-8, no needless white space."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def sse(data: bytes, event: str | None = None, *, newline: bytes = b"\n") -> bytes:
+    """One server-sent event."""
+    name = b"" if event is None else b"event: " + event.encode() + newline
+    return name + b"data: " + data + newline + newline
+
+
+def pieces(text: str) -> list[str]:
+    """Text in the pieces in which it is streamed: words, each with the white space around it."""
+    return re.findall(r"\s*\S+\s*", text) or ([text] if text else [])
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content, be it a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
+    return ""
+
+
+def as_int(value: object) -> int | None:
+    """An integer of the request, or none where there is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def as_strings(value: object) -> tuple[str, ...]:
+    """A string or a list of strings, as a tuple."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
+
+
+def as_dict(value: object) -> Json:
+    """An object of the request; empty where there is none."""
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,88 @@
+"""What a model card and the hub say of a model: licence, languages, gated or not, how many parameters.
+
+Knows no tokenizer. A card is a stranger's text: of its head only plain values are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engines.base import Context
+from playbill.backends.errors import CredentialsError, WeightsError
+from playbill.backends.weights.hub import hub_errors, hub_token
+from playbill.proof.add.sources.proposal import Proposal
+from playbill.proof.add.sources.size import shown_count
+
+__all__ = ["put_card", "put_hub_card"]
+
+
+def put_card(proposal: Proposal, card: Path) -> None:
+    """Licence and languages by the head of a README.md; nothing where there is none that can be read."""
+    head = _head(card)
+    proposal.put("license", _licence(head), "the model card")
+    languages = head.get("language")
+    listed = [languages] if isinstance(languages, str) else languages
+    if isinstance(listed, list) and all(isinstance(code, str) for code in listed):
+        proposal.put("languages", listed, "the model card")
+
+
+def _licence(head: Mapping[str, Any]) -> Any:
+    name, other, link = head.get("license"), head.get("license_name"), head.get("license_link")
+    name = other if name == "other" and isinstance(other, str) else name
+    if not isinstance(name, str):
+        return None
+    return {"name": name, "url": link} if isinstance(link, str) and link.startswith("http") else name
+
+
+def _head(card: Path) -> Mapping[str, Any]:
+    """The YAML between the first two lines of three dashes."""
+    try:
+        text = card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    _, begun, rest = text.partition("---\n")
+    head, ended, _ = rest.partition("\n---")
+    if not begun or not ended:
+        return {}
+    import yaml  # comes with the hub's library, which brings cards here
+
+    try:
+        found = yaml.safe_load(head)
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def put_hub_card(proposal: Proposal, repo: str, context: Context) -> list[str]:
+    """What the hub says of a repository, and its card; the names of its files.
+
+    Raises WeightsError and CredentialsError, where it is gated and there is no token, or none with access.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    token = _token(repo, context)
+    with hub_errors(repo, token=token):
+        info = HfApi(token=token).model_info(repo)
+        names = [file.rfilename for file in info.siblings or []]
+        if info.gated:
+            proposal.put("requires_api_key", True, "the hub says that the model is gated")
+            token = hub_token({"huggingface_id": repo, "requires_api_key": True}, context.credentials)
+        if "README.md" in names:
+            put_card(proposal, Path(hf_hub_download(repo, "README.md", token=token)))
+    total = getattr(info.safetensors, "total", None)
+    if isinstance(total, int) and total > 0:
+        proposal.put("parameters", shown_count(total), "the hub's count of the weights")
+    created = getattr(info, "created_at", None)
+    if created is not None:
+        proposal.put("release_date", created.date().isoformat(), "when the repository was made")
+    return names
+
+
+def _token(repo: str, context: Context) -> str | None:
+    """The user's token for the hub where there is one; asking works without."""
+    try:
+        return hub_token({"huggingface_id": repo, "requires_api_key": True}, context.credentials)
+    except (CredentialsError, WeightsError):
+        return None

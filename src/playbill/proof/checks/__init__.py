@@ -1,0 +1,1 @@
+"""The checks: functions from a subject to findings."""

@@ -1,0 +1,43 @@
+"""Whether what an entry names is on this machine already. Fetches nothing, imports no engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.errors import WeightsError
+from playbill.backends.registry.fields.table import LOCAL
+from playbill.backends.weights.wheel import PREFIX, cached_wheel_file, parse_wheel_file
+
+__all__ = ["is_path", "why_not_at_hand"]
+
+_ELSEWHERE = "its tokenizer is not on this machine; the option --fetch gets it"
+
+
+def is_path(source: str) -> bool:
+    """Whether a ``huggingface_id`` can only mean a file or folder of this machine."""
+    return source.startswith(("/", "./", "../", "~")) or source.endswith(".gguf")
+
+
+def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
+    """Why a prompt path can't be had without a download; None where it can."""
+    source = entry.get("huggingface_id")
+    if entry.get("backend") not in LOCAL or not isinstance(source, str):
+        return None
+    if source.startswith(PREFIX):
+        try:
+            cached = cached_wheel_file(parse_wheel_file(source))
+        except WeightsError as e:
+            return str(e)
+        return None if cached is not None else _ELSEWHERE
+    if Path(source).expanduser().exists() or (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
+        return None
+    return _ELSEWHERE
+
+
+def _hub_cache() -> Path:
+    """Where the hub's library keeps what it fetched, by the variables that it reads."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()

@@ -1,0 +1,1 @@
+"""The same messages given to two renderers, compared token by token."""

@@ -1,0 +1,91 @@
+"""Two renderings of the same messages: do they differ, and where first. Knows not how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from playbill.proof.diff.renderers import Rendering
+
+__all__ = ["Comparison", "Spot", "compare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """The first place where two sequences differ, with a little before and after it on each side."""
+
+    at: int
+    common: str
+    left: str
+    right: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"at": self.at, "common": self.common, "left": self.left, "right": self.right}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Where texts and where ids differ; None where they don't, or where a side gives none.
+
+    What a model is given are ids: where both sides give them, they alone decide.
+    """
+
+    text: Spot | None
+    ids: Spot | None
+    refusal: str | None
+    differs: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "differs": self.differs,
+            "text": self.text.to_dict() if self.text else None,
+            "ids": self.ids.to_dict() if self.ids else None,
+            "refusal": self.refusal,
+        }
+
+
+def compare(left: Rendering, right: Rendering) -> Comparison:
+    """Compare two sides; one that refuses differs from one that doesn't, two that refuse are the same."""
+    if left.refused is not None or right.refused is not None:
+        both = left.refused is not None and right.refused is not None
+        which = "both refuse" if both else "the first refuses" if left.refused is not None else "the second refuses"
+        return Comparison(None, None, f"{which}: {left.refused or right.refused}", not both)
+    text = _text_spot(left.text, right.text) if left.text is not None and right.text is not None else None
+    counted = left.ids is not None and right.ids is not None
+    ids = _id_spot(left, right) if counted else None
+    return Comparison(text, ids, None, ids is not None if counted else text is not None)
+
+
+def _first(left: Sequence[Any], right: Sequence[Any]) -> int | None:
+    for place, (ours, theirs) in enumerate(zip(left, right, strict=False)):
+        if ours != theirs:
+            return place
+    return None if len(left) == len(right) else min(len(left), len(right))
+
+
+def _text_spot(left: str, right: str) -> Spot | None:
+    at = _first(left, right)
+    if at is None:
+        return None
+    return Spot(at, left[max(0, at - 60) : at], left[at : at + 40], right[at : at + 40])
+
+
+def _id_spot(left: Rendering, right: Rendering) -> Spot | None:
+    ours, theirs = left.ids or (), right.ids or ()
+    at = _first(ours, theirs)
+    if at is None:
+        return None
+    before = " ".join(map(str, ours[max(0, at - 6) : at]))
+    return Spot(at, before, _shown(left, at), _shown(right, at))
+
+
+def _shown(made: Rendering, at: int) -> str:
+    """Ids from a place on, each with its text where it is known."""
+    ids = (made.ids or ())[at : at + 6]
+    pieces = (made.pieces or ())[at : at + 6]
+    if not ids:
+        return "(the end)"
+    if len(pieces) != len(ids):
+        return " ".join(map(str, ids))
+    return " ".join(f"{token}:{piece!r}" for token, piece in zip(ids, pieces, strict=True))

@@ -1,0 +1,160 @@
+"""The two sides of a `diff`: a model's prompt path here, or a server that renders and tokenizes itself.
+
+Each side is given the same prepared messages, and says what text and ids it makes of them. Compares nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from playbill.backends.credentials import Credentials
+from playbill.backends.engines.base import Context
+from playbill.backends.errors import InputError, TemplateError
+from playbill.backends.loading import find_spec, open_prompt_path
+from playbill.backends.prompt.messages import Message, prepare
+from playbill.backends.prompt.prompt_path import PromptPath, make_prompt
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
+from playbill.proof.add.sources import propose
+from playbill.proof.add.sources.servers import from_server
+from playbill.proof.add.web import Server, ServerError
+
+__all__ = ["Rendering", "Renderer", "open_renderer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What a side makes of messages: text and ids, None where it doesn't give them; or why it refuses."""
+
+    text: str | None = None
+    ids: tuple[int, ...] | None = None
+    pieces: tuple[str, ...] | None = None
+    refused: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"text": self.text, "ids": list(self.ids) if self.ids is not None else None, "refused": self.refused}
+
+
+class Renderer(Protocol):
+    """One of the two things that are compared."""
+
+    def make(self, messages: Any) -> Rendering:
+        """Text and ids for messages as given. Raises MessageError for malformed ones, ServerError."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A model's prompt path in this process."""
+
+    spec: ModelSpec
+    path: PromptPath
+
+    def make(self, messages: Any) -> Rendering:
+        try:
+            prompt = make_prompt(self.spec, self.path, messages)
+        except TemplateError as e:
+            return Rendering(refused=str(e))
+        ids = prompt.ids or ()
+        return Rendering(prompt.text, ids, tuple(self.path.decode([token]) for token in ids))
+
+
+@dataclass(frozen=True)
+class _LlamaServer:
+    """A server of llama.cpp: ``/apply-template``, then ``/tokenize``, as its own chat route does."""
+
+    server: Server
+
+    def make(self, messages: Any) -> Rendering:
+        try:
+            text = self.server.post("/apply-template", {"messages": _prepared(messages)}).get("prompt")
+        except ServerError as e:
+            return _refusal(e)
+        asked = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True}
+        tokens = self.server.post("/tokenize", asked).get("tokens")
+        if not isinstance(text, str) or not isinstance(tokens, list):
+            raise ServerError(f"{self.server.root} answers otherwise than a server of llama.cpp")
+        return Rendering(text, tuple(int(token["id"]) for token in tokens), tuple(_piece(t["piece"]) for t in tokens))
+
+
+def _piece(piece: Any) -> str:
+    """A token's text; llama.cpp gives bytes where they are no UTF-8 alone."""
+    return piece if isinstance(piece, str) else bytes(piece).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class _Vllm:
+    """A server of vLLM: ``/tokenize`` takes messages and gives ids, ``/detokenize`` the text."""
+
+    server: Server
+    model: str
+
+    def make(self, messages: Any) -> Rendering:
+        asked = {"model": self.model, "messages": _prepared(messages), "add_generation_prompt": True}
+        try:
+            ids = self.server.post("/tokenize", asked).get("tokens")
+        except ServerError as e:
+            return _refusal(e)
+        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+            raise ServerError(f"{self.server.root} answers otherwise than a server of vLLM")
+        text = self.server.post("/detokenize", {"model": self.model, "tokens": ids}).get("prompt")
+        return Rendering(text if isinstance(text, str) else None, tuple(ids))
+
+
+def _refusal(e: ServerError) -> Rendering:
+    """A server that renders refuses a conversation with status 400 or 500; anything else is a failure."""
+    if e.status not in (400, 422, 500):
+        raise e
+    return Rendering(refused=str(e))
+
+
+def _prepared(messages: Any) -> Sequence[Message]:
+    return list(prepare(messages).messages)
+
+
+def open_renderer(target: str | dict[str, Any], registry: ModelRegistry, context: Context) -> Renderer:
+    """A server's address, a GGUF file or model folder, or a selector of an entry, made ready to compare.
+
+    Raises as `load_prompt_path` and `propose`; ServerError for a server that doesn't tokenize, InputError for an
+    entry without a prompt path.
+    """
+    name = target if isinstance(target, str) else str(target.get("model_name"))
+    if name.startswith(("http://", "https://")):
+        return _open_server(name, context)
+    if isinstance(target, str) and _is_model(Path(name).expanduser()):
+        spec = ModelSpec.from_dict(propose(name, context)[0].entry)
+    else:
+        spec = find_spec(target, registry=registry)
+    path = open_prompt_path(spec, credentials=context.credentials, progress=context.progress)
+    if path is None:
+        raise InputError(f"{name} takes messages, so there is no prompt here to compare")
+    return _Entry(spec, path)
+
+
+def _is_model(path: Path) -> bool:
+    return path.is_dir() or (path.is_file() and path.suffix == ".gguf")
+
+
+def _open_server(url: str, context: Context) -> Renderer:
+    address, _, model = url.partition("#")
+    server = Server(address, context.credentials)
+    probe = [{"role": "user", "content": "Hello"}]
+    try:
+        server.post("/apply-template", {"messages": probe})
+        return _LlamaServer(server)
+    except ServerError as e:
+        if e.status not in (404, 405):
+            raise
+    name = model or _first_model(server, context.credentials)
+    try:
+        server.post("/tokenize", {"model": name, "messages": probe})
+    except ServerError as e:
+        raise ServerError(f"{server.root} has neither /apply-template nor /tokenize for messages: {e}", e.status) from e
+    return _Vllm(server, name)
+
+
+def _first_model(server: Server, credentials: Credentials) -> str:
+    return str(from_server(server.v1, credentials)[0].values["model_id"])

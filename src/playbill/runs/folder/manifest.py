@@ -1,0 +1,259 @@
+"""The manifest of a run: all that a stranger needs to repeat it, and the judge of whether a folder may be gone on with.
+
+What may change between two starts in one folder: models may be added or left out, ``--repeat`` raised,
+dialogues appended at the end of the inputs, files moved, versions of Playbill, Python and packages (said, and
+kept in ``starts``). What may not, since records of two kinds would lie in one file: a label's spec, template,
+stop ids, cleaning, parameters or weights, the seed, the dialogues that were there, a lowered ``--repeat``.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from playbill import __version__
+from playbill.backends.common.jsonfile import read_json, write_json
+from playbill.backends.common.secret import scrub
+from playbill.backends.errors import FileFormatError, RunError
+from playbill.backends.model import Model
+from playbill.backends.registry.fields.parameters import resolve_parameters
+from playbill.backends.registry.fields.table import PACE
+from playbill.backends.registry.spec import ModelSpec
+from playbill.runs.inputs.inputs import Inputs
+
+__all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences"]
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+_PACKAGES = (
+    "jinja2",
+    "transformers",
+    "tokenizers",
+    "torch",
+    "xllamacpp",
+    "vllm",
+    "gguf",
+    "sentencepiece",
+    "accelerate",
+    "openai",
+    "anthropic",
+    "google-genai",
+    "httpx2",
+)
+_KEPT = ("model_name", "spec", "template", "stops", "cleaning", "parameters", "context_size", "weights")
+_WEIGHTS = ("weights", "sha256", "revision", "commit")
+
+
+class Manifest:
+    """The content of a manifest.json, and its file."""
+
+    def __init__(self, folder: Path, content: dict[str, Any], *, resumed: bool) -> None:
+        self.path = folder / MANIFEST
+        self.content = content
+        self.resumed = resumed
+
+    @classmethod
+    def open(cls, folder: Path, inputs: Inputs, *, repeat: int, seed: int | None) -> Manifest:
+        """The folder's manifest, checked against what is asked for now; a new one where there is none.
+
+        Writes nothing. Raises RunError with every setting that changed.
+        """
+        path = folder / MANIFEST
+        if not path.exists():
+            return cls(folder, _new(inputs, repeat, seed), resumed=False)
+        content = _read(path)
+        changed = list(_changed_frame(content, inputs, repeat, seed))
+        if changed:
+            raise _refusal(path, changed)
+        content["repeat"] = repeat
+        content["inputs"] = _inputs(inputs)
+        return cls(folder, content, resumed=True)
+
+    @property
+    def date(self) -> datetime:
+        """What templates see as now, in all starts of the run."""
+        return datetime.fromisoformat(self.content["date"])
+
+    def folders(self) -> dict[str, str]:
+        """For each label the name of its folder."""
+        return {label: model["folder"] for label, model in self.content["models"].items()}
+
+    def check_spec(self, label: str, spec: ModelSpec) -> None:
+        """Raise RunError where the label stands for another spec in this folder."""
+        known = self.content["models"].get(label, {})
+        if "spec" in known:
+            self._refuse(label, {"spec": _that_counts(known["spec"])}, {"spec": _that_counts(scrub(spec.to_dict()))})
+
+    def reserve(self, label: str, folder: str) -> None:
+        """Fix the name of a label's folder."""
+        self.content["models"].setdefault(label, {"folder": folder})
+
+    def set_model(self, label: str, described: Mapping[str, Any]) -> None:
+        """Fix what a loaded model is; RunError where it is another than at an earlier start."""
+        known = self.content["models"][label]
+        described = scrub(dict(described))
+        if "spec" in known:
+            self._refuse(label, _part(known), _part(described))
+        known.update(described)
+
+    def _refuse(self, label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        changed = list(differences(old, _as_json(new), f"models.{label}"))
+        if changed:
+            raise _refusal(self.path, changed)
+
+    def add_start(self, labels: Sequence[str], command: Sequence[str] | None) -> list[str]:
+        """Note this start, and say which versions are others than at the last one."""
+        start = _start(labels, command)
+        before = self.content["starts"][-1] if self.content["starts"] else start
+        names = ("playbill", "python", "packages")
+        said = [
+            f"{path}: {old} before, {new} now"
+            for path, old, new in differences({n: before.get(n) for n in names}, {n: start[n] for n in names}, "")
+        ]
+        self.content["starts"].append(start)
+        return said
+
+    def add_warnings(self, texts: Sequence[str]) -> None:
+        """Keep with this start what was warned of in it, and write the file if there was anything."""
+        if texts:
+            self.content["starts"][-1]["warnings"] = scrub(list(texts))
+            self.write()
+
+    def write(self) -> None:
+        """Write the file, whole or not at all."""
+        try:
+            write_json(self.path, _as_json(self.content))
+        except OSError as e:
+            raise RunError(f"can't write {self.path}: {e.strerror or e}; choose another folder with -o") from e
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except OSError as e:
+        raise RunError(f"can't read {path}: {e.strerror}") from e
+    if not isinstance(content, dict) or not all(k in content for k in ("schema", "date", "models", "inputs", "starts")):
+        raise FileFormatError(f"{path}: is no manifest of a run; choose another folder with -o")
+    if content["schema"] > SCHEMA:
+        raise RunError(f"{path}: was written by a newer Playbill; upgrade it, or choose another folder with -o")
+    return content
+
+
+def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "schema": SCHEMA,
+        "playbill": __version__,
+        "created": now,
+        "date": datetime.now().replace(microsecond=0).isoformat(),
+        "seed": seed,
+        "repeat": repeat,
+        "inputs": _inputs(inputs),
+        "models": {},
+        "starts": [],
+    }
+
+
+def _inputs(inputs: Inputs) -> dict[str, Any]:
+    files = [{name: value for name, value in asdict(file).items() if value is not None} for file in inputs.files]
+    return {"files": files, "dialogues": inputs.dialogues, "sha256": inputs.digest}
+
+
+def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
+    installed = {(d.metadata["Name"] or "").lower(): d.version for d in distributions()}
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": scrub(list(command)) if command is not None else None,
+        "models": list(labels),
+        "playbill": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "packages": {name: installed[name] for name in _PACKAGES if name in installed},
+    }
+
+
+def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, Any]:
+    """What a loaded model is, as JSON: the part of the manifest under its label."""
+    path = model.prompt_path
+    parameters = resolve_parameters(model.spec, {}, model.engine.supported_parameters, str(spec.get("backend")))
+    facts = dict(model.engine.facts())
+    found: dict[str, Any] = {
+        "model_name": model.name,
+        "spec": spec.to_dict(),
+        "sources": spec.sources(),
+        "parameters": {"asked": dict(parameters.asked), "effective": dict(parameters.effective)},
+        "seeded": seeded,
+        "cleaning": asdict(model.cleaning),
+        "weights": {key: value for key, value in facts.items() if any(word in key for word in _WEIGHTS)},
+        "engine": facts,
+    }
+    if path is not None:
+        found["template"] = asdict(path.template)
+        found["stops"] = asdict(path.stops)
+        found["context_size"] = path.context_size
+        found["tokenizer"] = dict(path.tokenizer.facts())
+        found["date"] = path.date.isoformat()
+    plain: dict[str, Any] = _as_json(found)
+    return plain
+
+
+def _part(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _that_counts(model[key]) if key == "spec" else model[key] for key in _KEPT if key in model}
+
+
+def _that_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec without what only says how fast a service is asked."""
+    return {key: value for key, value in spec.items() if key not in PACE}
+
+
+def _as_json(value: Any) -> Any:
+    """The value as it reads back from a file."""
+    if isinstance(value, Mapping):
+        return {str(k): _as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_as_json(v) for v in value)
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def _changed_frame(
+    content: Mapping[str, Any], inputs: Inputs, repeat: int, seed: int | None
+) -> Iterator[tuple[str, Any, Any]]:
+    if content.get("seed") != seed:
+        yield "seed", content.get("seed"), seed
+    if repeat < content.get("repeat", 1):
+        yield "repeat", content["repeat"], repeat
+    known = content["inputs"]
+    if inputs.dialogues < known["dialogues"]:
+        yield "inputs.dialogues", known["dialogues"], inputs.dialogues
+    elif inputs.prefix_digest(known["dialogues"]) != known["sha256"]:
+        yield f"inputs (the first {known['dialogues']} dialogues)", known["sha256"], "others"
+
+
+def differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Path, old and new value of everything that differs between two JSON values; None for "not there"."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new:
+        yield path, old, new
+
+
+def _refusal(path: Path, changed: Sequence[tuple[str, Any, Any]]) -> RunError:
+    lines = "".join(f"\n  {where}: {_short(old)} in the folder, {_short(new)} now" for where, old, new in changed)
+    return RunError(
+        f"{path.parent} holds a run with other settings:{lines}\n"
+        "Go on with the old settings, or name another folder with -o"
+    )
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}…"

@@ -1,0 +1,149 @@
+"""One record: everything that is kept of one turn, and its form as a line of a file.
+
+Knows no file. Fields that a reader may rely on are in `FIELDS`; the key of a record is (id, turn, sample).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from playbill.backends.common.secret import scrub
+from playbill.backends.generation import Generation, Outcome
+from playbill.backends.prompt.messages import Message
+
+__all__ = ["FIELDS", "SCHEMA", "TurnId", "Record", "make_record", "to_line"]
+
+SCHEMA = 1
+Record = dict[str, Any]
+
+FIELDS = (
+    "schema",
+    "id",
+    "turn",
+    "sample",
+    "model_name",
+    "label",
+    "messages",
+    "changes",
+    "prompt",
+    "raw",
+    "text",
+    "thinking",
+    "outcome",
+    "finish_reason",
+    "finish_reason_raw",
+    "usage",
+    "params",
+    "request",
+    "response",
+    "seconds",
+    "time",
+    "attempts",
+    "error",
+    "seed",
+    "details",
+    "prompt_ids",
+    "output_ids",
+)
+"""The fields of a record, in the order in which they stand in its line."""
+
+
+class TurnId(NamedTuple):
+    """What tells a record from all others of its model."""
+
+    id: str
+    turn: int
+    sample: int
+
+
+def make_record(
+    key: TurnId,
+    label: str,
+    model_name: str,
+    messages: Sequence[Message],
+    generation: Generation,
+    seed: int | None = None,
+) -> Record:
+    """The record of a generation: JSON values only, free of secrets. ``time`` is when it came, in UTC.
+
+    ``messages`` are those that were given, before any change; ``seconds`` is from submission to the last token.
+    """
+    found = scrub(
+        {
+            "schema": SCHEMA,
+            "id": key.id,
+            "turn": key.turn,
+            "sample": key.sample,
+            "model_name": model_name,
+            "label": label,
+            "messages": list(messages),
+            "changes": list(generation.changes),
+            "prompt": generation.prompt,
+            "raw": generation.raw,
+            "text": generation.text,
+            "thinking": generation.thinking,
+            "outcome": generation.outcome.value,
+            "finish_reason": generation.finish_reason and generation.finish_reason.value,
+            "finish_reason_raw": generation.finish_reason_raw,
+            "usage": generation.usage.to_dict(),
+            "params": {"asked": dict(generation.params.asked), "effective": dict(generation.params.effective)},
+            "request": generation.request,
+            "response": generation.response,
+            "seconds": round(generation.seconds, 6),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "attempts": generation.attempts,
+            "error": dict(generation.error) if generation.error is not None else None,
+            "seed": seed,
+            "details": dict(generation.details),
+        }
+    )
+    # Ids are no text and can't hold a secret; a walk through thousands of them would cost more than all the rest.
+    found["prompt_ids"] = generation.prompt_ids
+    found["output_ids"] = generation.output_ids
+    record: Record = found
+    return record
+
+
+def to_line(record: Record) -> bytes:
+    """The record as one line of JSON in UTF-8, with its line feed.
+
+    Never NaN, which is no JSON: it and the infinities become strings. Lone surrogates, which UTF-8 can't
+    hold, are written as escapes, and so read back as they were.
+    """
+    try:
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError):
+        text = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(text), separators=(",", ":")).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """A value of JSON for anything: what has no form there is kept as its text."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def is_record(value: Any) -> bool:
+    """Whether a JSON value has what the store needs of a record: its key and a known outcome."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("id"), str)
+        and all(isinstance(value.get(k), int) and 0 <= value[k] < 2**31 for k in ("turn", "sample"))
+        and isinstance(value.get("outcome"), str)
+        and value["outcome"] in _OUTCOMES
+    )
+
+
+_OUTCOMES = frozenset(outcome.value for outcome in Outcome)

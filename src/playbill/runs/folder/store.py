@@ -1,0 +1,229 @@
+"""A model's records on disk: appended line by line, mended on opening, read back while they stream.
+
+A record is one write of one line, so that a crash at any byte costs the last line at the most. On opening the
+file is mended: torn and damaged lines go, and so do records that this start does again (`error`), so that
+no key ever stands in it twice. Knows no dialogue and no model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from playbill.backends.errors import FileFormatError, RunError
+from playbill.backends.generation import Outcome
+from playbill.runs.folder.index import Index
+from playbill.runs.folder.record import SCHEMA, Record, TurnId, is_record, to_line
+from playbill.runs.summary import Tally
+
+__all__ = ["RECORDS", "RecordStore", "read_records"]
+
+RECORDS = "records.jsonl"
+_DAMAGED = "records.damaged"
+_SYNC_EVERY = 1.0  # seconds: what a power cut may cost; a crash of the process costs nothing
+_log = logging.getLogger(__name__)
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """The records of a file, one by one, in the order in which they were written.
+
+    A torn last line is left out, and said in the log: a run was killed, or is still writing. Raises
+    FileFormatError for any other line that is not a record, with file and line.
+    """
+    path = Path(path)
+    torn: str | None = None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if torn is not None:
+                raise FileFormatError(torn)
+            record = _parse(line)
+            if record is None:
+                torn = f"{path}:{number}: not a record"
+                continue
+            yield record
+    if torn is not None:
+        _log.warning("%s: the last line is torn, and left out", path)
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if is_record(value) else None
+
+
+class RecordStore:
+    """The records of one model, open for going on. Who opens it holds the run's lock.
+
+    ``notes`` says what had to be mended, a line each. ``tally`` counts what is recorded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / RECORDS
+        self.notes: list[str] = []
+        self.tally = Tally()
+        self._index = Index()
+        self._synced = time.monotonic()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._mend()
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+            self._reader = self.path.open("rb")
+        except OSError as e:
+            raise _fault(e, self.path) from e
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.tally.records
+
+    def recorded(self, id: str, sample: int) -> list[Record]:
+        """The records of a sample of a dialogue as the store was opened with them, turn 0 first."""
+        found = (self._at(offset) for offset in self._index.find(id, sample))
+        return sorted((r for r in found if r["id"] == id and r["sample"] == sample), key=lambda r: int(r["turn"]))
+
+    def _at(self, offset: int) -> Record:
+        self._reader.seek(offset)
+        record: Record = json.loads(self._reader.readline())
+        return record
+
+    def append(self, record: Record) -> None:
+        """Write a record as one line. Raises RunError where the disk is full or gone; the file stays readable."""
+        line = to_line(record)
+        try:
+            written = os.write(self._fd, line)
+            if written < len(line):
+                self._write_rest(line, written)
+            if time.monotonic() - self._synced > _SYNC_EVERY:
+                self._sync()
+        except OSError as e:
+            raise _fault(e, self.path) from e
+        self.tally.add(record)
+
+    def _write_rest(self, line: bytes, written: int) -> None:
+        """A disk that fills up takes a part of a line: write the rest, or take the part back."""
+        start = os.fstat(self._fd).st_size - written
+        try:
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
+        except OSError:
+            os.ftruncate(self._fd, start)
+            raise
+
+    def _sync(self) -> None:
+        os.fsync(self._fd)
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Bring everything to the disk, and close."""
+        self._reader.close()
+        try:
+            self._sync()
+        except OSError as e:
+            raise _fault(e, self.path) from e
+        finally:
+            os.close(self._fd)
+
+    def _mend(self) -> None:
+        """Bring the file into a state that can be gone on from, and index it; rewritten only if it must be."""
+        if not self.path.exists():
+            return
+        if not self.path.is_file():
+            raise RunError(f"{self.path}: is no file that records could be in")
+        drop, damaged = self._scan()
+        if drop or damaged:
+            self._rewrite(drop, damaged)
+            self._scan()
+
+    def _scan(self) -> tuple[set[int], list[tuple[int, bytes]]]:
+        """Index and count all records: the places of those to drop, and the lines that are none."""
+        index, tally = Index(), Tally()
+        damaged: list[tuple[int, bytes]] = []
+        retried = 0
+        offset = 0
+        complete = True
+        with self.path.open("rb") as file:
+            for line in file:
+                record = _parse(line)
+                if record is None:
+                    damaged.append((offset, line))
+                else:
+                    self._check_schema(record)
+                    failed = record["outcome"] == Outcome.ERROR
+                    retried += failed
+                    index.add(TurnId(record["id"], record["turn"], record["sample"]), offset, usable=not failed)
+                    tally.add(record)
+                offset += len(line)
+                complete = line.endswith(b"\n")
+        drop = index.seal()
+        if not complete and not damaged and not drop:
+            with self.path.open("ab") as file:  # the line is whole, only its line feed was lost
+                file.write(b"\n")
+        if retried:
+            self.notes.append(f"{retried} {'error is' if retried == 1 else 'errors are'} tried again")
+        self._index, self.tally = index, tally
+        return drop, damaged
+
+    def _check_schema(self, record: Record) -> None:
+        if isinstance(record.get("schema"), int) and record["schema"] > SCHEMA:
+            raise RunError(
+                f"{self.path}: was written by a newer Playbill (schema {record['schema']}, this one writes {SCHEMA}); "
+                "upgrade it, or choose another folder with -o"
+            )
+
+    def _rewrite(self, drop: set[int], damaged: list[tuple[int, bytes]]) -> None:
+        """Replace the file, whole or not at all, by one without these lines. Damaged ones are kept apart."""
+        self._note_damage(damaged)
+        out = drop | {offset for offset, _ in damaged}
+        fd, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{RECORDS}.")
+        try:
+            with os.fdopen(fd, "wb") as new, self.path.open("rb") as old:
+                offset = 0
+                for line in old:
+                    if offset not in out:
+                        new.write(line if line.endswith(b"\n") else line + b"\n")
+                    offset += len(line)
+                new.flush()
+                os.fsync(new.fileno())
+            os.chmod(name, self.path.stat().st_mode & 0o777)
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _note_damage(self, damaged: list[tuple[int, bytes]]) -> None:
+        if not damaged:
+            return
+        torn = damaged[-1][1]
+        inside = [line for _, line in damaged if line.endswith(b"\n")]
+        if not torn.endswith(b"\n"):
+            self.notes.append(
+                f"the last line was torn ({len(torn)} bytes) and is cut off; its answer will be asked for"
+            )
+        if inside:
+            with (self.path.parent / _DAMAGED).open("ab") as file:
+                file.writelines(inside)
+            self.notes.append(
+                f"{len(inside)} damaged {'line is' if len(inside) == 1 else 'lines are'} no record: moved to "
+                f"{_DAMAGED}; what is missing now is asked for again"
+            )
+
+
+def _fault(e: OSError, path: Path) -> RunError:
+    """What the system refused, in words that say what to do."""
+    return RunError(
+        f"can't write {path}: {e.strerror or e}. What was recorded before is whole; once there is room and "
+        "permission to write, the same command goes on"
+    )

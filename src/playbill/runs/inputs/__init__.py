@@ -1,0 +1,1 @@
+"""What a run reads: files of dialogues, in the shapes that people have."""

@@ -1,0 +1,79 @@
+"""What families of hosted models refuse: left out where it is Playbill's default, an error where it was asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from playbill.backends import Outcome, ParameterError, load_model
+from playbill.backends.registry.service_models import MODEL_FAMILIES
+from playbill.mock_services import MockOptions, MockServer
+
+HELLO = ({"role": "user", "content": "hello"},)
+
+
+def body(backend, model_id, params=None, **entry):
+    module = import_module(f"playbill.backends.engines.{'openai' if backend == 'azure' else backend}")
+    whole = {"model_name": "m", "backend": backend, "model_id": model_id, "base_url": "http://x/v1", **entry}
+    return module.request_body(whole, HELLO, params or {})
+
+
+@pytest.mark.parametrize(
+    ("backend", "model_id", "entry"),
+    [
+        ("anthropic", "claude-opus-5-5", {}),
+        ("anthropic", "claude-haiku-4-5", {}),
+        ("anthropic", "claude-opus-4-7", {"api_version": "2023-06-01"}),
+        ("anthropic", "some-gateways-model", {}),
+        ("openai", "gpt-5", {}),
+        ("openai", "gpt-5-mini", {}),
+        ("openai", "o3", {}),
+        ("openai", "gpt-5.1", {"reasoning_effort": "low"}),
+        ("openai", "gpt-5.6", {}),
+        ("openai", "gpt-6.2-sol", {"reasoning_effort": "none"}),
+        ("azure", "gpt-6.2-sol", {}),
+    ],
+)
+def test_no_temperature_is_sent_to_what_refuses_it(backend, model_id, entry):
+    """Playbill's own default is left out; one that was asked for is an error that names it."""
+    assert "temperature" not in body(backend, model_id, **entry)
+    with pytest.raises(ParameterError, match="'temperature'"):
+        body(backend, model_id, {"temperature": 0.0}, **entry)
+
+
+@pytest.mark.parametrize(
+    ("backend", "model_id", "entry"),
+    [
+        ("anthropic", "claude-haiku-4-5-20251001", {"api_version": "2023-06-01"}),
+        ("anthropic", "some-gateways-model", {"api_version": "2023-06-01"}),
+        ("openai", "gpt-4.1-mini", {}),
+        ("openai", "gpt-5.1", {}),
+        ("openai", "gpt-5.4-mini", {"reasoning_effort": "none", "reasoning_model": True}),
+        ("openai", "gpt-6-luna", {"reasoning_effort": "none"}),
+        ("azure", "my-deployment", {}),
+    ],
+)
+def test_greedy_is_asked_for_where_it_is_taken(backend, model_id, entry):
+    """Temperature 0, and no tokens for thinking where thinking is off."""
+    sent = body(backend, model_id, **entry)
+    assert sent["temperature"] == 0.0
+    assert sent.get("max_completion_tokens", sent.get("max_tokens")) == 300
+
+
+@pytest.mark.parametrize(("version", "named"), [("2026-10-21", {}), ("2023-06-01", {"api_version": "2023-06-01"})])
+def test_the_version_of_anthropics_api_is_ours(place, version, named):
+    """A plain entry ends answered at a server that refuses what the real one refuses; the version is what was set."""
+    (place / "key.json").write_text('{"anthropic": {"api_key": "key-number-1"}}')
+    with MockServer("Hi.", MockOptions(api_key="key-number-1")) as server:
+        (place / "key.json").write_text(f'{{"anthropic": {{"api_key": "key-number-1", "base_url": "{server.url}"}}}}')
+        with load_model({"model_name": "claude-haiku-4-5", "backend": "anthropic", **named}) as model:
+            generation = model.generate(HELLO)
+        sent = server.requests[0]
+    assert (generation.outcome, sent.headers["anthropic-version"]) == (Outcome.ANSWERED, version)
+    assert ("temperature" in generation.params.effective) is bool(named)
+
+
+def test_every_family_has_its_source_and_date():
+    """And a date in the form that sorts."""
+    assert all(f.source.startswith("https://") and f.as_of.startswith("20") and f.refuses for f in MODEL_FAMILIES)

@@ -1,0 +1,5 @@
+"""The fixture with transformers' own renderer."""
+
+from support.parity import theirs
+
+__all__ = ["theirs"]
