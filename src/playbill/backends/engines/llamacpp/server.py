@@ -61,7 +61,7 @@ class LlamaServer:
         params.fit_params = False
         params.verbosity = 0
         try:
-            self._server = xllamacpp.LlamaServer(params)
+            self._server = xllamacpp.Server(params)
         except RuntimeError as e:
             self.close()
             raise EngineError(f"llama.cpp can't load {params.model.path}: {e}") from e
