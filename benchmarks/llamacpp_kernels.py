@@ -30,6 +30,7 @@ AT_ONCE, WORDS, ANSWER = 8, 130, 48
 def measure(file: str, way: str) -> dict[str, float]:
     """Tokens a second of prompts, and of answers."""
     from gguf_smollm2 import entry, user
+
     from playbill.backends import load_model
 
     texts = [" ".join(f"{number} {place}" for place in range(WORDS)) for number in range(AT_ONCE)]

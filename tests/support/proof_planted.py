@@ -93,6 +93,7 @@ REGISTRIES: dict[str, tuple[list[Any], list[Any]]] = {
         [{**entry(), "model_config": {"cot_end_tag": r"(<\|a\|>)*<\|final\|>"}}],
         [{**entry(), "model_config": {"cot_end_tag": r"<\|final\|>"}}],
     ),
+    "PB126": ([entry(share_beginnings=True)], [entry(prefix_caching=True)]),
     "PB202": ([without("custom_chat_template")], [entry()]),
 }
 """Registries by the code of the rule that the first breaks and the second doesn't. PB120 needs two files."""

@@ -23,7 +23,7 @@ from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.stops import refuse_stopping_tag
 from playbill.backends.prompt.template import template_variables
 from playbill.backends.registry.backends import BACKENDS, Backend
-from playbill.backends.registry.fields.table import ENTRY_KEYS, setting
+from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, setting
 from playbill.backends.registry.fields.types import parse_date
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
@@ -54,6 +54,7 @@ def find_spec(
     spec = (registry if registry is not None else ModelRegistry.load()).find(selector)
     overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
     own = {key.name for key in getattr(BACKENDS.get(spec.get("backend", "")), "keys", ())}
+    overrides = {ALIASES.get(key, key): value for key, value in overrides.items()}
     for key in overrides:
         if key not in ENTRY_KEYS and key not in own and not key.startswith("x_"):
             near = get_close_matches(key, ENTRY_KEYS, n=1)
@@ -165,7 +166,10 @@ def load_prompt_path(
 def open_prompt_path(
     spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False
 ) -> PromptPath | None:
-    """Open the prompt path of a complete spec: its tokenizer, template and stop ids, no weights. Raises as `load_spec`."""
+    """Open the prompt path of a complete spec: tokenizer, template and stop ids, but no weights.
+
+    Returns None for services and people. Raises as `load_spec`.
+    """
     _require_usable(spec)
     _, module = _open_backend(spec, preview=True)
     path: PromptPath | None = module.preview(spec, _context(spec, credentials, False, None, None, progress))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbill.backends import Severity
+from playbill.backends import ModelSpec, Severity, find_spec
 from playbill.backends.registry.fields.table import ENTRY_KEYS, UNREAD
 from playbill.backends.registry.fields.types import parse_date, parse_token_count
 from playbill.backends.registry.legacy_regex import literals_of_regex
@@ -199,3 +199,28 @@ def test_dates_are_iso():
     """A day, or a day with a time; nothing else."""
     assert parse_date("2026-11-23") is not None
     assert [parse_date(v) for v in ("23.11.2026", "", 2026, None)] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("alias", "name", "value"), [("share_beginnings", "prefix_caching", False), ("torch_dtype", "dtype", "float16")]
+)
+def test_an_alias_is_read_under_the_name_that_is_shown(alias, name, value):
+    """In its place among the keys, in either layout, from a dictionary as well; `check` names the better name."""
+    raw = {"model_name": "m", alias: value, "x_last": 1}
+    flat = flatten(raw, "f[0]")
+    assert list(flat.entry) == ["model_name", name, "x_last"]
+    assert (flat.entry[name], flat.paths[name]) == (value, f"f[0].{alias}")
+    assert [(f.code, f.severity) for f in flat.findings] == [("PB126", Severity.NOTE)]
+    assert ModelSpec.from_dict({"model_config": {alias: value}})[name] == value
+
+
+def test_an_alias_beside_its_name_must_say_the_same():
+    """Two values are an error that names both; one value said twice is none."""
+    assert flatten({"dtype": "float16", "torch_dtype": "float16"}).findings == ()
+    (finding,) = flatten({"dtype": "float16", "torch_dtype": "float32"}, "f[0]").findings
+    assert (finding.code, finding.where) == ("PB109", "f[0].torch_dtype")
+
+
+def test_an_alias_overrides_too():
+    """`-p torch_dtype=float32` is `-p dtype=float32`."""
+    assert find_spec("mock", overrides={"torch_dtype": "float32"})["dtype"] == "float32"

@@ -1,6 +1,6 @@
 """The rules that a registry entry is judged by: PB101 to PB112, and PB123 on.
 
-What judges stands in `entry`, `field_conflicts` and `registry`.
+`validate`, `field_conflicts` and `lookup` judge by them.
 """
 
 from __future__ import annotations
@@ -144,6 +144,15 @@ TAG_SHORTENED = Rule(
     prevents="gpt-oss in clemcore's registry, whose thinking is told by a pattern: as a literal it never occurs.",
     mend="Nothing, or write the literal in a flat entry; `playbill import` does.",
 )
+ALIAS = Rule(
+    code="PB126",
+    name="alias",
+    severity=Severity.NOTE,
+    summary="A key has another name by now; it is read all the same.",
+    why="Entries that say one thing under two names are hard to compare.",
+    prevents="Two entries that differ in nothing but a key's old name, taken for two settings.",
+    mend="Write the name that the message gives.",
+)
 
 ENTRY_RULES = table_of(
     (
@@ -162,6 +171,7 @@ ENTRY_RULES = table_of(
         REFUSED_KEY,
         GREEDY_SAMPLING,
         TAG_SHORTENED,
+        ALIAS,
     )
 )
 """Rules of entries by code."""

@@ -1,6 +1,7 @@
-"""The JSON Schema of a registry file, generated from the one table of keys, so that editors complete and check.
+"""The JSON Schema of a registry file, generated from the table of keys, so that editors complete and check entries.
 
-It says of the flat form what `validate` says; of the nested one (``model_config``) only that it is allowed. Write the shipped file anew with ``python -m playbill.backends.registry.schema``.
+It describes the flat form as `validate` does; of the nested form (``model_config``) it says only that it is allowed.
+Write the shipped file anew with ``python -m playbill.backends.registry.schema``.
 """
 
 from __future__ import annotations

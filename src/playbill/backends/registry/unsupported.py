@@ -89,7 +89,7 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
         _GGUF: _no(f"with `execute_on` gpu {_SPREAD}"),
     },
     "batching": {_VLLM: _no(_BATCHES)},
-    "share_beginnings": {_HF: _no("`batching` says what may be kept"), _VLLM: _no("it always does, in whole blocks")},
+    "prefix_caching": {_HF: _no("`batching` says what may be kept"), _VLLM: _no("it always does, in whole blocks")},
     "n_ctx": {_HF: _no(f"{_NEEDS}; `context_size` is the limit")},
     "gpu_memory_utilization": {_HF: _no(_NEEDS), _GGUF: _no("`n_ctx` says what a dialogue takes")},
     "enforce_eager": {_HF: _no("nothing is compiled"), _GGUF: _no("nothing is compiled")},

@@ -16,7 +16,7 @@ from playbill.backends.common.jsonfile import Repeating
 from playbill.backends.registry import rules
 from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
 from playbill.backends.registry.field_conflicts import field_conflicts
-from playbill.backends.registry.fields.table import ENTRY_KEYS, UNREAD, EntryKey
+from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, UNREAD, EntryKey
 from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
 from playbill.backends.registry.unsupported import unsupported
 
@@ -66,10 +66,28 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
             continue
         entry[key] = value
         paths[key] = path
+    findings.extend(_rename_aliases(entry, paths))
     for key in [key for key, value in entry.items() if _is_deeper(value, _DEEPEST)]:
         del entry[key]
         findings.append(rules.WRONG_TYPE.at(paths[key], "is nested too deeply to be read"))
     return Flat(entry, paths, tuple(findings))
+
+
+def _rename_aliases(entry: dict[str, Any], paths: dict[str, str]) -> Iterator[Finding]:
+    """Move the values of aliases to the names that are shown, in place. The order of keys stays."""
+    for alias in [key for key in entry if key in ALIASES]:
+        name, path = ALIASES[alias], paths[alias]
+        if name not in entry:
+            moved = {name if key == alias else key: value for key, value in entry.items()}
+            entry.clear()
+            entry.update(moved)
+            paths[name] = paths.pop(alias)
+            yield rules.ALIAS.at(path, f"'{alias}' is read as '{name}'", f"write '{name}'")
+            continue
+        value = entry.pop(alias)
+        del paths[alias]
+        if value != entry[name]:
+            yield rules.SAID_TWICE.at(path, f"says {value!r}, but {paths[name]} says {entry[name]!r}", f"keep '{name}'")
 
 
 def _repeated(value: Any, path: str) -> Iterator[Finding]:

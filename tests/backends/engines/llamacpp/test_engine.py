@@ -148,7 +148,7 @@ def test_what_dialogues_begin_alike_with_is_computed_once_and_changes_no_bit() -
 
 def test_what_dialogues_begin_alike_with_is_each_ones_own_where_the_entry_says_so() -> None:
     batch = [user(RULES + question) for question in QUESTIONS[:2]]
-    with load_model(entry(share_beginnings=False), dialogues=4) as model:
+    with load_model(entry(prefix_caching=False), dialogues=4) as model:
         answers = model.generate_batch(batch, max_tokens=6)
     assert _computed(answers) == sum(len(a.prompt_ids) for a in answers)
 

@@ -144,7 +144,7 @@ def _params(weights: Weights, plan: MemoryPlan, layers: int, kernels: Kernels) -
 
 def _prefix_cache(entry: Mapping[str, Any], header: GgufHeader, layers: int, server: LlamaServer) -> PrefixCache | None:
     """What shares beginnings, where the entry says so, or says nothing and no answer depends on it."""
-    share = setting(entry, "share_beginnings")
+    share = setting(entry, "prefix_caching")
     if server.folder is None or not (layers == 0 if share is None else share):
         return None
     return PrefixCache(server.folder, kv_bytes_per_token(header))

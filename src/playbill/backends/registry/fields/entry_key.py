@@ -1,4 +1,4 @@
-"""What is said of one key that a registry entry may have. Knows none of them; the table is `entry_keys`."""
+"""What the table says of one key that a registry entry may have. Holds no key; `table` does."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ METADATA: tuple[str, ...] = ()
 
 @dataclass(frozen=True)
 class EntryKey:
-    """One key of an entry.
+    """One key of an entry: its name, the type of its values, and a sentence on what it does.
 
-    ``read_by`` names the backends whose code reads it (``EVERY`` for all, ``METADATA`` for none: it is for
-    people); ``required_by`` those that can't do without it. ``default`` is what ``setting`` gives where an
-    entry doesn't say.
+    ``read_by`` names the backends whose code reads the key (``EVERY``: all; ``METADATA``: none, it is for people), and
+    ``required_by`` those that need it. `setting` returns ``default`` where an entry doesn't have the key. ``aliases``
+    are other names under which the key is read, as its older name.
     """
 
     name: str
@@ -28,9 +28,12 @@ class EntryKey:
     read_by: tuple[str, ...] = METADATA
     required_by: tuple[str, ...] = ()
     default: Any = None
+    aliases: tuple[str, ...] = ()
 
     def is_read_by(self, backend: str) -> bool:
+        """Tell whether the code of this backend reads the key."""
         return self.read_by == EVERY or backend in self.read_by
 
     def is_required_by(self, backend: str) -> bool:
+        """Tell whether this backend can't do without the key."""
         return self.required_by == EVERY or backend in self.required_by

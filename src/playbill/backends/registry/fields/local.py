@@ -148,6 +148,7 @@ LOCAL_KEYS = (
         "The number format of the weights; `auto` takes the checkpoint's own.",
         _HF_FILES,
         default="auto",
+        aliases=("torch_dtype",),
     ),
     EntryKey("use_bf16", v.BOOLEAN, "`true` is `dtype: bfloat16`.", _HF_FILES),
     EntryKey(
@@ -234,11 +235,13 @@ LOCAL_KEYS = (
         LOCAL,
     ),
     EntryKey(
-        "share_beginnings",
+        "prefix_caching",
         v.BOOLEAN,
-        "Whether what prompts of several dialogues begin alike with is computed once and copied. By default it is on a "
-        "CPU, where that changes no answer of `exact` batching, and not on a GPU, where sums may have another order.",
+        "Prefix caching across dialogues: compute a shared prompt prefix once and copy its KV cache. By default it is "
+        "on for a CPU, where it changes no answer of `exact` batching, and off for a GPU, where sums may have another "
+        "order.",
         _GGUF,
+        aliases=("share_beginnings",),
     ),
     EntryKey(
         "peft_model",

@@ -15,7 +15,7 @@ from playbill.backends.registry.fields.local import LOCAL, LOCAL_KEYS
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.remote import SERVICE_KEYS
 
-__all__ = ["EVERY", "ENTRY_KEYS", "LOCAL", "METADATA", "PACE", "UNREAD", "EntryKey", "setting"]
+__all__ = ["ALIASES", "EVERY", "ENTRY_KEYS", "LOCAL", "METADATA", "PACE", "UNREAD", "EntryKey", "setting"]
 
 _TABLE = (
     EntryKey(
@@ -90,6 +90,9 @@ def _parameter_keys() -> tuple[EntryKey, ...]:
 
 
 ENTRY_KEYS: dict[str, EntryKey] = {key.name: key for key in (*_TABLE, *_parameter_keys())}
+
+ALIASES: dict[str, str] = {alias: key.name for key in ENTRY_KEYS.values() for alias in key.aliases}
+"""Other names of keys to the names that are shown and written."""
 
 PACE = frozenset(
     ["concurrency", "max_attempts", "retry_pause", "time_budget", "timeout", "connect_timeout", "ca_bundle"]
