@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import collections.abc
 import doctest
 import importlib
 import inspect
 import pkgutil
 import subprocess
 import sys
+import typing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,12 +31,36 @@ HEAVY = (
     "rich",
     "click",
 )
+# The layers of the package, and which others each may import.
 BELOW = {
     "backends": {"backends"},
     "proof": {"backends", "proof"},
     "runs": {"backends", "runs"},
-    "serve": {"backends", "runs", "serve"},
+    "serve": {"backends", "runs", "mock_services", "serve"},
+    "mock_services": {"backends", "mock_services"},
     "bridges": {"backends", "runs", "serve", "bridges"},
+}
+# The rooms of backends, from the ground up, and which others each may import. docs/design.md draws them.
+ROOMS = {
+    "errors": {"common"},
+    "common": {"errors"},
+    "registry": {"common", "errors"},
+    "credentials": {"common", "errors", "registry"},
+    "generation": {"registry"},
+    "prompt": {"common", "errors", "registry"},
+    "answer": {"common", "errors", "registry", "prompt"},
+    "weights": {"common", "errors", "registry", "credentials"},
+    "engines": {"common", "errors", "registry", "credentials", "generation", "prompt", "answer", "weights"},
+    "request": {"common", "errors", "registry", "generation", "prompt", "answer", "engines"},
+    "model": {"common", "errors", "registry", "generation", "prompt", "answer", "engines", "request"},
+    "loading": {"common", "errors", "registry", "credentials", "generation", "prompt", "engines", "model"},
+}
+ENGINES = {
+    "checkpoint": set(),
+    "huggingface_local": {"checkpoint"},
+    "vllm": {"checkpoint"},
+    "llamacpp": set(),
+    "remote": set(),
 }
 # Modules that need what is not everywhere installed; each names it.
 NEEDS = {
@@ -98,6 +124,118 @@ def test_layers_point_one_way(layer):
             if name.startswith("playbill."):
                 part = name.split(".")[1]
                 assert part in BELOW[layer] | {"__version__"}, f"{path} imports {name}"
+
+
+def room_imports(room):
+    """What the modules of a room of backends import from other rooms: the module that does, and the name."""
+    found = ROOT / "backends" / room
+    for path in found.rglob("*.py") if found.is_dir() else [found.with_suffix(".py")]:
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["playbill", "backends"] and len(parts) > 2 and parts[2] != room:
+                yield path, parts[2]
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_of_backends_imports_those_below_it_only(room):
+    """Imports for types are counted too."""
+    for path, other in room_imports(room):
+        assert other in ROOMS[room], f"{path} imports from {other}"
+
+
+def test_every_room_of_backends_is_drawn():
+    """In the table above, and in docs/design.md."""
+    there = {p.stem for p in (ROOT / "backends").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert there - {"__init__", "__pycache__"} == set(ROOMS)
+    drawing = (Path(__file__).parents[1] / "docs" / "design.md").read_text(encoding="utf-8")
+    assert all(f"  {room}" in drawing for room in ROOMS)
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_an_engine_knows_no_other(engine):
+    """What two of them share stands in a room of its own, or beside them."""
+    for path in (ROOT / "backends" / "engines" / engine).rglob("*.py"):
+        others = {name.split(".")[3] for name in imports(path) if name.startswith("playbill.backends.engines.")}
+        assert others & set(ENGINES) <= ENGINES[engine] | {engine}, path
+
+
+def test_a_folder_of_backends_is_taken_in_at_a_glance():
+    """At most fifteen entries, so that a reader who lists it knows where to look."""
+    for folder in [ROOT / "backends", *(p for p in (ROOT / "backends").rglob("*") if (p / "__init__.py").exists())]:
+        entries = [p.name for p in folder.iterdir() if p.name not in ("__pycache__", "__init__.py")]
+        assert len(entries) <= 15, folder
+
+
+def test_no_class_name_occurs_twice_in_backends():
+    """One name, one thing."""
+    names = [
+        node.name
+        for path in (ROOT / "backends").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(n for n in set(names) if names.count(n) > 1) == []
+
+
+WORDS = (
+    "KV cache",
+    "prefix caching",
+    "batch-invariant",
+    "AIMD",
+    "exponential backoff",
+    "circuit breaker",
+    "prefill",
+    "detokenizer",
+)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_fields_words_are_used(word):
+    """A reader who searches for the term finds the code."""
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "backends").rglob("*.py"))
+    assert any(word.lower() in " ".join(text.split()).lower() for text in texts)
+
+
+def types_in(annotation):
+    """The classes that an annotation names, in whatever it is nested."""
+    if inspect.isclass(annotation) and not typing.get_args(annotation):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        for each in inner if isinstance(inner, (list, tuple)) else [inner]:
+            yield from types_in(each)
+
+
+def signatures(name, thing):
+    """What a public thing's functions, properties and attributes are annotated with."""
+    if not inspect.isclass(thing):
+        yield name, thing
+        return
+    yield name, thing
+    for part, value in inspect.getmembers(thing):
+        function = value.fget if isinstance(value, property) else value
+        if (part == "__init__" or not part.startswith("_")) and (
+            inspect.isfunction(function) or inspect.ismethod(function)
+        ):
+            yield f"{name}.{part}", function
+
+
+@pytest.mark.parametrize("package", ["playbill.backends", "playbill.runs"])
+def test_every_type_in_a_public_signature_is_public(package):
+    """A caller can name whatever a public function takes or returns."""
+    module = importlib.import_module(package)
+    public = {getattr(m, n) for m in (module, playbill.backends) for n in m.__all__ if inspect.isclass(getattr(m, n))}
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        for where, signature in signatures(name, thing):
+            scope = {**vars(collections.abc), **vars(importlib.import_module("playbill.backends"))}
+            for part, annotation in typing.get_type_hints(signature, localns=scope).items():
+                if part.startswith("_"):
+                    continue
+                for each in types_in(annotation):
+                    if each.__module__.startswith("playbill") and not each.__name__.startswith("_"):
+                        assert each in public, f"{where}: {part} is a {each.__module__}.{each.__name__}"
 
 
 def test_public_names_are_listed_sorted_and_there():

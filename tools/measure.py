@@ -40,9 +40,15 @@ def is_annotated(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def imports(path: Path, tree: ast.Module) -> set[str]:
-    """The modules of the package that a module imports at its top level, types apart."""
+    """The modules of the package that a module imports at its top level, or for its types alone."""
     found: set[str] = set()
-    for node in tree.body:
+    checking = [
+        n
+        for node in tree.body
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for n in node.body
+    ]
+    for node in [*tree.body, *checking]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("playbill"):
             found.add(node.module or "")
             found.update(f"{node.module}.{alias.name}" for alias in node.names)

@@ -322,7 +322,7 @@ def test_closing_gives_whoever_waits_an_error_outcome(gate):
     late = [g for g in generations if g.outcome is Outcome.ERROR]
     assert len(late) >= 4
     assert {g.error["message"] for g in late} == {"the model m was closed before it answered"}
-    assert m.generate(HELLO).error["message"] == "the model m is closed"
+    assert m.generate(HELLO).error["message"] == "the model m is closed; load it again"
 
 
 class Odd:

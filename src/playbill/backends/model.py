@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from playbill.backends.answer.clean import CleaningRule
 from playbill.backends.answer.cleaning_rule import cleaning_rule
-from playbill.backends.engines.base import Engine, OnText
+from playbill.backends.engines.base import Engine, OnText, supported_parameters
 from playbill.backends.engines.contention import ContentionWatch
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
 from playbill.backends.generation import Generation, Outcome
@@ -54,8 +54,8 @@ class Model:
         self._closed = False
         self._rule = cleaning_rule(spec, prompt_path)
         self._wishes = _wishes(spec, prompt_path)
-        self._honours = _honoured(engine, prompt_path, self._rule)
-        resolve_parameters(self._wishes, {}, self._honours, backend)
+        self._supported_parameters = _supported(engine, prompt_path, self._rule)
+        resolve_parameters(self._wishes, {}, self._supported_parameters, backend)
         self._watch = ContentionWatch(self.name, threads) if threads is not None else None
 
     @property
@@ -132,8 +132,8 @@ class Model:
         Images that messages name by a path are below ``folder``, the working directory if there is none.
         Raises as `generate`.
         """
-        parameters = resolve_parameters(self._wishes, params, self._honours, self._backend)
-        task = Task(Prompt(()), parameters, self.prompt_path, self._rule, time.perf_counter())
+        parameters = resolve_parameters(self._wishes, params, self._supported_parameters, self._backend)
+        task = Task(self.name, Prompt(()), parameters, self.prompt_path, self._rule, time.perf_counter())
         try:
             task = replace(task, prompt=make_prompt(self.spec, self.prompt_path, messages))
             if self._closed:
@@ -232,11 +232,8 @@ def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
     return {**path.recommended, **greedy, **spec}
 
 
-def _honoured(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> frozenset[str]:
-    """What can be honoured: a budget for thinking only where it is known how the thinking ends."""
+def _supported(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> frozenset[str]:
+    """The parameters that the model takes: a budget for thinking only where it is known how the thinking ends."""
     local = path is not None
-    return (
-        engine.supported_parameters - {"max_thinking_tokens"}
-        if local and not rule.thinking_end
-        else engine.supported_parameters
-    )
+    supported = supported_parameters(engine)
+    return supported - {"max_thinking_tokens"} if local and not rule.thinking_end else supported

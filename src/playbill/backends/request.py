@@ -18,7 +18,7 @@ from typing import Any
 from playbill.backends.answer.clean import Cleaned, CleaningRule, clean
 from playbill.backends.answer.thinking_budget import TokenLimits
 from playbill.backends.common.secret import scrub
-from playbill.backends.engines.base import Completion, Engine, OnText, Request
+from playbill.backends.engines.base import Completion, Engine, OnText, Request, supported_parameters
 from playbill.backends.errors import ContextExceeded, EngineError, PlaybillError, Refused
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
 from playbill.backends.prompt.prompt_path import Prompt, PromptPath
@@ -34,12 +34,13 @@ _UNKNOWN_ROOM = 1 << 15
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One prompt to be answered, and what is needed to read the answer.
+    """One prompt to be answered by the model ``name``, and what is needed to read the answer.
 
     ``path`` and ``prompt.ids`` are None for services. ``params`` are replaced by `build_request`, which caps them by
     the room in the context. ``started`` is a `time.perf_counter` in seconds.
     """
 
+    name: str
     prompt: Prompt
     params: Parameters
     path: PromptPath | None
@@ -84,7 +85,7 @@ def submit_request(
     future = _GenerationFuture()
     listener = _Listener(on_text, future) if on_text is not None else None
     try:
-        request = build_request(task, engine.supported_parameters, dialogue=dialogue, folder=folder)
+        request = build_request(task, supported_parameters(engine), dialogue=dialogue, folder=folder)
         task = replace(task, params=replace(task.params, effective=request.params))
         engine_future = engine.submit(request, listener)
     except Exception as e:  # noqa: BLE001 - whatever an engine raises is the fate of this one request
@@ -159,7 +160,7 @@ def _finish(task: Task, done: Future[Completion], future: _GenerationFuture, lis
 
 def _generation(task: Task, done: Future[Completion]) -> Generation:
     if done.cancelled():
-        return failed_generation(task, EngineError("the model was closed before it answered"))
+        return failed_generation(task, EngineError(f"the model {task.name} was closed before it answered"))
     error = done.exception()
     if error is not None:
         return failed_generation(task, error)

@@ -2,7 +2,7 @@
 
 from playbill.runs.folder.store import read_records
 from playbill.runs.inputs.dialogue import Dialogue
-from playbill.runs.inputs.inputs import Inputs, open_inputs
+from playbill.runs.inputs.inputs import InputFile, Inputs, open_inputs
 from playbill.runs.observer import Observer, Plan, Silent, Tick, Workload
 from playbill.runs.run import RunInterrupted, RunResult, run
 from playbill.runs.selection import parse_model
@@ -10,6 +10,7 @@ from playbill.runs.summary import ModelSummary
 
 __all__ = [
     "Dialogue",
+    "InputFile",
     "Inputs",
     "ModelSummary",
     "Observer",

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from playbill.backends.common.warn import warned
 from playbill.backends.credentials import Credentials
+from playbill.backends.engines.base import supported_parameters
 from playbill.backends.errors import PlaybillError, RunError
 from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
@@ -327,7 +328,7 @@ class _Job:
         Several samples under one seed of the entry's would all be the same, so theirs are derived from it too.
         """
         seed = self.seed if self.seed is not None or self.repeat == 1 else one.spec.get("seed")
-        if seed is not None and "seed" not in model.engine.supported_parameters:
+        if seed is not None and "seed" not in supported_parameters(model.engine):
             self.observer.said(one.label, f"the backend {one.spec.get('backend')} takes no seed; it answers without")
             return None
         return seed

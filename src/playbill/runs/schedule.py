@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
 from playbill.backends.common.secret import scrub
+from playbill.backends.engines.base import supported_parameters
 from playbill.backends.errors import MessageError, ParameterError, PlaybillError
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.model import Model
@@ -110,7 +111,7 @@ class Schedule:
         self._tokens = [0, 0]
         self._problem: str | None = None
         self._defaults: Parameters = resolve_parameters(
-            model.spec, {}, model.engine.supported_parameters, str(model.spec["backend"])
+            model.spec, {}, supported_parameters(model.engine), str(model.spec["backend"])
         )
 
     def run(self, dialogues: Iterable[Dialogue], turns: int) -> ModelSummary:

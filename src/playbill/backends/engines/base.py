@@ -29,7 +29,7 @@ from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.thinking_families import Tags
 
-__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "OnText", "Request"]
+__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "OnText", "Request", "supported_parameters"]
 
 OnText = Callable[[str], None]
 
@@ -79,6 +79,15 @@ class Completion:
     response: Any = None
     attempts: int = 1
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def supported_parameters(engine: Engine) -> frozenset[str]:
+    """Return the names of the generation parameters that an engine takes.
+
+    Engines written for the first edition call the attribute ``honours``; it is read where the new name is missing.
+    """
+    found: frozenset[str] | None = getattr(engine, "supported_parameters", None)
+    return frozenset(getattr(engine, "honours", ())) if found is None else found
 
 
 class Engine(Protocol):

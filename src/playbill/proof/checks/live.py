@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from playbill.backends.common.findings import Finding
 from playbill.backends.credentials import Credentials
+from playbill.backends.engines.base import supported_parameters
 from playbill.backends.generation import FinishReason, Generation, Outcome
 from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
@@ -75,7 +76,7 @@ def judge_answers(model: Model, path: PromptPath | None, where: str) -> list[Fin
 
 def _ask(model: Model, most_tokens: int) -> _Trial:
     wanted = {"temperature": 0.0, "max_tokens": most_tokens}
-    params = {name: value for name, value in wanted.items() if name in model.engine.supported_parameters}
+    params = {name: value for name, value in wanted.items() if name in supported_parameters(model.engine)}
     conversations = [[{"role": "user", "content": question}] for question in _QUESTIONS]
     alone = [model.generate(conversation, **params) for conversation in conversations]
     repeated = model.generate(conversations[0], **params)

@@ -19,6 +19,7 @@ from typing import Any
 from playbill import __version__
 from playbill.backends.common.jsonfile import read_json, write_json
 from playbill.backends.common.secret import scrub
+from playbill.backends.engines.base import supported_parameters
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.model import Model
 from playbill.backends.registry.fields.parameters import resolve_parameters
@@ -181,7 +182,7 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
 def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, Any]:
     """What a loaded model is, as JSON: the part of the manifest under its label."""
     path = model.prompt_path
-    parameters = resolve_parameters(model.spec, {}, model.engine.supported_parameters, str(spec.get("backend")))
+    parameters = resolve_parameters(model.spec, {}, supported_parameters(model.engine), str(spec.get("backend")))
     facts = dict(model.engine.facts())
     found: dict[str, Any] = {
         "model_name": model.name,

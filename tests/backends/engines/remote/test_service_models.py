@@ -14,7 +14,7 @@ HELLO = ({"role": "user", "content": "hello"},)
 
 
 def body(backend, model_id, params=None, **entry):
-    module = import_module(f"playbill.backends.engines.{'openai' if backend == 'azure' else backend}")
+    module = import_module(f"playbill.backends.engines.remote.wires.{'openai' if backend == 'azure' else backend}")
     whole = {"model_name": "m", "backend": backend, "model_id": model_id, "base_url": "http://x/v1", **entry}
     return module.request_body(whole, HELLO, params or {})
 

@@ -50,9 +50,10 @@ def _prompt_path(
 def _engine(
     entry: Mapping[str, Any], context: Context, source: Source, path: PromptPath, adapter: Path | None, *, trust: bool
 ) -> Any:
+    from playbill.backends.engines.checkpoint.facts import weights_facts
     from playbill.backends.engines.huggingface_local.batching.selftest import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
-    from playbill.backends.engines.huggingface_local.facts import computation_facts, weights_facts
+    from playbill.backends.engines.huggingface_local.facts import computation_facts
 
     name = str(entry.get("model_name"))
     # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from playbill.backends.engines.huggingface_local.row import Row
+from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
 __all__ = ["Decoder", "SingleDecoder"]
 
@@ -22,15 +22,15 @@ class Decoder(Protocol):
     most_rows: int
     """How many rows are computed together at the most."""
 
-    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
+    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
         """One step: the logits of each row's next token, or None where more of its ids must be computed first."""
         ...
 
-    def finish(self, row: Row) -> None:
+    def finish(self, row: SampledSequence) -> None:
         """The row is complete; what is known of it may be kept for its dialogue's next turn."""
         ...
 
-    def forget(self, row: Row) -> None:
+    def forget(self, row: SampledSequence) -> None:
         """Free what is kept for a row; its ids can be computed anew."""
         ...
 
@@ -55,24 +55,24 @@ class SingleDecoder:
         named = inspect.signature(model.forward).parameters
         self._cache = next((name for name in ("past_key_values", "cache") if name in named), "cache_params")
 
-    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
+    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
         return [self._next(row) for row in rows]
 
-    def finish(self, row: Row) -> None:
+    def finish(self, row: SampledSequence) -> None:
         self.forget(row)
 
     def make_room(self) -> bool:
         return False
 
-    def forget(self, row: Row) -> None:
-        row.cache, row.computed = None, 0
+    def forget(self, row: SampledSequence) -> None:
+        row.kv_cache, row.computed = None, 0
 
     def close(self) -> None:
         return
 
-    def _next(self, row: Row) -> torch.Tensor:
+    def _next(self, row: SampledSequence) -> torch.Tensor:
         ids = torch.tensor([row.ids[row.computed :]], device=self._device)
-        output = self._model(input_ids=ids, **{self._cache: row.cache}, use_cache=True, logits_to_keep=1)
-        row.cache, row.computed = output[self._cache], len(row.ids)
+        output = self._model(input_ids=ids, **{self._cache: row.kv_cache}, use_cache=True, logits_to_keep=1)
+        row.kv_cache, row.computed = output[self._cache], len(row.ids)
         logits: torch.Tensor = output.logits[0, -1]
         return logits

@@ -17,9 +17,9 @@ import torch
 
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.huggingface_local.decoder import Decoder
-from playbill.backends.engines.huggingface_local.row import Row
 from playbill.backends.engines.huggingface_local.sampling import SUPPORTED_PARAMETERS
-from playbill.backends.engines.threads import WorkFuture
+from playbill.backends.engines.huggingface_local.sequence import SampledSequence
+from playbill.backends.engines.inbox import Inbox
 from playbill.backends.errors import EngineError
 
 __all__ = ["TransformersEngine"]
@@ -49,11 +49,9 @@ class TransformersEngine:
         self._decode = decode
         self._facts = facts
         self.threads = threads
-        self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
-        self._waiting: deque[Row] = deque()
-        self._rows: list[Row] = []
-        self._lock = threading.Lock()
-        self._closed = False
+        self._inbox: Inbox[SampledSequence] = Inbox("huggingface_local")
+        self._waiting: deque[SampledSequence] = deque()
+        self._rows: list[SampledSequence] = []
         self._thread = threading.Thread(target=self._work, name="playbill-huggingface_local", daemon=True)
         self._thread.start()
 
@@ -67,20 +65,10 @@ class TransformersEngine:
                 f"the prompt has the token id {strange}, but the model knows only 0 to {self._vocabulary - 1}: "
                 "tokenizer and weights don't belong together"
             )
-        row = Row(request, on_text, WorkFuture(), self._decode)
-        with self._lock:
-            if self._closed:
-                raise EngineError("huggingface_local is closed")
-            self._inbox.put(row)
-        return row.future
+        return self._inbox.put(SampledSequence(request, on_text, self._decode))
 
     def close(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._inbox.put(None)
-        if threading.current_thread() is not self._thread:
+        if self._inbox.close() and threading.current_thread() is not self._thread:
             self._thread.join(_CLOSING_SECONDS)
 
     def facts(self) -> Mapping[str, Any]:
@@ -99,13 +87,11 @@ class TransformersEngine:
         except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
             error = e
             _log.debug("the engine's thread ended", exc_info=e)
-        with self._lock:
-            self._closed = True
         self._end(error)
 
     def _take_in(self) -> bool:
         """Take what has come, waiting for it only if there is nothing to do; False at the end."""
-        came: list[Row] = []
+        came: list[SampledSequence] = []
         while True:
             try:
                 row = self._inbox.get(block=not (self._rows or self._waiting or came))
@@ -114,8 +100,7 @@ class TransformersEngine:
             if row is None:
                 self._waiting.extend(came)
                 return False
-            if row.future.set_running_or_notify_cancel():
-                came.append(row)
+            came.append(row)
         # Longest first among those that came together: nobody waits for ever, and the last to end isn't the longest.
         self._waiting.extend(sorted(came, key=lambda r: len(r.ids), reverse=True))
         while self._waiting and len(self._rows) < self._most_rows:
@@ -144,12 +129,12 @@ class TransformersEngine:
                 if self._decoder is not None:
                     self._decoder.finish(row)
 
-    def _leave(self, row: Row) -> None:
+    def _leave(self, row: SampledSequence) -> None:
         self._rows.remove(row)
         if self._decoder is not None:
             self._decoder.forget(row)
 
-    def _advance(self, rows: list[Row]) -> list[tuple[Row, torch.Tensor | None]]:
+    def _advance(self, rows: list[SampledSequence]) -> list[tuple[SampledSequence, torch.Tensor | None]]:
         """The logits of all rows that could be computed. Out of memory, fewer are computed at once, none is lost;
         otherwise a failure is tried row by row, so that it stays with the row that caused it."""
         assert self._decoder is not None
@@ -170,7 +155,7 @@ class TransformersEngine:
             return []
         return [pair for row in rows for pair in self._advance([row])]
 
-    def _make_room(self, rows: list[Row]) -> None:
+    def _make_room(self, rows: list[SampledSequence]) -> None:
         """Half as many rows from now on; the others wait, with all that they have."""
         self._most_rows = max(1, len(rows) // 2)
         for row in reversed(rows[self._most_rows :]):
@@ -182,20 +167,7 @@ class TransformersEngine:
 
     def _end(self, error: BaseException | None) -> None:
         """Deliver to all who still wait, and let go of the model."""
-        left = [*self._rows, *self._waiting]
-        while True:
-            try:
-                row = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if row is not None:
-                left.append(row)
-        failure = _as_engine_error(error or EngineError("huggingface_local was closed before it answered"))
-        for row in left:
-            if row.unwanted:
-                row.drop()
-            else:
-                row.fail(failure)
+        self._inbox.fail(_as_engine_error(error) if error is not None else None, [*self._rows, *self._waiting])
         if self._decoder is not None:
             self._decoder.close()
         self._rows, self._decoder = [], None

@@ -1,21 +1,13 @@
-"""What a stranger needs to repeat the answers of a loaded model: its weights, and what computes them."""
+"""What computes the answers of a loaded model: versions, number format, devices, kind of attention."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from playbill.backends.engines.checkpoint.source import Source
-from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from playbill.backends.weights.cache import file_sha256
-
-__all__ = ["computation_facts", "weights_facts"]
-
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+__all__ = ["computation_facts"]
 
 
 def computation_facts(model: Any, threads: int | None) -> dict[str, Any]:
@@ -41,19 +33,3 @@ def _quantization(model: Any) -> dict[str, Any]:
     method = getattr(found.get("quant_method"), "value", found.get("quant_method"))
     bits = next((bits for bits in (8, 4) if found.get(f"load_in_{bits}bit")), found.get("bits"))
     return {"quantization": {"method": method, "bits": bits}}
-
-
-def weights_facts(entry: Mapping[str, Any], source: Source, adapter: Path | None = None) -> dict[str, Any]:
-    """Which weights they are: the repository's commit, or the hashes of a folder's files."""
-    facts: dict[str, Any] = {"weights": source.name}
-    if source.commit is not None:
-        facts["revision"] = source.commit
-    else:
-        patterns = (str(entry["gguf_file"]),) if entry.get("gguf_file") else _WEIGHTS
-        files = {p for pattern in patterns for p in source.folder.glob(pattern)}
-        config = source.folder / "config.json"
-        stated = [*files, *([config] if config.is_file() else [])]
-        facts["sha256"] = {p.name: file_sha256(p) for p in sorted(stated)}
-    if adapter is not None:
-        facts["peft_model"] = {name: file_sha256(adapter / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
-    return facts

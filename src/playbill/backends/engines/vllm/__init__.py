@@ -12,6 +12,7 @@ from typing import Any
 
 from playbill.backends.engines.base import Context, Loaded
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
+from playbill.backends.engines.checkpoint.facts import weights_facts
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
 from playbill.backends.engines.checkpoint.source import Source, fetch
@@ -36,7 +37,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     prepare_environment(entry)
     wait_briefly()
     source = fetch(entry, context, weights=True, code=trust)
-    adapter = find_adapter(entry, context)
+    adapter = find_adapter(entry, context.credentials, progress=context.progress)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
     with engine_failures(str(entry.get("model_name"))):
         from playbill.backends.engines.vllm.driver import start_vllm
@@ -59,8 +60,6 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
 
 def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:
     """Which weights they are, the adapter's too, and the tokenizer."""
-    from playbill.backends.engines.huggingface_local.facts import weights_facts
-
     facts = {**weights_facts(entry, source), "tokenizer": path.tokenizer.facts()}
     if adapter is not None:
         facts["peft_model"] = {file.name: file_sha256(file) for file in adapter.files}

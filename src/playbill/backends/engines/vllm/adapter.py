@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Context
+from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
 
@@ -34,12 +34,12 @@ class Adapter:
         return self.folder / ADAPTER_CONFIG, self.folder / ADAPTER_WEIGHTS
 
 
-def find_adapter(entry: Mapping[str, Any], context: Context) -> Adapter | None:
+def find_adapter(entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Adapter | None:
     """The adapter that ``peft_model`` names: a folder, or a repository of the hub; None where it names none.
 
     Raises WeightsError where files are missing, or where vLLM can't apply what they hold.
     """
-    folder = adapter_folder(entry, context.credentials, progress=context.progress)
+    folder = adapter_folder(entry, credentials, progress=progress)
     if folder is None:
         return None
     return Adapter(folder, _room(entry, folder))

@@ -15,10 +15,11 @@ from itertools import count
 from typing import Any
 
 from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.inbox import Inbox
 from playbill.backends.engines.vllm.arguments import dialogues_at_once
 from playbill.backends.engines.vllm.driver import Driver
-from playbill.backends.engines.vllm.flight import Flight
 from playbill.backends.engines.vllm.sampling import SUPPORTED_PARAMETERS
+from playbill.backends.engines.vllm.sequence import VllmSequence
 from playbill.backends.errors import ContextExceeded, EngineError
 
 __all__ = ["VllmEngine"]
@@ -44,13 +45,10 @@ class VllmEngine:
         self._decode = decode
         self._facts = facts
         self._names = count()
-        self._inbox: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
-        self._flights: dict[str, Flight] = {}
-        self._lock = threading.Lock()
-        self._closed = False
+        self._inbox: Inbox[VllmSequence] = Inbox("vllm")
+        self._sequences: dict[str, VllmSequence] = {}
         self._step_seconds = 0.0
         self._answered = 0  # requests that ended with the last step, and whose callers may ask again
-        self._dead: EngineError | None = None
         started: Future[Driver] = Future()
         self._thread = threading.Thread(
             target=self._work, args=(start, threads, started), name="playbill-vllm", daemon=True
@@ -75,20 +73,10 @@ class VllmEngine:
                 f"the prompt has {len(ids)} tokens, which leaves no room for an answer in the context of "
                 f"{self.context_size}"
             )
-        flight = Flight(f"playbill-{next(self._names)}", request, on_text, self._decode)
-        with self._lock:
-            if self._closed:
-                raise self._dead or EngineError("vllm is closed")
-            self._inbox.put(flight)
-        return flight.future
+        return self._inbox.put(VllmSequence(f"playbill-{next(self._names)}", request, on_text, self._decode))
 
     def close(self, *, wait: bool = True) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._inbox.put(None)
-        if wait and threading.current_thread() is not self._thread:
+        if self._inbox.close() and wait and threading.current_thread() is not self._thread:
             self._thread.join(_CLOSING_SECONDS)
 
     def facts(self) -> Mapping[str, Any]:
@@ -105,15 +93,14 @@ class VllmEngine:
             started.set_exception(e)
             return
         started.set_result(driver)
+        error: EngineError | None = None
         try:
             while self._take_in(driver):
                 self._step(driver)
         except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
             _log.debug("vLLM's thread ended", exc_info=e)
-            self._dead = _as_engine_error(e)
-        with self._lock:
-            self._closed = True
-        self._end(driver)
+            error = _as_engine_error(e)
+        self._end(driver, error)
 
     def _take_in(self, driver: Driver) -> bool:
         """Take what has come, waiting for it only if there is nothing to do; False at the end.
@@ -124,81 +111,69 @@ class VllmEngine:
         deadline = time.monotonic() + _PATIENCE * self._step_seconds
         while True:
             try:
-                flight = self._next(deadline if self._answered else None)
+                sequence = self._next(deadline if self._answered else None)
             except queue.Empty:
                 return True
-            if flight is None:
+            if sequence is None:
                 return False
             self._answered = max(0, self._answered - 1)
-            if flight.future.set_running_or_notify_cancel():
-                self._board(driver, flight)
+            self._board(driver, sequence)
 
-    def _next(self, deadline: float | None) -> Flight | None:
-        if not self._flights:
-            return self._inbox.get()
+    def _next(self, deadline: float | None) -> VllmSequence | None:
+        if not self._sequences:
+            return self._inbox.get(block=True)
         left = deadline - time.monotonic() if deadline is not None else 0.0
-        return self._inbox.get(timeout=left) if left > 0 else self._inbox.get_nowait()
+        return self._inbox.get(block=left > 0, timeout=left if left > 0 else None)
 
-    def _board(self, driver: Driver, flight: Flight) -> None:
+    def _board(self, driver: Driver, sequence: VllmSequence) -> None:
         """Hand a request to vLLM. What it refuses is this request's fate alone."""
         try:
-            driver.add(flight.name, flight.prompt_ids, flight.arguments())
+            driver.add(sequence.name, sequence.request.prompt_ids or (), sequence.arguments())
         except Exception as e:  # noqa: BLE001 - vLLM raises anything for a request that it doesn't like
-            flight.fail(_as_engine_error(e))
-            driver.drop([flight.name])
+            sequence.fail(_as_engine_error(e))
+            driver.drop([sequence.name])
         else:
-            self._flights[flight.name] = flight
+            self._sequences[sequence.name] = sequence
 
     def _step(self, driver: Driver) -> None:
         """One token further in each request."""
-        self._leave(driver, [flight for flight in self._flights.values() if flight.future.stop_wanted()])
-        if not self._flights:
+        self._leave(driver, [sequence for sequence in self._sequences.values() if sequence.unwanted])
+        if not self._sequences:
             return
         ended_here = []
-        before, under_way = time.monotonic(), len(self._flights)
+        before, under_way = time.monotonic(), len(self._sequences)
         made = driver.step()
         self._step_seconds = time.monotonic() - before
-        for news in made:
-            flight = self._flights.get(news.name)
-            if flight is None:
+        for output in made:
+            sequence = self._sequences.get(output.name)
+            if sequence is None:
                 continue
             try:
-                flight.take(news)
+                sequence.take(output)
             except Exception as e:  # noqa: BLE001 - a fault of this request, its callback's for one, stays with it
-                flight.fail(_as_engine_error(e))
-            if news.finish_reason is not None:
-                self._flights.pop(news.name, None)
-            elif flight.done:
-                ended_here.append(flight)
+                sequence.fail(_as_engine_error(e))
+            if output.finish_reason is not None:
+                self._sequences.pop(output.name, None)
+            elif sequence.done:
+                ended_here.append(sequence)
         self._leave(driver, ended_here)
-        self._answered = under_way - len(self._flights)
+        self._answered = under_way - len(self._sequences)
 
-    def _leave(self, driver: Driver, flights: list[Flight]) -> None:
+    def _leave(self, driver: Driver, sequences: list[VllmSequence]) -> None:
         """End requests of which vLLM doesn't know that they are over."""
-        if flights:
-            driver.drop([flight.name for flight in flights])
-        for flight in flights:
-            self._flights.pop(flight.name, None)
-            flight.drop()
+        if sequences:
+            driver.drop([sequence.name for sequence in sequences])
+        for sequence in sequences:
+            self._sequences.pop(sequence.name, None)
+            sequence.drop()
 
-    def _end(self, driver: Driver) -> None:
+    def _end(self, driver: Driver, error: EngineError | None) -> None:
         """Deliver to all who still wait, and let go of vLLM."""
-        left = list(self._flights.values())
-        self._flights.clear()
-        while True:
-            try:
-                flight = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if flight is not None and flight.future.set_running_or_notify_cancel():
-                left.append(flight)
-        for flight in left:
-            if flight.future.stop_wanted():
-                flight.drop()
-            else:
-                flight.fail(self._dead or EngineError("vllm was closed before it answered"))
+        left = list(self._sequences.values())
+        self._sequences.clear()
+        self._inbox.fail(error, left)
         try:
-            driver.drop([flight.name for flight in left])
+            driver.drop([sequence.name for sequence in left])
             driver.close()
         except Exception as e:  # noqa: BLE001 - it is gone all the same
             _log.debug("vLLM closed with an error", exc_info=e)

@@ -40,7 +40,7 @@ def asked(place):
 
 
 def body(backend, messages=TALK, params=None, **entry):
-    module = import_module(f"playbill.backends.engines.{backend}")
+    module = import_module(f"playbill.backends.engines.remote.wires.{backend}")
     return module.request_body({"model_name": "m", "backend": backend, **entry}, tuple(messages), params or {})
 
 

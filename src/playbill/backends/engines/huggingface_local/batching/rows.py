@@ -12,7 +12,7 @@ from playbill.backends.engines.huggingface_local.batching.batch_invariant import
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Slot
 from playbill.backends.engines.huggingface_local.batching.packed_attention import Piece, forward
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
-from playbill.backends.engines.huggingface_local.row import Row
+from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
 __all__ = ["BatchDecoder"]
 
@@ -44,18 +44,18 @@ class BatchDecoder:
         keeps = rowwise is None or rowwise.beginnings
         self._kv_cache = KVCache(most_kept=3 * most_rows if keeps else 0, budget=budget)
 
-    def advance(self, rows: Sequence[Row]) -> list[torch.Tensor | None]:
+    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
         for row in sorted(rows, key=lambda r: len(r.ids), reverse=True):
-            if row.cache is None:
+            if row.kv_cache is None:
                 self._admit(row)
         work = self._plan(rows)
-        self._kv_cache.reserve(max(len(row.cache.ids) + len(piece.ids) for row, piece in work))
+        self._kv_cache.reserve(max(len(row.kv_cache.ids) + len(piece.ids) for row, piece in work))
         logits = self._forward([piece for _, piece in work])
         found: dict[int, torch.Tensor] = {}
         for (row, piece), scores in zip(work, logits, strict=True):
             row.computed += len(piece.ids)
             if not row.new_ids:
-                row.cache.prefilled = row.computed
+                row.kv_cache.prefilled = row.computed
             if row.computed == len(row.ids):
                 found[id(row)] = scores
         return [found.get(id(row)) for row in rows]
@@ -67,16 +67,16 @@ class BatchDecoder:
         with self._rowwise.one_each() if only_next else nullcontext():
             return forward(self._model, self._kv_cache, pieces, self._row_threads)
 
-    def finish(self, row: Row) -> None:
+    def finish(self, row: SampledSequence) -> None:
         """The row is complete; its dialogue may go on."""
-        if row.cache is not None:
-            self._kv_cache.keep(row.cache)
-            row.cache = None
+        if row.kv_cache is not None:
+            self._kv_cache.keep(row.kv_cache)
+            row.kv_cache = None
 
-    def forget(self, row: Row) -> None:
-        if row.cache is not None:
-            self._kv_cache.drop(row.cache)
-        row.cache, row.computed = None, 0
+    def forget(self, row: SampledSequence) -> None:
+        if row.kv_cache is not None:
+            self._kv_cache.drop(row.kv_cache)
+        row.kv_cache, row.computed = None, 0
 
     def make_room(self) -> bool:
         return self._kv_cache.drop_idle()
@@ -86,7 +86,7 @@ class BatchDecoder:
         if self._rowwise is not None:
             self._rowwise.close()
 
-    def _admit(self, row: Row) -> None:
+    def _admit(self, row: SampledSequence) -> None:
         """Give a row its slot, with the longest known beginning of its ids."""
         self._kv_cache.reserve(len(row.ids), more=1)
         usable = [(self._usable(slot, row), not slot.busy, slot.used, slot) for slot in self._kv_cache.slots]
@@ -97,17 +97,17 @@ class BatchDecoder:
             # What was kept of another dialogue stays, unless most of it is what this one begins with.
             slot = self._kv_cache.take(best if idle and length >= len(best.ids) // 2 else None)
             self._kv_cache.copy(best, slot, length)
-        row.cache, row.computed = slot, length
-        row.reused = max(row.reused, length)
+        row.kv_cache, row.computed = slot, length
+        row.cached = max(row.cached or 0, length)
 
-    def _usable(self, slot: Slot, row: Row) -> int:
+    def _usable(self, slot: Slot, row: SampledSequence) -> int:
         """How many of a row's ids needn't be computed, since a slot has them."""
         shared = _shared(slot.ids, row.ids)
         if self._rowwise is None:
             return shared
         return self._rowwise.sure_beginning(min(shared, slot.prefilled), len(row.ids))
 
-    def _plan(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
+    def _plan(self, rows: Sequence[SampledSequence]) -> list[tuple[SampledSequence, Piece]]:
         """What is computed in one pass."""
         waiting = sorted(rows, key=lambda r: len(r.ids) - r.computed, reverse=True)
         if self._rowwise is not None and len(waiting[0].ids) - waiting[0].computed > 1:
@@ -122,9 +122,9 @@ class BatchDecoder:
         return work
 
 
-def _work(row: Row, most: int | None) -> tuple[Row, Piece]:
+def _work(row: SampledSequence, most: int | None) -> tuple[SampledSequence, Piece]:
     end = None if most is None else row.computed + most
-    return row, Piece(row.cache, row.ids[row.computed : end])
+    return row, Piece(row.kv_cache, row.ids[row.computed : end])
 
 
 def _shared(known: Sequence[int], ids: Sequence[int]) -> int:
