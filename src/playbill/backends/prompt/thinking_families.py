@@ -1,10 +1,13 @@
-"""How families of models write their thinking, told by texts that only their chat templates have. Knows no engine."""
+"""The families of models that think, told by texts that only their chat templates have: the home of thinking tags.
+
+Cleaning, `playbill check` and `playbill audit` all take their tags from here. Knows no engine.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Family", "Tags", "family_of"]
+__all__ = ["THINKING_TAGS", "Family", "Tags", "family_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,21 @@ _FAMILIES = (
     Family(("</thought>",), Tags("</thought>", "<thought>")),
     Family(("</reasoning>",), Tags("</reasoning>", "<reasoning>")),
 )
+
+
+def _is_markup(tag: str) -> bool:
+    """Whether a tag can't be plain prose, so that it is a leak wherever it stands."""
+    return any(c in tag for c in "<[\u25c1")
+
+
+THINKING_TAGS: tuple[Tags, ...] = tuple(
+    dict.fromkeys(
+        family.tags
+        for family in _FAMILIES
+        if family.tags.start is not None and _is_markup(family.tags.start) and _is_markup(family.tags.end)
+    )
+)
+"""The pairs of tags of all families, those left out that begin with plain prose or have no start tag."""
 
 
 def family_of(template: str) -> Family | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from playbill.backends.prompt.thinking_families import THINKING_TAGS
 from playbill.proof.checks.probe import PLAIN, Probe
 
 __all__ = ["Thinking", "thinking_of"]
 
-# The end tags of thinking that are in use, and by what their start tags differ from them.
-_ENDS = re.compile(r"</(?:[\w-]+:)?think(?:ing)?>|<\|END_THINKING\|>|\[/THINK\]|\u25c1/think\u25b7")
-_STARTS = (("</", "<"), ("|END_", "|START_"), ("[/", "["), ("\u25c1/", "\u25c1"))
+# End tags of the families whose thinking has plain tags around it, and any other of that shape.
+_PAIRS = {tags.end: tags.start for tags in THINKING_TAGS if "message" not in tags.end and "assistant" not in tags.end}
+_ENDS = re.compile("|".join([*map(re.escape, sorted(_PAIRS, key=len, reverse=True)), r"</(?:[\w-]+:)?think(?:ing)?>"]))
 _MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>")
 
 
@@ -30,10 +31,7 @@ def thinking_of(probe: Probe) -> Thinking | None:
     between = answered[0][len(opened) :] if answered and answered[0].startswith(opened) else ""
     end = _ENDS.search(between) or _ENDS.search(probe.text)
     if end is not None:
-        start = end[0]
-        for old, new in _STARTS:
-            start = start.replace(old, new)
-        return Thinking(start, end[0])
+        return Thinking(_PAIRS.get(end[0]) or end[0].replace("</", "<"), end[0])
     if _MARKER.search(between) and probe.attempt(PLAIN).text != probe.attempt(PLAIN, opened=False).text:
         return Thinking(prefix=between.strip("\n"))
     return None

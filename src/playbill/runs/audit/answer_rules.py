@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from playbill.backends.generation import FinishReason
-from playbill.backends.prompt.messages import Message
-from playbill.runs.audit.call import Call
-from playbill.runs.audit.judging import CannotTell, Group, Pending, Verdict
-from playbill.runs.audit.tokens import (
-    THINKING_TAGS,
+from playbill.backends.answer.special_tokens import (
     end_tokens,
-    headers,
     is_end,
     opens_thinking,
     special_tokens,
     trailing_tokens,
     without_special,
 )
+from playbill.backends.generation import FinishReason
+from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.thinking_families import THINKING_TAGS, Tags
+from playbill.runs.audit.call import Call
+from playbill.runs.audit.judging import CannotTell, Group, Pending, Verdict
+from playbill.runs.audit.turn_headers import headers
 
 __all__ = [
     "empty_content",
@@ -32,7 +32,9 @@ __all__ = [
 
 _NO_TEXT = CannotTell("the text that was used is not recorded")
 _NO_RAW = CannotTell("what the model generated is not recorded apart from the prompt")
-_TAGS = frozenset(tag for pair in THINKING_TAGS for tag in pair)
+_TAGS = frozenset(tag for tags in THINKING_TAGS for tag in (tags.start, tags.end))
+_FIRST = tuple({tags.start[0] for tags in THINKING_TAGS if tags.start})
+_INSIDE = frozenset(c for tag in _TAGS if tag for c in tag if c in "<[\u25c1")
 _HARMONY = "<|channel|>"
 
 
@@ -108,8 +110,8 @@ def _invented_turn(call: Call, raw: str) -> str | None:
     return None
 
 
-def _tags(call: Call) -> tuple[tuple[str, str], ...]:
-    return ((call.tags[0], call.tags[1]), *THINKING_TAGS) if len(call.tags) == 2 else THINKING_TAGS
+def _tags(call: Call) -> tuple[Tags, ...]:
+    return (Tags(call.tags[1], call.tags[0]), *THINKING_TAGS) if len(call.tags) == 2 else THINKING_TAGS
 
 
 def _open_thinking(call: Call) -> str | None:
@@ -117,11 +119,12 @@ def _open_thinking(call: Call) -> str | None:
     raw = call.raw if call.raw is not None else call.text or ""
     pair = opens_thinking(call.prompt, _tags(call)) if call.prompt else None
     if pair:
-        return pair[0] if pair[1] not in raw else None
+        return pair.start if pair.end not in raw else None
     head = raw[:200].lstrip()
-    if not head.startswith(("<", "[")):
+    if not call.tags and not head.startswith(_FIRST):
         return None
-    return next((start for start, end in _tags(call) if head.startswith(start) and end not in raw), None)
+    opened = (t for t in _tags(call) if t.start and head.startswith(t.start) and t.end not in raw)
+    return next((tags.start for tags in opened), None)
 
 
 def thinking_cut(call: Call, group: Group) -> Verdict:
@@ -144,17 +147,17 @@ def thinking_in_answer(call: Call, group: Group) -> Verdict:
         if not _was_said(tag, call.messages):
             return f"the answer holds {tag}"
     pair = opens_thinking(call.prompt, _tags(call)) if call.prompt else None
-    if pair and call.raw and pair[1] in call.raw:
-        inside = call.raw.partition(pair[1])[0].strip()
+    if pair and call.raw and pair.end in call.raw:
+        inside = call.raw.partition(pair.end)[0].strip()
         if len(inside) > 20 and inside[:200] in call.text:
-            return f"the answer holds what stood before {pair[1]}"
+            return f"the answer holds what stood before {pair.end}"
     return None
 
 
 def _tags_in(text: str, call: Call) -> list[str]:
-    if "<" not in text and "[" not in text and not call.tags:
+    if not call.tags and not any(c in text for c in _INSIDE):
         return []
-    return [tag for pair in _tags(call) for tag in pair if tag in text]
+    return [tag for tags in _tags(call) for tag in (tags.start, tags.end) if tag and tag in text]
 
 
 def _finished(call: Call) -> bool:

@@ -19,7 +19,7 @@ from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.prompt.messages import Message
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.jsonstream import JsonStream
-from playbill.runs.audit.tokens import headers
+from playbill.runs.audit.turn_headers import headers
 from playbill.runs.audit.wire import Answer, finish_of, message_text, read_answer
 
 __all__ = ["is_clembench", "read_clembench"]

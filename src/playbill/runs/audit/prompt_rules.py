@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from playbill.backends.answer.special_tokens import bos_repeated, end_tokens, is_end, without_special
 from playbill.backends.prompt.messages import Message
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Verdict
-from playbill.runs.audit.tokens import Header, bos_repeated, end_tokens, headers, is_end, without_special
+from playbill.runs.audit.turn_headers import Header, headers
 
 __all__ = ["changed_history", "double_bos", "no_generation_prompt", "prompt_leak", "role_mismatch"]
 
