@@ -1,10 +1,13 @@
 """Each rule of the audit finds its planted failure, and finds nothing in the clean twin."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from playbill.backends.prompt.thinking_families import THINKING_TAGS
 from playbill.runs.audit import AUDIT_RULES, RECORD_RULES
+from playbill.runs.audit.clembench import sent_messages
 from support.audited import USER, chatml, judge, local_call, names, record, service_call, write_calls, write_records
 
 ASK = chatml(("user", USER))
@@ -193,6 +196,40 @@ def test_every_rule_has_a_planted_example_and_words():
     assert {name for name, *_ in CLEMBENCH + OURS} == {rule.name for rule in RECORD_RULES.values()}
     assert all(r.summary and r.why and r.prevents and r.mend for r in RECORD_RULES.values())
     assert [row.rule.code for row in AUDIT_RULES] == sorted(RECORD_RULES)
+
+
+def test_end_tokens_after_a_padded_prompt_are_the_batchs(tmp_path):
+    """Repeated to the end they may be padding; with text between them they are not."""
+    padded, plain = "<PAD><PAD><BOS_TOKEN>Hi.", "<BOS_TOKEN>Hi."
+    ends = "<|END_OF_TURN_TOKEN|>" * 8
+    for prompt, raw, found in (
+        (padded, f"Well.{ends}", {}),
+        (padded, f"Well.{ends}More.{ends}", {"never-stops": 1}),
+        (plain, f"Well.{ends}", {"never-stops": 1}),
+    ):
+        call = local_call(prompt, raw, "Well.")
+        errors = names([j for j in judge(write_calls(tmp_path, call))[0] if j.finding.severity == "error"])
+        assert errors == found, raw
+
+
+def test_a_request_of_coheres_first_api_is_read(tmp_path):
+    """Its body is a JSON string, with the history and the message apart; Google's parts may be plain strings."""
+    history = [{"role": "USER", "message": "Hi."}, {"role": "CHATBOT", "message": "Yes?"}]
+    sent = {"message": "Go on.", "chat_history": history}
+    assert sent_messages(json.dumps(sent)) == (
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "Go on."},
+    )
+    assert sent_messages([{"role": "model", "parts": ["Hi."]}]) == ({"role": "assistant", "content": "Hi."},)
+    assert sent_messages("no JSON") is None
+
+
+@pytest.mark.parametrize("tags", THINKING_TAGS, ids=lambda t: t.end)
+def test_the_thinking_tags_of_every_family_are_known_to_the_audit(tmp_path, tags):
+    """An end tag left in an answer is told, whichever family's it is."""
+    text = f"Hm, a tower.{tags.end}A steeple."
+    assert "thinking-in-answer" in names(judge(write_records(tmp_path, record(text=text, raw=f"{text}<|im_end|>")))[0])
 
 
 def test_the_shared_records_when_they_are_here():

@@ -15,6 +15,7 @@ __all__ = [
     "bos_repeated",
     "end_tokens",
     "is_end",
+    "is_padded",
     "opens_thinking",
     "special_tokens",
     "trailing_tokens",
@@ -78,6 +79,20 @@ _BOS = (
 _TWICE_BOS = re.compile(r"\s*(?:<pad>|\[PAD\]|</s>)*\s*(" + "|".join(map(re.escape, _BOS)) + r")\s*\1")
 
 _STARTS = tuple(tags.start for tags in THINKING_TAGS if tags.start is not None)
+
+
+_PAD = re.compile(r"\s*(?:<pad>|\[PAD\]|<\|pad\|>|<\|padding\|>)", re.IGNORECASE)
+_REPEATED = re.compile(r"\s*(<[^<>\s]{1,40}>)\1\1")
+
+
+def is_padded(prompt: str) -> bool:
+    """Tell whether a decoded prompt begins with padding, so that a batch padded the ends of its answers as well.
+
+    >>> is_padded("<PAD><PAD><BOS_TOKEN>Hello."), is_padded("<s>Hello.")
+    (True, False)
+    """
+    repeated = _REPEATED.match(prompt)
+    return bool(_PAD.match(prompt)) or bool(repeated and is_end(repeated[1]))
 
 
 def special_tokens(text: str) -> list[str]:

@@ -8,12 +8,14 @@ an object with ``meta`` and ``calls`` for one player. Where a call doesn't name 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.answer.special_tokens import is_padded
 from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.prompt.messages import Message
@@ -22,7 +24,10 @@ from playbill.runs.audit.jsonstream import JsonStream
 from playbill.runs.audit.turn_headers import headers
 from playbill.runs.audit.wire import Answer, finish_of, message_text, read_answer
 
-__all__ = ["is_clembench", "read_clembench"]
+__all__ = ["is_clembench", "read_clembench", "sent_messages"]
+
+# How Google and Cohere call the roles.
+_ROLES = {"model": "assistant", "USER": "user", "CHATBOT": "assistant", "SYSTEM": "system"}
 
 
 def is_clembench(name: str) -> bool:
@@ -123,6 +128,7 @@ def _local(sent: dict[str, Any], body: Any, *, text: str | None, **known: Any) -
     if isinstance(inner, str):
         echoed, raw = _split(prompt, inner)
         answer = Answer(raw=raw)
+        known["padded"] = known.get("padded", False) or is_padded(prompt)
     else:
         echoed, answer = None, read_answer(inner if inner is not None else body)
     thinking = body.get("cot_content") if isinstance(body, dict) else None
@@ -149,7 +155,7 @@ def _remote(sent: Any, body: Any, *, text: str | None, **known: Any) -> Call:
     if text is None and answer.raw:
         text = answer.raw.strip()
     return Call(
-        messages=_messages(sent),
+        messages=sent_messages(sent),
         raw=answer.raw,
         text=text,
         thinking=answer.thinking,
@@ -185,16 +191,27 @@ def _split(prompt: str, whole: str) -> tuple[str | None, str | None]:
     return whole, ""
 
 
-def _messages(sent: Any) -> tuple[Message, ...] | None:
+def sent_messages(sent: Any) -> tuple[Message, ...] | None:
+    """Return the messages of a request's body, in whatever service's form; None where it holds none."""
+    if isinstance(sent, str):  # Cohere's, as JSON
+        try:
+            sent = json.loads(sent)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(sent, dict):
+            return None
+    if isinstance(sent, dict) and isinstance(sent.get("message"), str):  # Cohere's first API
+        before = sent.get("chat_history")
+        sent = [*(before if isinstance(before, list) else []), {"role": "USER", "message": sent["message"]}]
     if isinstance(sent, dict):
         sent = sent.get("messages") or sent.get("contents") or ([sent] if "role" in sent else None)
     if not isinstance(sent, list) or not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in sent):
         return None
-    return tuple({"role": "assistant" if m["role"] == "model" else m["role"], "content": _content(m)} for m in sent)
+    return tuple({"role": _ROLES.get(m["role"], m["role"]), "content": _content(m)} for m in sent)
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    return message_text(message.get("content", message.get("parts")))
+    return message_text(message.get("content", message.get("parts", message.get("message"))))
 
 
 def _opening(sent: Any) -> str:
@@ -204,7 +221,7 @@ def _opening(sent: Any) -> str:
         turns = headers(prompt[:100_000])
         first_answer = next((h for h in turns if h.role == "assistant"), None)
         return _digest("".join(prompt[: first_answer.start if first_answer else 2000].split()))
-    messages = _messages(sent) or ()
+    messages = sent_messages(sent) or ()
     users = [message_text(m["content"]) for m in messages if m["role"] == "user"]
     return _digest(users[0]) if users else ""
 

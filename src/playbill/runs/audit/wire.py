@@ -50,7 +50,8 @@ def message_text(content: Any) -> str:
         return content
     if not isinstance(content, list):
         return ""
-    return "\n".join(str(p.get("text") or "") for p in content if isinstance(p, Mapping) and "text" in p)
+    texts = (p.get("text") if isinstance(p, Mapping) else p for p in content)
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def read_answer(body: Any) -> Answer:

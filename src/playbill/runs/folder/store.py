@@ -19,8 +19,7 @@ from typing import Self
 
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.generation import Outcome
-from playbill.runs.folder.index import Index
-from playbill.runs.folder.record import SCHEMA, Record, TurnId, is_record, to_line
+from playbill.runs.folder.record import SCHEMA, Record, is_record, to_line
 from playbill.runs.summary import Tally
 
 __all__ = ["RECORDS", "RecordStore", "read_records"]
@@ -70,7 +69,8 @@ class RecordStore:
         self.path = folder / RECORDS
         self.notes: list[str] = []
         self.tally = Tally()
-        self._index = Index()
+        self._turns: dict[tuple[str, int], list[int]] = {}
+        """By dialogue and sample, where in the file the record of each turn begins."""
         self._synced = time.monotonic()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,7 @@ class RecordStore:
 
     def recorded(self, id: str, sample: int) -> list[Record]:
         """The records of a sample of a dialogue as the store was opened with them, turn 0 first."""
-        found = (self._at(offset) for offset in self._index.find(id, sample))
-        return sorted((r for r in found if r["id"] == id and r["sample"] == sample), key=lambda r: int(r["turn"]))
+        return [self._at(offset) for offset in self._turns.get((id, sample), ())]
 
     def _at(self, offset: int) -> Record:
         self._reader.seek(offset)
@@ -149,7 +148,8 @@ class RecordStore:
 
     def _scan(self) -> tuple[set[int], list[tuple[int, bytes]]]:
         """Index and count all records: the places of those to drop, and the lines that are none."""
-        index, tally = Index(), Tally()
+        found: dict[tuple[str, int], list[tuple[int | None, int]]] = {}
+        tally = Tally()
         damaged: list[tuple[int, bytes]] = []
         retried = 0
         offset = 0
@@ -163,17 +163,19 @@ class RecordStore:
                     self._check_schema(record)
                     failed = record["outcome"] == Outcome.ERROR
                     retried += failed
-                    index.add(TurnId(record["id"], record["turn"], record["sample"]), offset, usable=not failed)
+                    places = found.setdefault((record["id"], record["sample"]), [])
+                    places.append((None if failed else record["turn"], offset))
                     tally.add(record)
                 offset += len(line)
                 complete = line.endswith(b"\n")
-        drop = index.seal()
+        drop: set[int] = set()
+        turns = {key: _going_on(places, drop) for key, places in found.items()}
         if not complete and not damaged and not drop:
             with self.path.open("ab") as file:  # the line is whole, only its line feed was lost
                 file.write(b"\n")
         if retried:
             self.notes.append(f"{retried} {'error is' if retried == 1 else 'errors are'} tried again")
-        self._index, self.tally = index, tally
+        self._turns, self.tally = turns, tally
         return drop, damaged
 
     def _check_schema(self, record: Record) -> None:
@@ -219,6 +221,25 @@ class RecordStore:
                 f"{len(inside)} damaged {'line is' if len(inside) == 1 else 'lines are'} no record: moved to "
                 f"{_DAMAGED}; what is missing now is asked for again"
             )
+
+
+def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]:
+    """Return the offsets of a conversation's records, turn 0 first, as far as its turns follow each other.
+
+    ``places`` are turn (None: not usable) and offset, in the order of the file; of a turn that stands twice the later
+    one counts. The offsets of all others are added to ``drop``.
+    """
+    kept: dict[int, int] = {}
+    for turn, offset in places:
+        if turn is None:
+            drop.add(offset)
+            continue
+        if turn in kept:
+            drop.add(kept[turn])
+        kept[turn] = offset
+    usable = [kept[turn] for expected, turn in enumerate(sorted(kept)) if turn == expected]
+    drop.update(set(kept.values()) - set(usable))
+    return usable
 
 
 def _fault(e: OSError, path: Path) -> RunError:
