@@ -74,6 +74,7 @@ NEEDS = {
     "playbill.serve.app": "starlette",
     "playbill.serve.guard": "starlette",
     "playbill.serve.pool": "psutil",
+    "playbill.serve.metrics": "prometheus_client",
     "playbill.serve.server": "uvicorn",
     "playbill.bridges.clem.child": "uvicorn",
     "playbill.bridges.clem.play": "uvicorn",

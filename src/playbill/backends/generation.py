@@ -85,3 +85,26 @@ class Generation:
     attempts: int = 1
     error: Mapping[str, str] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON values, in the form that records have. Ids are tuples of integers or None."""
+        return {
+            "changes": list(self.changes),
+            "prompt": self.prompt,
+            "raw": self.raw,
+            "text": self.text,
+            "thinking": self.thinking,
+            "outcome": self.outcome.value,
+            "finish_reason": self.finish_reason.value if self.finish_reason is not None else None,
+            "finish_reason_raw": self.finish_reason_raw,
+            "usage": self.usage.to_dict(),
+            "params": {"asked": dict(self.params.asked), "effective": dict(self.params.effective)},
+            "request": self.request,
+            "response": self.response,
+            "seconds": round(self.seconds, 6),
+            "attempts": self.attempts,
+            "error": dict(self.error) if self.error is not None else None,
+            "details": dict(self.details),
+            "prompt_ids": self.prompt_ids,
+            "output_ids": self.output_ids,
+        }

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from playbill.backends.common.prefixes import shared_length
 from playbill.backends.common.terminal import printable
 from playbill.cli.options import json_option
 from playbill.runs.replay import Difference, Replayed
@@ -57,8 +58,7 @@ def _around(one: Any, other: Any) -> tuple[str, str]:
     """Two values, each as short as it may be to show where they part."""
     if not isinstance(one, str) or not isinstance(other, str):
         return json.dumps(one, ensure_ascii=False), json.dumps(other, ensure_ascii=False)
-    pairs = zip(one, other, strict=False)
-    place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    place = shared_length(one, other)
     start = max(0, place - _AROUND)
     return _cut(one, start, place + _AROUND), _cut(other, start, place + _AROUND)
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.answer.clean import CleaningRule, clean
-from playbill.backends.common.jsonfile import read_json
-from playbill.backends.errors import FileFormatError, InputError, MessageError, TemplateError
+from playbill.backends.errors import FileFormatError, MessageError, TemplateError
 from playbill.backends.prompt.messages import prepare
 from playbill.backends.prompt.template import render
 from playbill.backends.registry.fields.table import setting
 from playbill.runs.folder.fields import wrong_field
-from playbill.runs.folder.manifest import MANIFEST
+from playbill.runs.folder.manifest import MANIFEST, read_manifest
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
 
@@ -57,7 +56,7 @@ def replay(folder: Path, counts: Replayed | None = None) -> Iterator[Difference]
     Raises InputError where the folder holds no run, FileFormatError where its files are damaged.
     """
     counts = counts if counts is not None else Replayed()
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     for label, described in manifest["models"].items():
         path = folder / described.get("folder", label) / RECORDS
         if not path.exists():
@@ -71,17 +70,6 @@ def replay(folder: Path, counts: Replayed | None = None) -> Iterator[Difference]
             for difference in model.differences(record, counts):
                 counts.differences += 1
                 yield difference
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        content = read_json(path)
-    except OSError as e:
-        raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
-    if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or "date" not in content:
-        raise FileFormatError(f"{path}: is no manifest of a run")
-    return content
 
 
 class _Model:

@@ -25,7 +25,7 @@ from playbill.backends.engines.base import supported_parameters
 from playbill.backends.errors import PlaybillError, RunError
 from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
-from playbill.backends.registry.backends import BACKENDS
+from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.runs.folder.manifest import Manifest, describe_model
@@ -183,7 +183,7 @@ class _Job:
         self.observer.planned(Plan(self.folder, tuple(labels), len(self.inputs), self.repeat, self.manifest.resumed))
         for text in said:
             self.observer.said("", f"since the last start in this folder, {text}")
-        remote = [one for one in self.chosen if _is_service(one)]
+        remote = [one for one in self.chosen if _asks_service(one)]
         threads = [threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in remote]
         with self._sigint():
             for thread in threads:
@@ -297,11 +297,11 @@ class _Job:
         if one.model is not None:
             yield one.model
             return
-        self.loading = not _is_service(one) or self.loading
+        self.loading = not _asks_service(one) or self.loading
         try:
             model = self._load(one)
         finally:
-            self.loading = _is_service(one) and self.loading
+            self.loading = _asks_service(one) and self.loading
         self._listen()
         with model:
             yield model
@@ -342,9 +342,8 @@ class _Job:
         return RunResult(self.folder, summaries, self._files())
 
 
-def _is_service(one: Chosen) -> bool:
-    backend = BACKENDS.get(str(one.spec.get("backend")))
-    return one.model is None and backend is not None and backend.service is not None
+def _asks_service(one: Chosen) -> bool:
+    return one.model is None and is_service(one.spec)
 
 
 def _is_main() -> bool:

@@ -24,8 +24,8 @@ from playbill.backends.engines.base import OnText
 from playbill.backends.errors import PlaybillError
 from playbill.backends.generation import Generation
 from playbill.backends.model import Model
-from playbill.backends.registry.backends import BACKENDS
-from playbill.serve.chat_reply import Reply, record_of
+from playbill.backends.registry.backends import is_service
+from playbill.serve.chat_reply import Reply
 from playbill.serve.chat_request import ChatRequest, read_chat_request
 from playbill.serve.faults import ApiError, fault_of_error, fault_of_generation
 from playbill.serve.guard import Guard, Limits, Rules, refuse
@@ -141,7 +141,7 @@ class _Chat:
 
     async def _whole(self, asked: ChatRequest, model: Model) -> dict[str, Any]:
         generation = await self._generate(asked, model)
-        if fault := fault_of_generation(generation, is_service=_is_service(model)):
+        if fault := fault_of_generation(generation, is_service=is_service(model.spec)):
             raise fault
         return {**_reply(asked, model).whole(generation), **_recorded(asked, model, generation)}
 
@@ -157,7 +157,7 @@ class _Chat:
         work.add_done_callback(lambda _: pieces.put_nowait(None))
         try:
             piece = await pieces.get()
-            if piece is None and (fault := fault_of_generation(await work, is_service=_is_service(model))):
+            if piece is None and (fault := fault_of_generation(await work, is_service=is_service(model.spec))):
                 raise fault
             await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
             async for event in _events(asked, model, piece, pieces, work):
@@ -213,7 +213,7 @@ async def _events(
 def _last_chunks(
     asked: ChatRequest, model: Model, reply: Reply, streamed: StreamedText, generation: Generation
 ) -> list[dict[str, Any]]:
-    if fault := fault_of_generation(generation, is_service=_is_service(model)):
+    if fault := fault_of_generation(generation, is_service=is_service(model.spec)):
         raise fault
     rest = streamed.rest(generation.text)
     if rest is None:
@@ -228,7 +228,7 @@ def _recorded(asked: ChatRequest, model: Model, generation: Generation) -> dict[
     if asked.record == "clembench":
         prompt, response = model.clembench_objects(generation, asked.messages)
         return {"playbill": {"outcome": generation.outcome.value, "prompt": prompt, "response": response}}
-    return {"playbill": record_of(generation)} if asked.record else {}
+    return {"playbill": generation.to_dict()} if asked.record else {}
 
 
 def _event(content: Mapping[str, Any]) -> bytes:
@@ -237,11 +237,6 @@ def _event(content: Mapping[str, Any]) -> bytes:
 
 def _reply(asked: ChatRequest, model: Model) -> Reply:
     return Reply(asked.model, model.prompt_path.decode if model.prompt_path else None)
-
-
-def _is_service(model: Model) -> bool:
-    backend = BACKENDS.get(model.spec.get("backend", ""))
-    return backend is not None and backend.service is not None
 
 
 def _stop_strings(asked: ChatRequest, model: Model) -> Sequence[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
 
-__all__ = ["Reply", "record_of", "usage_of"]
+__all__ = ["Reply", "usage_of"]
 
 Decode = Callable[[Sequence[int]], str]
 _LEAST = -9999.0  # OpenAI's stand-in for minus infinity, which JSON can't say
@@ -106,28 +106,6 @@ def usage_of(usage: Usage) -> dict[str, Any] | None:
     if usage.thinking_tokens is not None:
         found["completion_tokens_details"] = {"reasoning_tokens": usage.thinking_tokens}
     return found
-
-
-def record_of(generation: Generation) -> dict[str, Any]:
-    """All that Playbill knows of a generation, as JSON."""
-    return {
-        "outcome": generation.outcome.value,
-        "prompt": generation.prompt,
-        "raw": generation.raw,
-        "text": generation.text,
-        "thinking": generation.thinking,
-        "finish_reason": generation.finish_reason.value if generation.finish_reason else None,
-        "finish_reason_raw": generation.finish_reason_raw,
-        "usage": generation.usage.to_dict(),
-        "params": {"asked": dict(generation.params.asked), "effective": dict(generation.params.effective)},
-        "changes": list(generation.changes),
-        "request": generation.request,
-        "response": generation.response,
-        "seconds": generation.seconds,
-        "attempts": generation.attempts,
-        "error": dict(generation.error) if generation.error else None,
-        "details": dict(generation.details),
-    }
 
 
 def _finish_reason(generation: Generation) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playbill.backends.common.warn import warn_once
 from playbill.backends.registry.services import SERVICES, Service
@@ -167,3 +167,9 @@ BACKENDS: Mapping[str, Backend] = _Catalogue()
 def backend_names() -> tuple[str, ...]:
     """The names of all backends, built-in ones first."""
     return tuple(BACKENDS)
+
+
+def is_service(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry's backend is a service that is asked over the network."""
+    found = BACKENDS.get(str(entry.get("backend")))
+    return found is not None and found.service is not None

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from playbill.backends.common.findings import Finding
+from playbill.backends.common.prefixes import shared_length
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import supported_parameters
 from playbill.backends.generation import FinishReason, Generation, Outcome
@@ -135,7 +136,7 @@ def _repeats(trial: _Trial, where: str) -> Iterator[Finding]:
 
 def _parted(left: str, right: str) -> tuple[str, str]:
     """Two texts from a little before the place where they part."""
-    same = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    same = shared_length(left, right)
     start = max(0, same - 20)
     return left[start : same + 20], right[start : same + 20]
 

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from playbill.backends.common.findings import Finding
+from playbill.backends.common.prefixes import shared_length
 from playbill.backends.errors import HOSTILE_FAULTS, TemplateError, TemplateFault
 from playbill.backends.prompt.chat_template import unread_arguments as unread_arguments_of
 from playbill.backends.prompt.template import check_syntax, template_variables
@@ -163,7 +164,7 @@ def generation_prompt(subject: Subject) -> Iterator[Finding]:
 
 
 def _first_difference(expected: str, found: str) -> str:
-    place = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(found))
+    place = shared_length(expected, found)
     return f"after {expected[max(0, place - 20) : place]!r} comes {found[place : place + 20]!r}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from playbill.backends.common.prefixes import shared_length
 from playbill.proof.diff.renderers import Rendering
 
 __all__ = ["Comparison", "Spot", "compare"]
@@ -58,10 +59,8 @@ def compare(left: Rendering, right: Rendering) -> Comparison:
 
 
 def _first(left: Sequence[Any], right: Sequence[Any]) -> int | None:
-    for place, (ours, theirs) in enumerate(zip(left, right, strict=False)):
-        if ours != theirs:
-            return place
-    return None if len(left) == len(right) else min(len(left), len(right))
+    place = shared_length(left, right)
+    return None if place == len(left) == len(right) else place
 
 
 def _text_spot(left: str, right: str) -> Spot | None:

@@ -20,14 +20,14 @@ from playbill import __version__
 from playbill.backends.common.jsonfile import read_json, write_json
 from playbill.backends.common.secret import scrub
 from playbill.backends.engines.base import supported_parameters
-from playbill.backends.errors import FileFormatError, RunError
+from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
 from playbill.backends.registry.fields.parameters import resolve_parameters
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
 from playbill.runs.inputs.inputs import Inputs
 
-__all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences"]
+__all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "read_manifest"]
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -48,6 +48,21 @@ _PACKAGES = (
 )
 _KEPT = ("model_name", "spec", "template", "stops", "cleaning", "parameters", "context_size", "weights")
 _WEIGHTS = ("weights", "sha256", "revision", "commit")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the content of a finished or interrupted run's manifest, as JSON.
+
+    Raises InputError where the folder has none, and FileFormatError where it is not of a run.
+    """
+    path = folder / MANIFEST
+    try:
+        content = read_json(path)
+    except OSError as e:
+        raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
+    if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or "date" not in content:
+        raise FileFormatError(f"{path}: is no manifest of a run")
+    return content
 
 
 class Manifest:

@@ -72,8 +72,12 @@ def make_record(
 
     ``messages`` are those that were given, before any change; ``seconds`` is from submission to the last token.
     """
+    made = generation.to_dict()
+    # Ids are no text and can't hold a secret; a walk through thousands of them would cost more than all the rest.
+    ids = {name: made.pop(name) for name in ("prompt_ids", "output_ids")}
     found = scrub(
         {
+            **made,
             "schema": SCHEMA,
             "id": key.id,
             "turn": key.turn,
@@ -81,31 +85,12 @@ def make_record(
             "model_name": model_name,
             "label": label,
             "messages": list(messages),
-            "changes": list(generation.changes),
-            "prompt": generation.prompt,
-            "raw": generation.raw,
-            "text": generation.text,
-            "thinking": generation.thinking,
-            "outcome": generation.outcome.value,
-            "finish_reason": generation.finish_reason and generation.finish_reason.value,
-            "finish_reason_raw": generation.finish_reason_raw,
-            "usage": generation.usage.to_dict(),
-            "params": {"asked": dict(generation.params.asked), "effective": dict(generation.params.effective)},
-            "request": generation.request,
-            "response": generation.response,
-            "seconds": round(generation.seconds, 6),
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "attempts": generation.attempts,
-            "error": dict(generation.error) if generation.error is not None else None,
             "seed": seed,
-            "details": dict(generation.details),
         }
     )
-    # Ids are no text and can't hold a secret; a walk through thousands of them would cost more than all the rest.
-    found["prompt_ids"] = generation.prompt_ids
-    found["output_ids"] = generation.output_ids
-    record: Record = found
-    return record
+    whole = {**found, **ids}
+    return {name: whole[name] for name in FIELDS}
 
 
 def to_line(record: Record) -> bytes:

@@ -13,11 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.jsonfile import read_json
+from playbill.backends.common.prefixes import shared_length
 from playbill.backends.errors import FileFormatError, InputError
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
 from playbill.runs.folder.fields import wrong_field
-from playbill.runs.folder.manifest import MANIFEST
+from playbill.runs.folder.manifest import read_manifest
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
 from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
@@ -62,7 +62,7 @@ class _Model:
 
 def collect(folder: Path) -> Collected:
     """Read a run's folder. Raises InputError where it holds no run, FileFormatError where a file is damaged."""
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     auditor = Audit()
     models = []
     for label, described in manifest["models"].items():
@@ -87,17 +87,6 @@ def collect(folder: Path) -> Collected:
             index.append(_row(place, key, dialogue))
             dialogues.append({"turns": dialogue.turns})
     return Collected(_summary(folder, manifest, models, auditor), index, dialogues)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        content = read_json(path)
-    except OSError as e:
-        raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
-    if not isinstance(content, dict) or not isinstance(content.get("models"), dict):
-        raise FileFormatError(f"{path}: is no manifest of a run")
-    return content
 
 
 def _add(model: _Model, record: Record) -> None:
@@ -169,16 +158,8 @@ def _new_prompt(prompt: str | None, before: Record | None) -> list[Any] | None:
     if prompt is None:
         return None
     known = (before.get("prompt") or "") + (before.get("raw") or "") if before is not None else ""
-    shared = _shared(known, prompt)
+    shared = prompt[: shared_length(known, prompt)]
     return [len(shared.encode("utf-16-le", "surrogatepass")) // 2, prompt[len(shared) :]]
-
-
-def _shared(one: str, other: str) -> str:
-    """The beginning that two texts share."""
-    if other.startswith(one):
-        return one
-    pairs = zip(one, other, strict=False)
-    return one[: next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))]
 
 
 def _attach(model: _Model, judged: Judged) -> None:

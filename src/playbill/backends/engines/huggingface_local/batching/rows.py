@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from playbill.backends.common.prefixes import shared_length
 from playbill.backends.engines.huggingface_local.batching.batch_invariant import RowWise
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Slot
 from playbill.backends.engines.huggingface_local.batching.packed_attention import Piece, forward
@@ -102,7 +103,7 @@ class BatchDecoder:
 
     def _usable(self, slot: Slot, row: SampledSequence) -> int:
         """How many of a row's ids needn't be computed, since a slot has them."""
-        shared = _shared(slot.ids, row.ids)
+        shared = min(shared_length(slot.ids, row.ids), len(row.ids) - 1)  # the last id is always computed
         if self._rowwise is None:
             return shared
         return self._rowwise.sure_beginning(min(shared, slot.prefilled), len(row.ids))
@@ -125,15 +126,3 @@ class BatchDecoder:
 def _work(row: SampledSequence, most: int | None) -> tuple[SampledSequence, Piece]:
     end = None if most is None else row.computed + most
     return row, Piece(row.kv_cache, row.ids[row.computed : end])
-
-
-def _shared(known: Sequence[int], ids: Sequence[int]) -> int:
-    """How many of the ids needn't be computed, since both begin with them; the last one always is."""
-    low, high = 0, min(len(known), len(ids) - 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if known[low:middle] == ids[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from playbill.backends.common.prefixes import shared_length
 from playbill.backends.errors import EngineError
 
 __all__ = ["PrefixCache"]
@@ -61,14 +62,14 @@ class PrefixCache:
         """
         ids = tuple(prompt)
         with self._seen_lock:
-            shared = min(self._most, max((_common(ids, other) for other in self._seen), default=0) - _LEFT_OUT)
+            shared = min(self._most, max((shared_length(ids, other) for other in self._seen), default=0) - _LEFT_OUT)
             self._seen.append(ids)
         if shared < _WORTHWHILE:
             return 0
         try:
             with self._making:
                 best = self._best(ids)
-                if best is None or shared >= _common(ids, best.ids) + _WORTHWHILE:
+                if best is None or shared >= shared_length(ids, best.ids) + _WORTHWHILE:
                     return self._make(slot, ids[:shared], post)
             post(f"/slots/{slot}?action=restore", {"filename": best.name})
         except EngineError as e:
@@ -76,7 +77,7 @@ class PrefixCache:
         return 0
 
     def _best(self, ids: tuple[int, ...]) -> _Saved | None:
-        return max(self._saved, key=lambda saved: _common(ids, saved.ids), default=None)
+        return max(self._saved, key=lambda saved: shared_length(ids, saved.ids), default=None)
 
     def _make(self, slot: int, ids: tuple[int, ...], post: Post) -> int:
         """Compute a beginning in a slot, and save it; the oldest of those saved is forgotten."""
@@ -90,9 +91,3 @@ class PrefixCache:
             # Who is just reading it computes its beginning anew.
             (self._folder / self._saved.popleft().name).unlink(missing_ok=True)
         return computed
-
-
-def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """How many ids two prompts begin with alike."""
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
