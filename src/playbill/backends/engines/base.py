@@ -110,7 +110,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """End all work and give back memory, processes and sockets. Twice is once."""
+        """End all work and give back memory, processes and sockets. Idempotent."""
         ...
 
     def facts(self) -> Mapping[str, Any]:

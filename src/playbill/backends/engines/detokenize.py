@@ -1,4 +1,4 @@
-"""The text of tokens as they come: whole characters only, and stop strings found across token borders."""
+"""The incremental detokenizer: text of tokens as they come, in whole characters, with stop strings across tokens."""
 
 from __future__ import annotations
 

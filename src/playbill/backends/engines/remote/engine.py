@@ -1,4 +1,4 @@
-"""The Engine of every service: queues, sends, retries what may pass, and turns the rest into errors that help.
+"""The Engine of every service: queues, sends, retries with exponential backoff, and turns faults into clear errors.
 
 Knows no service: a `Wire` writes bodies, sends them by the official client, and reads what came.
 """

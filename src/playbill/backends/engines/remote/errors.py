@@ -61,7 +61,7 @@ def status_failure(capture: Capture) -> Failure:
 
 
 def checked(body: Body) -> Body:
-    """The body, if it isn't an error in a 200's clothes, as gateways send it."""
+    """Return the body. Raise Failure if a gateway sent an error object with status 200."""
     if body.get("error"):
         raise _in_body(body)
     return body

@@ -1,8 +1,8 @@
-"""How many requests one service gets at once, and when none: the limiter that each attempt passes.
+"""Adaptive concurrency: how many requests an endpoint gets at once, and when it gets none.
 
-Additive increase while it answers, multiplicative decrease on rate limits, pauses as it asks for them; and a
-breaker for an endpoint that answers nothing. Lives on the service loop, so it needs no locks. Knows no wire; it
-is told what became of an attempt.
+The limit follows AIMD: it grows while the endpoint answers (doubling until the first rate limit, then by one a round)
+and halves on each rate limit. ``Retry-After`` pauses all requests. A circuit breaker declares an endpoint down that
+never answered, and probes one that answered before. Lives on the service loop, so it needs no locks. Knows no wire.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GRACE = 10.0
 
 
 def ceiling() -> float:
-    """The most requests in flight that are ever tried: each needs a file descriptor, and others need some too."""
+    """Return the most requests in flight that are ever tried: half of the file descriptors that the process may open."""
     try:
         import resource
     except ImportError:  # Windows, where sockets are not counted among files
@@ -39,7 +39,8 @@ def ceiling() -> float:
 
 @dataclass(frozen=True)
 class LimiterKey:
-    """What shares a limiter: requests to one address with one key. ``owner`` tells keys apart without holding one."""
+    """Requests to one address with one key share a limiter. ``owner`` is a hash of the key, so that no key is held
+    here."""
 
     origin: str
     owner: int
@@ -75,7 +76,7 @@ class _Pace:
 
 
 class Limiter:
-    """Admits attempts to one endpoint."""
+    """Admits attempts to one endpoint: AIMD for the limit, a circuit breaker for endpoints that are down."""
 
     def __init__(self, name: str, fixed: int | None, clock: Callable[[], float]) -> None:
         self._name = name
@@ -99,12 +100,12 @@ class Limiter:
 
     @property
     def limit(self) -> int:
-        """How many may be in flight now."""
+        """The number of requests that may be in flight now."""
         return 1 if self._pause else int(self._limit)
 
     @property
     def width(self) -> int:
-        """How many may be in flight when nothing is wrong: what a scheduler should keep ready."""
+        """The number that may be in flight when nothing is wrong; a scheduler keeps as many ready."""
         return int(self._limit)
 
     async def enter(self, *, again: bool = False) -> None:
@@ -170,7 +171,10 @@ class Limiter:
             self._not_before = max(self._not_before, now + retry_after)
 
     def failed(self, started: float, why: str) -> None:
-        """Nothing came that could be used. Dead is who never answered; who did is given time instead."""
+        """Record a failed attempt.
+
+        An endpoint that never answered is declared down; one that answered before is paused with exponential backoff.
+        """
         now = self._clock()
         if not self._failures:
             self._failing_since = started

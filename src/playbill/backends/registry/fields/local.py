@@ -83,7 +83,7 @@ LOCAL_KEYS = (
     EntryKey(
         "cot_bypass",
         v.STRING,
-        "A text with which the answer is begun for the model, as an empty thinking: it is the prompt's end.",
+        "Prefill: text appended to the prompt so that the answer starts with it, such as an empty think block.",
         LOCAL,
     ),
     EntryKey(

@@ -1,7 +1,8 @@
-"""What gives several rows, bit by bit, what each gets alone. Tried on this machine, for each shape that a model has.
+"""Batch-invariant linear layers: a row's output is bitwise the same alone and in a batch.
 
-A kernel may add in another order when it multiplies more rows at once, or has more to sum up; the last bits of a number
-in half precision show it, and a greedy answer turns over at a near tie. Knows nothing of dialogues.
+A kernel may sum in another order when it multiplies more rows at once. In half precision the last bits differ then,
+and a greedy answer changes at a near tie. PyTorch promises no batch invariance, so each shape of a model's layers is
+tried on this machine when the model loads. Knows no dialogue.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _HEADS = 8
 
 
 class RowWise:
-    """Makes a model's linear layers compute rows as if each were alone, in half precision; float32 stays as it is.
+    """Make a model's linear layers in half precision compute each row as if it were alone; float32 stays as it is.
 
-    ``beginnings`` are numbers of tokens: a prompt's first so many have the same bits whatever follows, and what follows
-    has the bits of a whole prompt though they are not computed again.
+    ``beginnings`` are prefix lengths, in tokens, at which prefix caching changes no bit: of the prefix, or of what
+    follows.
     """
 
     def __init__(self, model: Any, row_threads: RowThreads) -> None:

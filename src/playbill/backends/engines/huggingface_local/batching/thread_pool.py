@@ -38,6 +38,6 @@ class RowThreads:
         return [made for part in self._pool.map(share, parts) for made in part]
 
     def close(self) -> None:
-        """End the threads. Twice is once."""
+        """End the threads. Idempotent."""
         if self._pool is not None:
             self._pool.shutdown()

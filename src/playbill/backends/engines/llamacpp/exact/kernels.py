@@ -1,8 +1,9 @@
-"""Which of its ways of computing on a CPU llama.cpp is to use: those that give a token the same bits in any company, or
-the fastest ones.
+"""Choose llama.cpp's CPU kernels: batch-invariant ones (a token's logits don't depend on the rest of the batch), or the
+fastest.
 
-What is known here comes from ggml-cpu's source, and from comparing log probabilities of dialogues alone and in company
-(docs/runs.md). Weights that are not quantized have no way that does so.
+llama.cpp has no switch for this. The choices come from ggml-cpu's source and from comparing log probabilities of
+dialogues alone and in a batch. Weights that are not quantized have no batch-invariant kernels. Tried with xllamacpp
+2026.10 on x86-64.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from playbill.backends.registry.fields.table import setting
 __all__ = ["Kernels", "choose_kernels"]
 
 _TILED = "GGML_CPU_TILED_MM"
-"""Whether K-quants and their like are multiplied in blocks from eight tokens on, which adds up in another order than
-for fewer. llama.cpp reads it once in a process."""
+"""llama.cpp multiplies K-quants in blocks from eight tokens on, which sums in another order than for fewer tokens,
+unless this variable says otherwise. It reads the variable once in a process."""
 _theirs = os.environ.get(_TILED)
 _Q4_K = 12
 _IN_BLOCKS = frozenset({10, 11, _Q4_K, 13, 14, 16, 17, 18, 19, 21, 22, 23, 29})
-"""Formats of which that is true, by ggml's numbers: Q2_K to Q6_K, and IQ1 to IQ4 but for IQ4_NL."""
+"""Formats that are multiplied in blocks, by ggml's numbers: Q2_K to Q6_K, and IQ1 to IQ4 except IQ4_NL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """``keys`` and ``values`` are the formats of what is kept of tokens, by ggml's names; ``repacked``: weights may be
-    laid out anew for products with several tokens; ``tiled``: K-quants may be multiplied in blocks."""
+    """The kernels to use. ``keys`` and ``values`` are the KV cache's formats, by ggml's names. ``repacked``: weights
+    may be laid out anew for products with several tokens. ``tiled``: K-quants may be multiplied in blocks."""
 
     keys: str
     values: str
