@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.remote.capture import Capture
@@ -21,49 +21,15 @@ from playbill.backends.engines.remote.errors import checked, error_of, failure_o
 from playbill.backends.engines.remote.event_loop import service_loop
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.limiter import limiter_for
+from playbill.backends.engines.remote.wire import Body, Wire
 from playbill.backends.errors import EndpointDown, EngineError, PlaybillError
 from playbill.backends.generation import FinishReason
 from playbill.backends.registry.fields.table import setting
 
-__all__ = ["RemoteEngine", "Wire"]
+__all__ = ["RemoteEngine"]
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 60.0
-Body = dict[str, Any]
-
-
-class Wire(Protocol):
-    """One way to speak: its bodies, its client, its answers. Stateless but for the client."""
-
-    supported_parameters: frozenset[str]
-
-    def body(self, request: Request) -> Body:
-        """The body of a request, without what only streams have. Raises MessageError for what can't be sent."""
-        ...
-
-    def implied(self, request: Request) -> Mapping[str, Any]:
-        """Parameters that the wire had to choose itself, for ``params.effective``."""
-        ...
-
-    async def send(self, body: Body, *, stream: bool) -> None:
-        """Send by the official client, and wait for the end. What went over the wire, the capture sees."""
-        ...
-
-    def read(self, body: Body) -> Completion:
-        """The completion in a response's body. Raises Failure where there is none."""
-        ...
-
-    def read_stream(self, capture: Capture) -> Completion:
-        """The completion in the events of a stream. Raises Failure where it didn't come to its end."""
-        ...
-
-    def delta(self, event: Body) -> str:
-        """The piece of the answer's text that an event brings."""
-        ...
-
-    async def close(self) -> None:
-        """Close the client."""
-        ...
 
 
 class _RemoteFuture(Future[Completion]):

@@ -28,7 +28,7 @@ _GRACE = 10.0
 
 
 def ceiling() -> float:
-    """Return the most requests in flight that are ever tried: half of the file descriptors that the process may open."""
+    """Return the most requests in flight that are ever tried: half of the files that the process may open."""
     try:
         import resource
     except ImportError:  # Windows, where sockets are not counted among files

@@ -15,7 +15,7 @@ from playbill.backends import (
     ParameterError,
     load_model,
 )
-from playbill.backends.engines.remote.wires.openai import THINKING_TOKENS, request_body
+from playbill.backends.engines.remote.wires.openai import OpenAIWire, request_body
 from playbill.backends.registry.services import SERVICES
 from playbill.mock_services import REASONING, Answer, MockOptions, MockServer, Raw
 
@@ -145,10 +145,10 @@ def test_a_reasoning_model_gets_no_defaults_that_it_refuses(opened):
         got = opened(server.openai_url, model_id="reasoner", reasoning_model=True).generate(HELLO)
     sent = body("openai", reasoning_model=True)
     assert set(sent) == {"model", "messages", "max_completion_tokens"}
-    assert sent["max_completion_tokens"] == 300 + THINKING_TOKENS
+    assert sent["max_completion_tokens"] == 300 + OpenAIWire.thinking_tokens
     assert body("openai", reasoning_model=True, max_thinking_tokens=1000)["max_completion_tokens"] == 1300
     assert got.outcome is Outcome.ANSWERED
-    assert got.params.effective == {"max_tokens": 300, "max_thinking_tokens": THINKING_TOKENS}
+    assert got.params.effective == {"max_tokens": 300, "max_thinking_tokens": OpenAIWire.thinking_tokens}
 
 
 def test_what_was_asked_for_and_is_refused_is_an_error(opened):
@@ -171,7 +171,6 @@ def test_images_are_sent_in_every_form(tmp_path):
     data = base64.b64encode(PNG).decode()
     url = f"data:image/png;base64,{data}"
     from playbill.backends.engines.base import Request
-    from playbill.backends.engines.remote.wires.openai import OpenAIWire
 
     wire = OpenAIWire({"model_name": "m", "backend": "openai", "multimodality": SEES}, SERVICES["openai"])
     source = {"type": "base64", "media_type": "image/png", "data": data}

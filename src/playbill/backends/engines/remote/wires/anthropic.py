@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anthropic
 import httpx2
 from anthropic.types import RawMessageStreamEvent
 
-from playbill.backends.engines.base import Completion, Context, Loaded, Request
+from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.failure import Failure, Kind, classify
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
-from playbill.backends.engines.remote.loading import body_of, load_remote, supported_parameters
+from playbill.backends.engines.remote.loading import wire_functions
+from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
-from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.services import Service
 
-__all__ = ["load", "preview", "request_body"]
+__all__ = ["AnthropicWire", "load", "preview", "request_body"]
 
 _PATH = "/v1/messages"
 API_VERSION = "2026-10-21"
 """The version of the API that is asked for where the entry names none; that of the client (anthropic 2.13)."""
-THINKING_TOKENS = 4_000
-"""The budget of thinking where nobody says; clemcore's."""
 
 _FINISH = {
     "end_turn": FinishReason.STOP,
@@ -39,30 +36,14 @@ _FINISH = {
 }
 
 
-def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    return load_remote(AnthropicWire, entry, context, f"anthropic {anthropic.__version__}")
-
-
-def preview(entry: Mapping[str, Any], context: Context) -> None:
-    return None
-
-
-def request_body(
-    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
-) -> dict[str, Any]:
-    """The body that would be sent."""
-    return body_of(AnthropicWire, entry, messages, params, folder)
-
-
-class AnthropicWire:
+class AnthropicWire(Wire):
     """Bodies, client and answers of Anthropic's wire, for one entry."""
 
+    thinking_tokens = 4_000
+    """The budget of thinking where nobody says; clemcore's."""
+
     def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
-        self._entry = entry
-        self._service = service
-        self._mode = setting(entry, "thinking_mode")
-        self._thinks = bool(self._mode) or bool(setting(entry, "reasoning_model"))
-        self.supported_parameters = supported_parameters(entry, service, thinks=self._thinks)
+        super().__init__(entry, service)
         self._version = str(entry.get("api_version") or API_VERSION)
         self._client: anthropic.AsyncAnthropic | None = None
 
@@ -106,7 +87,7 @@ class AnthropicWire:
         found: dict[str, Any] = {}
         for name, value in params.items():
             if name == "max_tokens":
-                found[name] = value + self._thinking_tokens(params) if self._thinks else value
+                found[name] = self._token_limit(params)
             elif name == "stop":
                 stops = [value] if isinstance(value, str) else list(value)
                 found |= {"stop_sequences": stops} if stops else {}
@@ -115,15 +96,8 @@ class AnthropicWire:
         if self._mode == "adaptive":
             found["thinking"] = {"type": "adaptive"}
         elif self._mode:
-            found["thinking"] = {"type": "enabled", "budget_tokens": self._thinking_tokens(params)}
+            found["thinking"] = {"type": "enabled", "budget_tokens": self._thinking_budget(params)}
         return found
-
-    def _thinking_tokens(self, params: Mapping[str, Any]) -> int:
-        asked = params.get("max_thinking_tokens")
-        return THINKING_TOKENS if asked is None else int(asked)
-
-    def implied(self, request: Request) -> Mapping[str, Any]:
-        return {"max_thinking_tokens": self._thinking_tokens(request.params)} if self._thinks else {}
 
     async def send(self, body: dict[str, Any], *, stream: bool) -> None:
         assert self._client is not None
@@ -220,3 +194,9 @@ def _usage(said: Any) -> Usage:
     thinking = (said.get("output_tokens_details") or {}).get("thinking_tokens")
     total = None if fresh is None else fresh + (read or 0) + (written or 0)
     return Usage(total, said.get("output_tokens"), read, thinking)
+
+
+_functions = wire_functions(AnthropicWire, f"anthropic {anthropic.__version__}")
+load = _functions.load
+preview = _functions.preview
+request_body = _functions.request_body

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from google import genai
 from google.genai import types
 
-from playbill.backends.engines.base import Completion, Context, Loaded, Request
+from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
-from playbill.backends.engines.remote.loading import body_of, load_remote, supported_parameters
+from playbill.backends.engines.remote.loading import wire_functions
+from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
-from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.services import Service
 
-__all__ = ["load", "preview", "request_body"]
+__all__ = ["GoogleWire", "load", "preview", "request_body"]
 
-THINKING_TOKENS = 4_000
-"""The budget of thinking where nobody says; about clemcore's."""
 
 _FINISH = {
     "STOP": FinishReason.STOP,
@@ -38,30 +35,14 @@ _FINISH = {
 }
 
 
-def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    return load_remote(GoogleWire, entry, context, f"google-genai {genai.__version__}")
-
-
-def preview(entry: Mapping[str, Any], context: Context) -> None:
-    return None
-
-
-def request_body(
-    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
-) -> dict[str, Any]:
-    """The body that would be sent."""
-    return body_of(GoogleWire, entry, messages, params, folder)
-
-
-class GoogleWire:
+class GoogleWire(Wire):
     """Bodies, client and answers of Google's wire, for one entry."""
 
+    thinking_tokens = 4_000
+    """The budget of thinking where nobody says; about clemcore's."""
+
     def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
-        self._entry = entry
-        self._service = service
-        self._mode = setting(entry, "thinking_mode")
-        self._thinks = bool(self._mode) or bool(setting(entry, "reasoning_model"))
-        self.supported_parameters = supported_parameters(entry, service, thinks=self._thinks)
+        super().__init__(entry, service)
         self._client: genai.Client | None = None
 
     def connect(self, connection: Connection) -> None:
@@ -102,7 +83,7 @@ class GoogleWire:
         found: dict[str, Any] = {}
         for name, value in params.items():
             if name == "max_tokens":
-                found["maxOutputTokens"] = value + self._thinking_tokens(params) if self._thinks else value
+                found["maxOutputTokens"] = self._token_limit(params)
             elif name == "stop":
                 stops = [value] if isinstance(value, str) else list(value)
                 found |= {"stopSequences": stops} if stops else {}
@@ -119,15 +100,8 @@ class GoogleWire:
         if self._entry.get("reasoning_effort"):  # Gemini 3 takes a level in a budget's place
             config["thinkingLevel"] = str(self._entry["reasoning_effort"]).upper()
         elif self._mode is True or (self._thinks and params.get("max_thinking_tokens") is not None):
-            config["thinkingBudget"] = self._thinking_tokens(params)
+            config["thinkingBudget"] = self._thinking_budget(params)
         return config
-
-    def _thinking_tokens(self, params: Mapping[str, Any]) -> int:
-        asked = params.get("max_thinking_tokens")
-        return THINKING_TOKENS if asked is None else int(asked)
-
-    def implied(self, request: Request) -> Mapping[str, Any]:
-        return {"max_thinking_tokens": self._thinking_tokens(request.params)} if self._thinks else {}
 
     async def send(self, body: dict[str, Any], *, stream: bool) -> None:
         assert self._client is not None
@@ -218,3 +192,9 @@ def _usage(said: Any) -> Usage:
     answer, thinking = said.get("candidatesTokenCount"), said.get("thoughtsTokenCount")
     output = None if answer is None and thinking is None else (answer or 0) + (thinking or 0)
     return Usage(said.get("promptTokenCount"), output, said.get("cachedContentTokenCount"), thinking)
+
+
+_functions = wire_functions(GoogleWire, f"google-genai {genai.__version__}")
+load = _functions.load
+preview = _functions.preview
+request_body = _functions.request_body

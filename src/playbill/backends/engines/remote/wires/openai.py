@@ -6,29 +6,26 @@ What differs between services is in their rows (`playbill.backends.registry.serv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from playbill.backends.engines.base import Completion, Context, Loaded, Request
+from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
-from playbill.backends.engines.remote.loading import body_of, load_remote, supported_parameters
+from playbill.backends.engines.remote.loading import wire_functions
+from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
-from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.services import Service
 
-__all__ = ["load", "preview", "request_body"]
+__all__ = ["OpenAIWire", "load", "preview", "request_body"]
 
 _PATH = "/chat/completions"
-THINKING_TOKENS = 25_000
-"""What a reasoning model may think where nobody says; OpenAI's guide to reasoning models advises this much."""
 
 _FINISH = {
     "stop": FinishReason.STOP,
@@ -43,30 +40,14 @@ _FINISH = {
 _BROKEN_OFF = ("error", "insufficient_system_resource")  # OpenRouter and Mistral; DeepSeek
 
 
-def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    return load_remote(OpenAIWire, entry, context, f"openai {openai.__version__}")
-
-
-def preview(entry: Mapping[str, Any], context: Context) -> None:
-    return None
-
-
-def request_body(
-    entry: Mapping[str, Any], messages: tuple[Message, ...], params: Mapping[str, Any], folder: Path | None = None
-) -> dict[str, Any]:
-    """The body that would be sent."""
-    return body_of(OpenAIWire, entry, messages, params, folder)
-
-
-class OpenAIWire:
+class OpenAIWire(Wire):
     """Bodies, client and answers of OpenAI's wire, for one entry."""
 
+    thinking_tokens = 25_000
+    """What a reasoning model may think where nobody says; OpenAI's guide to reasoning models advises this much."""
+
     def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
-        self._entry = entry
-        self._service = service
-        # With effort none the model doesn't think: it takes sampling settings, and needs no tokens for thinking.
-        self._reasons = bool(setting(entry, "reasoning_model")) and entry.get("reasoning_effort") != "none"
-        self.supported_parameters = supported_parameters(entry, service, thinks=self._reasons)
+        super().__init__(entry, service)
         self._client: openai.AsyncOpenAI | None = None
 
     def connect(self, connection: Connection) -> None:
@@ -117,26 +98,19 @@ class OpenAIWire:
         return {**rest, "content": shown}
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        names = {**self._service.renamed, **(self._service.reasoning_renamed if self._reasons else {})}
+        names = {**self._service.renamed, **(self._service.reasoning_renamed if self._thinks else {})}
         found: dict[str, Any] = {}
         for name, value in params.items():
             if name == "logprobs":
                 found |= {"logprobs": True, "top_logprobs": value}
             elif name == "max_tokens":
-                found[names.get(name, name)] = value + self._thinking_tokens(params) if self._reasons else value
+                found[names.get(name, name)] = self._token_limit(params)
             elif name == "stop":
                 stops = [value] if isinstance(value, str) else list(value)
                 found |= {"stop": stops} if stops else {}
             elif name != "max_thinking_tokens":
                 found[names.get(name, name)] = value
         return found
-
-    def _thinking_tokens(self, params: Mapping[str, Any]) -> int:
-        asked = params.get("max_thinking_tokens")
-        return THINKING_TOKENS if asked is None else int(asked)
-
-    def implied(self, request: Request) -> Mapping[str, Any]:
-        return {"max_thinking_tokens": self._thinking_tokens(request.params)} if self._reasons else {}
 
     async def send(self, body: dict[str, Any], *, stream: bool) -> None:
         assert self._client is not None
@@ -266,3 +240,9 @@ def _delta(choice: Mapping[str, Any]) -> dict[str, Any]:
 def _flat(pieces: Iterable[Any]) -> list[Any]:
     """Content parts of several chunks; strings among them are texts."""
     return [p for piece in pieces for p in (piece if isinstance(piece, list) else [{"type": "text", "text": piece}])]
+
+
+_functions = wire_functions(OpenAIWire, f"openai {openai.__version__}")
+load = _functions.load
+preview = _functions.preview
+request_body = _functions.request_body

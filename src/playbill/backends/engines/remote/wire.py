@@ -1,0 +1,87 @@
+"""A wire: one API's way to write requests and read answers, by its official client.
+
+`Wire` holds what all of them share: which parameters a model takes, and how many tokens it gets for thinking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from playbill.backends.engines.base import Completion, Request
+from playbill.backends.engines.remote.capture import Capture
+from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.service_models import refused_by_model
+from playbill.backends.registry.services import Service
+
+__all__ = ["Body", "Wire"]
+
+Body = dict[str, Any]
+
+
+class Wire:
+    """One entry's requests and answers on one API. Stateless but for the client."""
+
+    thinking_tokens: ClassVar[int]
+    """The budget of thinking, in tokens, where neither entry nor caller says one."""
+
+    def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
+        self._entry = entry
+        self._service = service
+        self._mode = setting(entry, "thinking_mode")
+        # With effort none a model doesn't think: it takes sampling parameters, and needs no tokens for thinking.
+        asked = bool(self._mode) or bool(setting(entry, "reasoning_model"))
+        self._thinks = asked and entry.get("reasoning_effort") != "none"
+        self.supported_parameters = self._supported()
+
+    def _supported(self) -> frozenset[str]:
+        """The service's parameters, without what the model or the entry refuses; and a budget if the model thinks."""
+        refused = {
+            *(self._entry.get("refuses") or ()),
+            *(self._service.reasoning_refuses if self._thinks else ()),
+            *refused_by_model(self._service.name, model_id(self._entry), self._entry),
+        }
+        budget = {"max_thinking_tokens"} if self._thinks else set()
+        return (self._service.supported_parameters - refused) | budget
+
+    def connect(self, connection: Connection) -> None:
+        """Make the client; it connects when it sends."""
+        raise NotImplementedError
+
+    def body(self, request: Request) -> Body:
+        """Return the body of a request, without what only streams have. Raises MessageError for what can't be sent."""
+        raise NotImplementedError
+
+    async def send(self, body: Body, *, stream: bool) -> None:
+        """Send by the official client, and wait for the end. The capture sees what goes over the wire."""
+        raise NotImplementedError
+
+    def read(self, body: Body) -> Completion:
+        """Return the completion in a response's body. Raises Failure where there is none."""
+        raise NotImplementedError
+
+    def read_stream(self, capture: Capture) -> Completion:
+        """Return the completion in the events of a stream. Raises Failure where it didn't come to its end."""
+        raise NotImplementedError
+
+    def delta(self, event: Body) -> str:
+        """Return the piece of the answer's text that an event brings."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Close the client."""
+        raise NotImplementedError
+
+    def implied(self, request: Request) -> Mapping[str, Any]:
+        """Return parameters that the wire had to choose itself, for ``params.effective``."""
+        return {"max_thinking_tokens": self._thinking_budget(request.params)} if self._thinks else {}
+
+    def _thinking_budget(self, params: Mapping[str, Any]) -> int:
+        asked = params.get("max_thinking_tokens")
+        return self.thinking_tokens if asked is None else int(asked)
+
+    def _token_limit(self, params: Mapping[str, Any]) -> int:
+        """The limit to send: services count thinking and answer together."""
+        limit = int(params["max_tokens"])
+        return limit + self._thinking_budget(params) if self._thinks else limit
