@@ -126,7 +126,7 @@ def distinct(counts: list[tuple[int, int, int]]) -> int:
 
 
 def _as_playbill_has_it() -> None:
-    from playbill.backends.engines.cpu_threads import wait_briefly
+    from playbill.backends.engines.machine.process_state import wait_briefly
     from playbill.backends.engines.vllm.environment import prepare_environment
 
     prepare_environment({})

@@ -17,7 +17,7 @@ from typing import Any, Self
 from playbill.backends.answer.clean import CleaningRule
 from playbill.backends.answer.cleaning_rule import cleaning_rule
 from playbill.backends.engines.base import Engine, OnText, supported_parameters
-from playbill.backends.engines.contention import ContentionWatch
+from playbill.backends.engines.machine.contention import ContentionWatch
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.prompt.prompt_path import Prompt, PromptPath, make_prompt

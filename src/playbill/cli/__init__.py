@@ -16,6 +16,7 @@ import click
 from playbill import __version__
 from playbill.backends.common.secret import scrub
 from playbill.backends.common.terminal import printable
+from playbill.backends.engines.machine.process_state import hide_torch
 from playbill.backends.errors import PlaybillError
 
 __all__ = ["cli", "main"]
@@ -83,24 +84,14 @@ class _Stderr(logging.Handler):
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 right, 1 the thing judged is wrong, 2 it could not be carried out."""
     argv = sys.argv[1:] if args is None else args
-    if args is None:
-        _leave_torch_out(argv)
+    if args is None and argv and argv[0] in _WITHOUT_WEIGHTS and "--live" not in argv:
+        hide_torch()
     debug = "--debug" in argv
     log = logging.getLogger("playbill")
     log.handlers = [_Stderr()]
     log.setLevel(logging.DEBUG if debug else logging.WARNING)
     log.propagate = False
     sys.exit(_run([a for a in argv if a != "--debug"], debug))
-
-
-def _leave_torch_out(argv: list[str]) -> None:
-    """Let transformers believe that there is no torch, in a process that will load no weights.
-
-    It imports torch wherever it finds it, which takes longer than all else that `check` and its like do.
-    """
-    if argv and argv[0] in _WITHOUT_WEIGHTS and "--live" not in argv:
-        sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
-        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 
 def _run(argv: list[str], debug: bool) -> int:

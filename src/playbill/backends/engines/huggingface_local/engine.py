@@ -20,6 +20,7 @@ from playbill.backends.engines.huggingface_local.decoder import Decoder
 from playbill.backends.engines.huggingface_local.sampling import SUPPORTED_PARAMETERS
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 from playbill.backends.engines.inbox import Inbox
+from playbill.backends.engines.machine.process_state import compute_with_threads
 from playbill.backends.errors import EngineError
 
 __all__ = ["TransformersEngine"]
@@ -78,7 +79,7 @@ class TransformersEngine:
 
     def _work(self) -> None:
         if self.threads:
-            torch.set_num_threads(self.threads)
+            compute_with_threads(self.threads)
         error: BaseException | None = None
         try:
             with torch.inference_mode():

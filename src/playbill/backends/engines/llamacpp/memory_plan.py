@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.engines.base import Extent
-from playbill.backends.engines.cpu_threads import usable_cores
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
+from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.errors import EngineError
 from playbill.backends.registry.fields.local import batch_limit
 from playbill.backends.registry.fields.parameters import PARAMETERS

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playbill.backends.engines.cpu_threads import wait_briefly
+from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.errors import ContextExceeded, EngineError
 
 wait_briefly()

@@ -16,7 +16,8 @@ from playbill.backends.engines.checkpoint.facts import weights_facts
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
 from playbill.backends.engines.checkpoint.source import Source, fetch
-from playbill.backends.engines.cpu_threads import usable_cores, wait_briefly
+from playbill.backends.engines.machine.cpu_threads import usable_cores
+from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
 from playbill.backends.engines.vllm.engine import VllmEngine
 from playbill.backends.engines.vllm.environment import engine_failures, prepare_environment

@@ -16,6 +16,7 @@ from typing import Any
 
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.inbox import Inbox
+from playbill.backends.engines.machine.process_state import compute_with_threads
 from playbill.backends.engines.vllm.arguments import dialogues_at_once
 from playbill.backends.engines.vllm.driver import Driver
 from playbill.backends.engines.vllm.sampling import SUPPORTED_PARAMETERS
@@ -87,7 +88,7 @@ class VllmEngine:
     def _work(self, start: Callable[[], Driver], threads: int | None, started: Future[Driver]) -> None:
         try:
             if threads is not None:
-                _compute_with(threads)
+                compute_with_threads(threads)
             driver = start()
         except BaseException as e:  # noqa: BLE001 - handed to who waits for the start
             started.set_exception(e)
@@ -177,13 +178,6 @@ class VllmEngine:
             driver.close()
         except Exception as e:  # noqa: BLE001 - it is gone all the same
             _log.debug("vLLM closed with an error", exc_info=e)
-
-
-def _compute_with(threads: int) -> None:
-    """Let torch compute with so many CPU threads in the calling thread; OpenMP counts them for each thread."""
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _as_engine_error(e: BaseException) -> EngineError:

@@ -6,16 +6,14 @@ this says which pins are broken. Loads nothing.
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from typing import Any
 
 from playbill.backends.common.secret import scrub
+from playbill.backends.engines.machine.process_state import prepare_vllm
 from playbill.backends.errors import BackendUnavailable, EngineError, PlaybillError
 
 __all__ = ["clashes", "engine_failures", "prepare_environment", "vllm_distribution"]
@@ -25,32 +23,13 @@ _DISTRIBUTIONS = ("vllm", _FOR_CPU)
 _PINNED = ("torch", "transformers", "tokenizers", "numpy")
 _HARMFUL = ("torchvision", "torchaudio", "torchcodec")
 _OWN = 'an environment of its own: python -m venv vllm-env, and there: pip install "playbill[vllm]"'
-_SETTINGS = {
-    # In this process there is one start instead of three, no second import of the user's script, and no children.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-}
 
 
 def prepare_environment(entry: Mapping[str, Any]) -> None:
     """Set what vLLM reads from the environment, unless the user did; before vLLM is imported."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    if os.environ["VLLM_LOGGING_LEVEL"] == _SETTINGS["VLLM_LOGGING_LEVEL"]:
-        logging.getLogger("vllm").setLevel(logging.ERROR)  # it speaks before it has read that
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
     found = vllm_distribution()
-    if found is not None and found.name == _FOR_CPU and entry.get("enforce_eager") is not False:
-        # vLLM compiles a function or two even so, in the middle of a request: ten seconds the first time, and an
-        # end of the engine where there is no C++ compiler.
-        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-    if found is not None and found.name == _FOR_CPU:
-        # With a number of requests that the threads don't divide, its attention splits one among them, and they spin
-        # until all are done: where another process has the core, for milliseconds, in each layer.
-        os.environ.setdefault("VLLM_CPU_ATTN_SPLIT_KV", "0")
+    cpu = found is not None and found.name == _FOR_CPU
+    prepare_vllm(cpu=cpu, eager=entry.get("enforce_eager") is not False)
 
 
 def vllm_distribution() -> Distribution | None:

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from playbill.backends.engines.machine.process_state import compute_with_threads
+
 __all__ = ["RowThreads"]
 
 _T = TypeVar("_T")
@@ -22,7 +24,7 @@ class RowThreads:
         self._size = threads or 1
         self._pool: ThreadPoolExecutor | None = None
         if self._size > 1:
-            self._pool = ThreadPoolExecutor(self._size, "playbill-rows", torch.set_num_threads, (1,))
+            self._pool = ThreadPoolExecutor(self._size, "playbill-rows", compute_with_threads, (1,))
 
     def map(self, compute: Callable[[_T], torch.Tensor], items: Sequence[_T]) -> list[torch.Tensor]:
         """What ``compute`` makes of each item, in their order."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
+from playbill.backends.engines.machine.process_state import use_tiled_kernels
 from playbill.backends.registry.fields.table import setting
 
 __all__ = ["Kernels", "choose_kernels"]
@@ -65,5 +66,4 @@ def choose_kernels(
 
 def _tiled(exact: bool) -> bool:
     """The user's word, or that of the first model in this process; read as C's atoi does."""
-    said = os.environ.setdefault(_TILED, "0" if exact else "1")
-    return re.match(r"\s*[+-]?0*[1-9]", said) is not None
+    return re.match(r"\s*[+-]?0*[1-9]", use_tiled_kernels(not exact)) is not None

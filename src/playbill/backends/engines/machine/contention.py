@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.cpu_threads import usable_cores
+from playbill.backends.engines.machine.cpu_threads import usable_cores
 
 __all__ = ["ContentionWatch", "CpuReading", "complaint", "read_cpu"]
 

@@ -13,8 +13,8 @@ from itertools import cycle
 import pytest
 
 from playbill.backends import load_model
-from playbill.backends.engines.contention import ContentionWatch, CpuReading, complaint, read_cpu
-from playbill.backends.engines.cpu_threads import usable_cores
+from playbill.backends.engines.machine.contention import ContentionWatch, CpuReading, complaint, read_cpu
+from playbill.backends.engines.machine.cpu_threads import usable_cores
 
 BEGIN = CpuReading(time=100.0, own=50.0, all=500.0, threads={"1": (20.0, 0.1), "2": (20.0, 0.1)})
 

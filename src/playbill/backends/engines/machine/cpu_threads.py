@@ -1,11 +1,11 @@
-"""How many CPU threads an engine should use here, and how they wait."""
+"""How many CPU threads an engine should use here."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["usable_cores", "wait_briefly"]
+__all__ = ["usable_cores"]
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -23,13 +23,3 @@ def _quota() -> int | None:
         return None if limit == "max" else max(1, int(limit) // int(period))
     except (OSError, ValueError):
         return None
-
-
-def wait_briefly() -> None:
-    """Let OpenMP's threads sleep soon while they wait, unless the user said otherwise; before OpenMP is loaded.
-
-    Threads that spin make an engine dozens of times slower as soon as another process needs a core; threads that sleep
-    at once cost a quarter of the rate where none does. GCC's library can spin for some thirty microseconds first.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

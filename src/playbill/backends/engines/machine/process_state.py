@@ -1,0 +1,75 @@
+"""What Playbill sets for the whole process, each with its reason. Nothing else in the package sets such a thing.
+
+A variable of the environment is set only where the user hasn't set it, and before the library that reads it is loaded.
+Loads no library itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+__all__ = ["VLLM_SETTINGS", "compute_with_threads", "hide_torch", "prepare_vllm", "use_tiled_kernels", "wait_briefly"]
+
+VLLM_SETTINGS = {
+    # In this process there is one start instead of three, no second import of the user's script, and no children.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
+
+
+def wait_briefly() -> None:
+    """Let OpenMP's threads sleep soon while they wait. Call it before OpenMP is loaded.
+
+    Threads that spin make an engine dozens of times slower as soon as another process needs a core; threads that sleep
+    at once cost a quarter of the rate where none does. GCC's library can spin for some thirty microseconds first.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def compute_with_threads(count: int) -> None:
+    """Let torch compute with so many CPU threads in the calling thread; OpenMP counts them for each thread."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def hide_torch() -> None:
+    """Let transformers believe that there is no torch, in a process that will load no weights.
+
+    It imports torch wherever it finds it, which takes longer than all else that `playbill check` and its like do.
+    """
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+
+def use_tiled_kernels(wanted: bool) -> str:
+    """Choose whether llama.cpp multiplies K-quants in tiles, and return the setting in effect.
+
+    llama.cpp reads it once in a process: the user's word counts, or that of the first model.
+    """
+    return os.environ.setdefault("GGML_CPU_TILED_MM", "1" if wanted else "0")
+
+
+def prepare_vllm(*, cpu: bool, eager: bool) -> None:
+    """Set what vLLM reads from the environment, before vLLM is imported. ``cpu``: its package for machines without
+    GPU."""
+    for name, value in VLLM_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if os.environ["VLLM_LOGGING_LEVEL"] == VLLM_SETTINGS["VLLM_LOGGING_LEVEL"]:
+        logging.getLogger("vllm").setLevel(logging.ERROR)  # it speaks before it has read that
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
+    if cpu and eager:
+        # vLLM compiles a function or two even so, in the middle of a request: ten seconds the first time, and an
+        # end of the engine where there is no C++ compiler.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    if cpu:
+        # With a number of requests that the threads don't divide, its attention splits one among them, and they spin
+        # until all are done: where another process has the core, for milliseconds, in each layer.
+        os.environ.setdefault("VLLM_CPU_ATTN_SPLIT_KV", "0")
