@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY ?= passive
 DEMO_MODEL := SmolLM2-135M-Instruct-Q4
 DEMO_INPUT := src/playbill/demo/dialogues.jsonl
 
-.PHONY: help demo test test-all lint types format docs bench clean
+.PHONY: help demo test test-all lint types format lock docs bench clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -42,6 +42,12 @@ types: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The versions that the tests ran with, as constraints for `pip install -c`.
+lock: $(VENV)/.test
+	@{ sed -n 1p requirements-dev.lock; \
+	   $(BIN)/python -m pip list --format=freeze --exclude-editable | sed 's/+cpu//' | grep -viE '^(pip|setuptools)='; } > .lock.new
+	@mv .lock.new requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache

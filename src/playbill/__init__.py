@@ -3,5 +3,5 @@
 Importing this package loads nothing heavy: no engine, no SDK, not even the registry.
 """
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 __all__ = ["__version__"]
