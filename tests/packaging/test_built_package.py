@@ -47,7 +47,8 @@ def test_sdist_and_wheel_hold_all_that_is_read_at_run_time(built):
     assert [name for name in NEEDED if name not in names] == []
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     (sdist,) = built.glob("*.tar.gz")
-    inside = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
     assert [name for name in NEEDED if f"src/{name}" not in inside] == []
     assert {"README.md", "CHANGELOG.md", "LICENSE", "docs/design.md"} <= inside
 

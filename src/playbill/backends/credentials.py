@@ -46,7 +46,7 @@ class Credential:
         return self.base_url or self.elsewhere or _own_url(self.service)
 
     def may_go_to(self, url: str) -> bool:
-        """Whether the key may be sent to this address: scheme, host and port must agree with one allowed."""
+        """Tell whether the key may be sent to this address: scheme, host and port must agree with one allowed."""
         asked = _origin(url)
         homes = (self.base_url or _own_url(self.service), *self.allowed_urls)
         return asked is not None and any(asked == _origin(home) for home in homes if home)
@@ -72,12 +72,12 @@ def _origin(url: str) -> tuple[str, str, int] | None:
 
 
 def user_key_file() -> Path:
-    """The key file in the user's config directory: where `set_key` writes."""
+    """Return the key file in the user's config directory: where `set_key` writes."""
     return platformdirs.user_config_path("playbill") / "key.json"
 
 
 def key_files(named: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
-    """The files in which keys are looked for, first in order first: the caller's, then the usual ones."""
+    """Return the files in which keys are looked for, first in order first: the caller's, then the usual ones."""
     usual = [_HERE, user_key_file(), Path.home() / ".clemcore" / "key.json"]
     return [*(Path(os.path.expanduser(p)) for p in named), *usual]
 
@@ -115,7 +115,7 @@ class Credentials:
         return cls(found)
 
     def get(self, service: str) -> Credential | None:
-        """The service's credential, or None."""
+        """Return the service's credential, or None."""
         return self._by_service.get(service)
 
     def __iter__(self) -> Iterator[Credential]:
@@ -123,7 +123,7 @@ class Credentials:
 
 
 def _united(places: list[Credential]) -> Credential:
-    """What several places together say of one service: the first key there is, and what the others add."""
+    """Return what several places together say of one service: the first key there is, and what the others add."""
     keyed = next((c for c in places if c.api_key), places[0])
     allowed = [url for c in places if (c is keyed and c.api_key) or c.source != str(_HERE) for url in c.allowed_urls]
     asked = next((c.base_url for c in places[: places.index(keyed)] if c.base_url), keyed.elsewhere)
@@ -147,7 +147,7 @@ def _credential(path: Path, name: str, section: dict[str, Any]) -> Credential:
 
 
 def _read_sections(path: Path) -> dict[str, dict[str, Any]]:
-    """A key file's sections, checked. No message carries a value: it might be the secret."""
+    """Return a key file's sections, checked. No message carries a value: it might be the secret."""
     try:
         content = read_json(path)
     except OSError as e:

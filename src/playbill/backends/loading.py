@@ -46,7 +46,7 @@ def find_spec(
     registry: ModelRegistry | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> ModelSpec:
-    """The spec that a selector finds, with the caller's overrides in it. Loads nothing.
+    """Return the spec that a selector finds, with the caller's overrides in it. Loads nothing.
 
     Raises UnknownModel and UnificationError as `ModelRegistry.find`, and ParameterError for an override that
     is no key of an entry.
@@ -64,7 +64,7 @@ def find_spec(
 
 
 def judge_spec(spec: ModelSpec) -> tuple[Finding, ...]:
-    """What is wrong or odd with a spec, each with the file and path that its value came from."""
+    """Return what is wrong or odd with a spec, each with the file and path that its value came from."""
     sources = spec.sources()
     where = sources.get("backend", "").removesuffix(".backend") or f"spec '{spec.get('model_name')}'"
     paths = {key: source if source.endswith(key) else f"{source}: {key}" for key, source in sources.items()}
@@ -193,7 +193,8 @@ def _require_usable(spec: ModelSpec) -> None:
 def make_request_body(
     spec: ModelSpec, messages: Sequence[Message], *, folder: Path | None = None
 ) -> dict[str, Any] | None:
-    """The body that would be sent to a service for prepared messages; None for what is no service. Sends nothing.
+    """Return the body that would be sent to a service for prepared messages; None for what is no service. Sends
+    nothing.
 
     Images that messages name by a path are below ``folder``. Raises MessageError and ParameterError.
     """
@@ -203,7 +204,7 @@ def make_request_body(
 
 
 def _open_backend(spec: ModelSpec, *, preview: bool = False) -> tuple[Backend, ModuleType]:
-    """The backend's row and its module, once its packages are known to be there."""
+    """Return the backend's row and its module, once its packages are known to be there."""
     backend = BACKENDS[spec["backend"]]
     if missing := backend.missing(preview=preview):
         names = ", ".join(missing)
@@ -236,7 +237,7 @@ def _context(
 
 
 def model_from_function(answer: Callable[[Sequence[Message]], str], name: str = "function") -> Model:
-    """A model whose answers a Python function gives, called with the prepared messages, from several threads.
+    """Return a model whose answers a Python function gives, called with the prepared messages, from several threads.
 
     >>> shout = model_from_function(lambda messages: messages[-1]["content"].upper())
     >>> shout.generate([{"role": "user", "content": "hello"}]).text

@@ -169,7 +169,7 @@ class Model:
     def clembench_objects(
         self, generation: Generation, messages: Sequence[Mapping[str, Any]]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The prompt and the response of a generation, as `generate_response` gives them."""
+        """Return the prompt and the response of a generation, as `generate_response` gives them."""
         effective = generation.params.effective
         if self.prompt_path is None or generation.prompt_ids is None:
             asked = {"messages": [dict(message) for message in messages], **effective}
@@ -214,7 +214,7 @@ class Stream:
 
 
 def _wait(future: Future[Generation]) -> Generation:
-    """The result; an interrupt (Ctrl-C) cancels what it waits for."""
+    """Return the result; an interrupt (Ctrl-C) cancels what it waits for."""
     try:
         while not wait([future], timeout=1).done:  # without a timeout, Windows would hear no Ctrl-C
             pass
@@ -225,7 +225,7 @@ def _wait(future: Future[Generation]) -> Generation:
 
 
 def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
-    """The entry, and below it the repository's recommended sampling where the entry says so."""
+    """Return the entry, and below it the repository's recommended sampling where the entry says so."""
     if path is None or setting(spec, "generation_config") != "repo":
         return spec
     greedy = {"temperature": 0.0} if spec.get("do_sample") is False else {}
@@ -233,7 +233,8 @@ def _wishes(spec: ModelSpec, path: PromptPath | None) -> Mapping[str, Any]:
 
 
 def _supported(engine: Engine, path: PromptPath | None, rule: CleaningRule) -> frozenset[str]:
-    """The parameters that the model takes: a budget for thinking only where it is known how the thinking ends."""
+    """Return the parameters that the model takes: a budget for thinking only where it is known how the thinking
+    ends."""
     local = path is not None
     supported = supported_parameters(engine)
     return supported - {"max_thinking_tokens"} if local and not rule.thinking_end else supported

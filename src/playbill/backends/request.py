@@ -133,7 +133,7 @@ def build_request(
 def _token_limits(
     context_size: int | None, prompt_tokens: int, effective: Mapping[str, Any], tags: Tags | None
 ) -> TokenLimits:
-    """How long the answer may be, and the thinking. What has no limit of its own may fill the context."""
+    """Return how long the answer may be, and the thinking. What has no limit of its own may fill the context."""
     room = _UNKNOWN_ROOM if context_size is None else context_size - prompt_tokens
     if room < 1:
         raise ContextExceeded(
@@ -236,7 +236,7 @@ def _raw(path: PromptPath | None, completion: Completion) -> str:
 
 
 def _stop_from(path: PromptPath | None, completion: Completion) -> int:
-    """Where the stop string that ended the generation begins at the earliest: the last token completed it."""
+    """Return where the stop string that ended the generation begins at the earliest: the last token completed it."""
     ids = completion.output_ids
     if completion.stop_string is None or not ids or path is None:
         return 0
@@ -244,7 +244,7 @@ def _stop_from(path: PromptPath | None, completion: Completion) -> int:
 
 
 def _usage(prompt: Prompt, completion: Completion) -> Usage:
-    """The engine's counts; where it gives none, those of the ids that we have."""
+    """Return the engine's counts; where it gives none, those of the ids that we have."""
     usage = completion.usage
     if usage.input_tokens is None and prompt.ids is not None:
         usage = replace(usage, input_tokens=len(prompt.ids))

@@ -52,7 +52,7 @@ def audit(paths: tuple[Path, ...], summary: bool, as_json: bool) -> int:
 
 
 def _findings(auditor: Audit, sources: Sequence[Source], problems: list[str]) -> Iterator[Judged]:
-    """The findings of all files; a file that can't be read is noted, and the others are judged still."""
+    """Yield the findings of all files; a file that can't be read is noted, and the others are judged still."""
     for source in sources:
         try:
             yield from auditor.judge(source.calls())

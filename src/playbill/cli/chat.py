@@ -65,7 +65,7 @@ def chat(
 
 
 def _ask() -> str | None:
-    """The next line of the person, or None at the end."""
+    """Return the next line of the person, or None at the end."""
     if sys.stdin.isatty():
         import readline  # noqa: F401 - gives input() its line editing
     try:

@@ -87,7 +87,7 @@ def check(
 
 
 def _is_file(target: str) -> bool:
-    """Whether a registry file is meant; names of models don't end in .json."""
+    """Tell whether a registry file is meant; names of models don't end in .json."""
     if target.endswith(".json") and not Path(target).is_file():
         raise InputError(f"there is no file {target}")
     return Path(target).is_file()

@@ -149,7 +149,8 @@ def _tell(event: Mapping[str, Any]) -> None:
 
 
 def _dialogues_of_an_episode(models: Sequence[str]) -> int:
-    """How many dialogues a model has in an episode, at the most: one as each player. One alone plays both of two."""
+    """Return how many dialogues a model has in an episode, at the most: one as each player. One alone plays both of
+    two."""
     return 2 if len(models) == 1 else max(models.count(model) for model in models)
 
 

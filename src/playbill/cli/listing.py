@@ -130,7 +130,7 @@ def _print_problems(entries: Sequence[RegistryEntry]) -> None:
 
 
 def describe(finding: Finding) -> str:
-    """A finding on one line, as a linter prints it."""
+    """Return a finding on one line, as a linter prints it."""
     return printable(f"{finding.severity.value} {finding.code} {finding.name}: {finding}")
 
 

@@ -112,7 +112,7 @@ def read_parameters(given: Iterable[str]) -> dict[str, Any]:
 
 
 def read_selector(text: str) -> str | dict[str, Any]:
-    """A model's name, or a JSON object with at least ``model_name``."""
+    """Return a model's name, or a JSON object with at least ``model_name``."""
     if not text.lstrip().startswith("{"):
         return text
     selector = parse_json(text, "selector")

@@ -61,7 +61,7 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
 
 
 def read_messages(file: str) -> Any:
-    """The messages in a file, or on the standard input for ``-``."""
+    """Return the messages in a file, or on the standard input for ``-``."""
     if file == "-":
         content = parse_json(sys.stdin.read(), "standard input")
     else:

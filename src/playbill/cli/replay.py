@@ -55,7 +55,7 @@ def _describe(found: Difference) -> str:
 
 
 def _around(one: Any, other: Any) -> tuple[str, str]:
-    """Two values, each as short as it may be to show where they part."""
+    """Return two values, each as short as it may be to show where they part."""
     if not isinstance(one, str) or not isinstance(other, str):
         return json.dumps(one, ensure_ascii=False), json.dumps(other, ensure_ascii=False)
     place = shared_length(one, other)

@@ -62,7 +62,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
 
 
 def describe_path(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any] | None:
-    """What a prompt path knows, as JSON."""
+    """Return what a prompt path knows, as JSON."""
     if path is None:
         return None
     return {
@@ -78,7 +78,7 @@ def describe_path(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any] | 
 
 
 def describe_thinking(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any]:
-    """How thinking is told from the answer, and who says so, as JSON."""
+    """Return how thinking is told from the answer, and who says so, as JSON."""
     rule = cleaning_rule(spec, path)
     found = {"source": who_separates(spec, rule), "start": rule.thinking_start, "end": rule.thinking_end}
     return found if rule.response is None else {**found, "response_template": dict(rule.response)}

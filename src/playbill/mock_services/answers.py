@@ -115,7 +115,7 @@ def echo(messages: list[Message]) -> str:
 
 
 def fixed_tokens(output: int, *, input: int | None = None, thinking: int = 0) -> Answer:
-    """An answer of exactly ``output`` words, each a token; ``thinking`` tokens come on top."""
+    """Return an answer of exactly ``output`` words, each a token; ``thinking`` tokens come on top."""
     return Answer(
         " ".join(f"word{n}" for n in range(output)),
         thinking=" ".join(f"thought{n}" for n in range(thinking)) or None,
@@ -124,7 +124,7 @@ def fixed_tokens(output: int, *, input: int | None = None, thinking: int = 0) ->
 
 
 def source_of(answers: Answers) -> Callable[[Ask], Item]:
-    """The function from a request to what is done with it, for any of the forms that ``Answers`` may have."""
+    """Return the function from a request to what is done with it, for any of the forms that ``Answers`` may have."""
     if callable(answers):
         function = answers
         return lambda ask: function(list(ask.messages))
@@ -141,7 +141,7 @@ def count_tokens(text: str | None) -> int:
 
 
 def fit(answer: Answer, ask: Ask) -> Answer:
-    """The answer as a model would have stopped it: at a stop sequence, or at the limit of tokens.
+    """Return the answer as a model would have stopped it: at a stop sequence, or at the limit of tokens.
 
     Thinking comes first and counts, so a small limit can end the answer before its first word.
     """
@@ -165,13 +165,13 @@ def fit(answer: Answer, ask: Ask) -> Answer:
 
 
 def first_words(text: str, limit: int) -> str:
-    """The first ``limit`` words, and the white space between them as it was."""
+    """Return the first ``limit`` words, and the white space between them as it was."""
     words = list(re.finditer(r"\S+", text))
     return text if len(words) <= limit else text[: words[limit - 1].end() if limit else 0]
 
 
 def usage_of(answer: Answer, ask: Ask) -> Usage:
-    """The token counts of an answer: those that it fixes, the others counted as words."""
+    """Return the token counts of an answer: those that it fixes, the others counted as words."""
     thinking = answer.thinking_tokens if answer.thinking_tokens is not None else count_tokens(answer.thinking)
     counted = thinking + count_tokens(answer.text)
     return Usage(
@@ -187,7 +187,7 @@ def usage_of(answer: Answer, ask: Ask) -> Usage:
 
 
 def as_answer(item: str | Answer | Fault) -> Answer | None:
-    """The answer that an item stands for; ``None`` for a fault that isn't one."""
+    """Return the answer that an item stands for; ``None`` for a fault that isn't one."""
     if isinstance(item, str):
         return Answer(item)
     if isinstance(item, Answer):

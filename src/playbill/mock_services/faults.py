@@ -137,7 +137,7 @@ class FaultMix:
             raise ParameterError(f"mock faults: the shares add up to {total:g}, and may be 1 at most")
 
     def draw(self, number: float) -> Fault | None:
-        """The fault that a number drawn uniformly from [0, 1) stands for, or none."""
+        """Return the fault that a number drawn uniformly from [0, 1) stands for, or none."""
         for fault, share in self._shares:
             if number < share:
                 return fault

@@ -70,7 +70,7 @@ class Connection:
         self._http = h11.Connection(h11.SERVER)
 
     async def receive(self, idle_seconds: float | None) -> HttpRequest | None:
-        """The next request, or ``None`` when the client has gone, or been silent for ``idle_seconds``."""
+        """Return the next request, or ``None`` when the client has gone, or been silent for ``idle_seconds``."""
         try:
             async with asyncio.timeout(idle_seconds):
                 head = await self._next_event()
@@ -89,7 +89,7 @@ class Connection:
         return HttpRequest(head.method.decode("ascii"), path, query, headers, bytes(body))
 
     async def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED] | None:
-        """The next h11 event; ``None`` if what came is no HTTP, which the client is told."""
+        """Return the next h11 event; ``None`` if what came is no HTTP, which the client is told."""
         while True:
             try:
                 event = self._http.next_event()
@@ -153,7 +153,7 @@ class Connection:
 
 
 def reason(status: int) -> bytes:
-    """The phrase that goes with a status, also with those that no standard has."""
+    """Return the phrase that goes with a status, also with those that no standard has."""
     try:
         return HTTPStatus(status).phrase.encode()
     except ValueError:
@@ -161,7 +161,7 @@ def reason(status: int) -> bytes:
 
 
 def head(reply: Reply) -> list[tuple[str, str]]:
-    """The headers of a reply with the one that frames its body."""
+    """Return the headers of a reply with the one that frames its body."""
     framing = (
         ("transfer-encoding", "chunked") if reply.streamed else ("content-length", str(sum(map(len, reply.chunks))))
     )
@@ -169,7 +169,7 @@ def head(reply: Reply) -> list[tuple[str, str]]:
 
 
 def half(chunks: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """The first half of the bytes, in the same pieces; always fewer than all."""
+    """Return the first half of the bytes, in the same pieces; always fewer than all."""
     kept, left = [], sum(map(len, chunks)) // 2
     for chunk in chunks:
         if left <= 0:

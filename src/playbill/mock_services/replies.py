@@ -36,18 +36,18 @@ SAMPLE = Answer("This answer is not going to arrive whole, because the mock serv
 
 
 def json_reply(body: Json, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """A whole JSON body."""
+    """Return a whole JSON body."""
     return Reply(status, (JSON, *headers), (dump(body),))
 
 
 def error_reply(wire: Wire, problem: Problem, number: int, *, as_date: bool = False) -> Reply:
-    """An error in the wire's form, with ``Retry-After`` if the problem says when to try again."""
+    """Return an error in the wire's form, with ``Retry-After`` if the problem says when to try again."""
     error = wire.error(problem, number)
     return json_reply(error.body, error.status, error.headers + retry_after(problem.retry_after, as_date=as_date))
 
 
 def retry_after(seconds: float | None, *, as_date: bool) -> tuple[tuple[str, str], ...]:
-    """The header, in whole seconds rounded up, as the standard has it, or as a date."""
+    """Return the header, in whole seconds rounded up, as the standard has it, or as a date."""
     if seconds is None:
         return ()
     value = formatdate(math.ceil(time.time() + seconds), usegmt=True) if as_date else str(math.ceil(seconds))
@@ -55,7 +55,7 @@ def retry_after(seconds: float | None, *, as_date: bool) -> tuple[tuple[str, str
 
 
 def answer_reply(wire: Wire, ask: Ask, answer: Answer, number: int, chunk_seconds: float) -> Reply:
-    """An answer, whole or streamed as the request wants it."""
+    """Return an answer, whole or streamed as the request wants it."""
     told = tell(ask, answer, number)
     if ask.stream:
         events = tuple(wire.events(told, usage_asked=ask.stream_usage))
@@ -64,7 +64,7 @@ def answer_reply(wire: Wire, ask: Ask, answer: Answer, number: int, chunk_second
 
 
 def tell(ask: Ask, answer: Answer, number: int) -> Told:
-    """An answer with its token counts, its thinking left out if the request hides it."""
+    """Return an answer with its token counts, its thinking left out if the request hides it."""
     fitted = fit(answer, ask)
     usage = usage_of(fitted, ask)
     if not ask.show_thinking and fitted.thinking is not None:
@@ -73,7 +73,7 @@ def tell(ask: Ask, answer: Answer, number: int) -> Told:
 
 
 def fault_reply(wire: Wire, ask: Ask, fault: Fault, number: int, chunk_seconds: float) -> Reply:
-    """The reply that a fault is, in the wire's own form."""
+    """Return the reply that a fault is, in the wire's own form."""
     fault = fault.on(stream=ask.stream)
     if (answer := as_answer(fault)) is not None:
         return answer_reply(wire, ask, answer, number, chunk_seconds)
@@ -89,7 +89,7 @@ def fault_reply(wire: Wire, ask: Ask, fault: Fault, number: int, chunk_seconds: 
 
 
 def told_fault(wire: Wire, ask: Ask, fault: Fault, number: int, whole: Reply) -> Reply:
-    """A fault that comes as a complete HTTP response, though what it says is no good."""
+    """Return a fault that comes as a complete HTTP response, though what it says is no good."""
     told = tell(ask, SAMPLE, number)
     if fault.kind is Kind.INVALID_JSON:
         return Reply(200, (JSON,), (dump(wire.body(told))[:-20],))
@@ -111,14 +111,14 @@ def told_fault(wire: Wire, ask: Ask, fault: Fault, number: int, whole: Reply) ->
 
 
 def refusal_reply(refusal: ErrorReply, *, stream: bool) -> Reply:
-    """A refused prompt: an error, or an answer that says so, which then is streamed like any other."""
+    """Return a refused prompt: an error, or an answer that says so, which then is streamed like any other."""
     if stream and refusal.events:
         return Reply(200, EVENTS, refusal.events, streamed=True)
     return json_reply(refusal.body, refusal.status, refusal.headers)
 
 
 def broken(whole: Reply, ending: Ending, hang_seconds: float) -> Reply:
-    """A reply that stops half way; with a whole ending, it stops in an orderly way between two events."""
+    """Return a reply that stops half way; with a whole ending, it stops in an orderly way between two events."""
     chunks = whole.chunks[: len(whole.chunks) // 2] if ending is Ending.WHOLE else whole.chunks
     return Reply(
         whole.status,

@@ -229,7 +229,7 @@ def serve_forever(
 
 
 def base_url(options: MockOptions, port: int) -> str:
-    """Where a server with these options is reached."""
+    """Return where a server with these options is reached."""
     scheme = "http" if options.tls_certificate is None else "https"
     host = f"[{options.host}]" if ":" in options.host else options.host
     return f"{scheme}://{host}:{port}"

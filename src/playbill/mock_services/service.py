@@ -90,7 +90,7 @@ class Service:
         return Decision(error_reply(wire, Problem(FaultKind.NOT_FOUND, words), number), "other", wire.name)
 
     def _chance(self, request: HttpRequest) -> Random:
-        """The dice for a request: the same for the same request at its same repetition, whenever it comes."""
+        """Return the dice for a request: the same for the same request at its same repetition, whenever it comes."""
         digest = hashlib.blake2b(request.path.encode() + b"\0" + request.body, digest_size=16).digest()
         times = self._seen.pop(digest, 0)
         self._seen[digest] = times + 1
@@ -102,7 +102,7 @@ class Service:
         return self._options.api_key is None or wire.key(request) == self._options.api_key
 
     def _read(self, wire: Wire, request: HttpRequest) -> tuple[Ask, Fault | None]:
-        """The request's ask, and the fault that it demands; raises ``WireError`` where services refuse."""
+        """Return the request's ask, and the fault that it demands; raises ``WireError`` where services refuse."""
         try:
             body = json.loads(request.body)
         except ValueError as error:

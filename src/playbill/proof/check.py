@@ -155,7 +155,7 @@ def _judge_live(
 
 
 def _own_template(spec: ModelSpec, where: str) -> Subject | None:
-    """The template that the entry itself brings, as it can be looked at without the model's tokenizer."""
+    """Return the template that the entry itself brings, as it can be looked at without the model's tokenizer."""
     text = spec.get("custom_chat_template")
     if not isinstance(text, str) or not text or spec.get("premade_chat_template") is True:
         return None
@@ -168,7 +168,7 @@ def _own_template(spec: ModelSpec, where: str) -> Subject | None:
 
 
 def judge_path(path: PromptPath, spec: ModelSpec, where: str) -> list[Finding]:
-    """What the prompt path of an entry shows, without weights."""
+    """Return what the prompt path of an entry shows, without weights."""
     template = path.template
     subject = Subject(Probe(template.text, template.variables, path.date), spec, where)
     own = template.source != "custom"

@@ -51,7 +51,7 @@ class Replayed:
 
 
 def replay(folder: Path, counts: Replayed | None = None) -> Iterator[Difference]:
-    """The differences in a run's folder, record by record. ``counts`` is filled on the way.
+    """Yield the differences in a run's folder, record by record. ``counts`` is filled on the way.
 
     Raises InputError where the folder holds no run, FileFormatError where its files are damaged.
     """

@@ -59,7 +59,7 @@ class RunResult:
         return not any(m.errors or m.missing or m.problem for m in self.models.values())
 
     def records(self, label: str | None = None) -> Iterator[Record]:
-        """The records of one model, or of all, as they stand in their files."""
+        """Yield the records of one model, or of all, as they stand in their files."""
         for path in self.files.values() if label is None else [self.files[label]]:
             if path.exists():
                 yield from read_records(path)
@@ -264,7 +264,7 @@ class _Job:
         self.observer.finished(one.label, summary)
 
     def _unfinished(self, one: Chosen, problem: str | None) -> ModelSummary:
-        """The summary of a model that stopped half-way or never began, from what its file holds."""
+        """Return the summary of a model that stopped half-way or never began, from what its file holds."""
         tally = Tally()
         path = self._files()[one.label]
         try:
@@ -323,7 +323,7 @@ class _Job:
         )
 
     def _seed_of(self, one: Chosen, model: Model) -> int | None:
-        """The seed from which those of single answers are derived.
+        """Return the seed from which those of single answers are derived.
 
         Several samples under one seed of the entry's would all be the same, so theirs are derived from it too.
         """

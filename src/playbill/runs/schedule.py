@@ -72,7 +72,7 @@ class _Asked:
 
 
 def most_in_flight(concurrency: int, *, spare: bool = True) -> int:
-    """How many requests are kept under way: what fills the engine, and a quarter more to take up at once.
+    """Return how many requests are kept under way: what fills the engine, and a quarter more to take up at once.
 
     An engine that does one thing at a time (a person, for one) gets one dialogue after the other. So do services,
     without ``spare``: beside their latency the next request is there at once, and a dialogue that is begun and
@@ -143,7 +143,8 @@ class Schedule:
         return most_in_flight(self._model.concurrency, spare=self._spare)
 
     def _next(self) -> _Asked | None:
-        """What is done next; now and then None, for waiting without an end can't be interrupted on every system."""
+        """Return what is done next; now and then None, for waiting without an end can't be interrupted on every
+        system."""
         try:
             return self._done.get(timeout=_WAKE)
         except queue.Empty:
@@ -249,7 +250,7 @@ class Schedule:
         self._under_way.clear()
 
     def _left(self) -> _Asked | None:
-        """The next of those that finished before the end."""
+        """Return the next of those that finished before the end."""
         while True:
             try:
                 asked = self._done.get_nowait()
@@ -260,7 +261,7 @@ class Schedule:
 
 
 def _result(asked: _Asked) -> Generation | None:
-    """The generation, or None where it was cancelled."""
+    """Return the generation, or None where it was cancelled."""
     if asked.future is None:
         return None
     try:

@@ -10,7 +10,7 @@ __all__ = ["derive_seed"]
 
 
 def derive_seed(seed: int, key: TurnId) -> int:
-    """The first four bytes of the SHA-256 of ``seed:sample:turn:id`` as a number, its highest bit cleared.
+    """Return the first four bytes of the SHA-256 of ``seed:sample:turn:id`` as a number, its highest bit cleared.
 
     Every turn of every sample gets its own, so that samples differ and each can be repeated alone.
 

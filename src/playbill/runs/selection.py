@@ -31,7 +31,7 @@ class Chosen:
 
 
 def parse_model(text: str) -> ModelChoice:
-    """What ``-m`` says: NAME, a JSON selector, or LABEL={a JSON selector}.
+    """Return what ``-m`` says: NAME, a JSON selector, or LABEL={a JSON selector}.
 
     >>> parse_model('warm={"model_name": "mock", "temperature": 0.7}')
     ('warm', {'model_name': 'mock', 'temperature': 0.7})
@@ -68,7 +68,8 @@ def choose_models(
 
 
 def _as_list(models: ModelChoice | Iterable[ModelChoice]) -> list[ModelChoice]:
-    """The models one by one. A pair is one (label, selector), unless its second is a string: then it is two names."""
+    """Return the models one by one. A pair is one (label, selector), unless its second is a string: then it is two
+    names."""
     if isinstance(models, (str, Mapping, Model)):
         return [models]
     if isinstance(models, tuple) and len(models) == 2 and not isinstance(models[1], str):

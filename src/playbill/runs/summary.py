@@ -63,7 +63,7 @@ class Tally:
         self.output_tokens = _plus(self.output_tokens, usage.get("output_tokens"))
 
     def summary(self, label: str, **of_this_start: Any) -> ModelSummary:
-        """The totals under a label; ``of_this_start`` are further fields of ModelSummary."""
+        """Return the totals under a label; ``of_this_start`` are further fields of ModelSummary."""
         return ModelSummary(
             label=label,
             records=self.records,

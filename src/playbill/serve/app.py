@@ -44,7 +44,7 @@ _EVENTS = [
 
 
 def make_app(pool: Pool, rules: Rules, metrics: Metrics) -> Starlette:
-    """The application. It starts the pool when it starts, and closes it when it ends."""
+    """Yield the application. It starts the pool when it starts, and closes it when it ends."""
     chat = _Chat(pool, metrics)
     started = int(time.time())
 
@@ -97,7 +97,7 @@ def make_app(pool: Pool, rules: Rules, metrics: Metrics) -> Starlette:
 
 
 async def _http_error(request: Request, e: Exception) -> Response:
-    """A path or a method that there isn't, in OpenAI's form."""
+    """Return a path or a method that there isn't, in OpenAI's form."""
     status = e.status_code if isinstance(e, HTTPException) else 500
     said = f"{request.method} {request.url.path} is not served here; a client's base URL ends in /v1"
     error = ApiError(status, said, code="unknown_url")
@@ -192,7 +192,7 @@ async def _events(
     pieces: asyncio.Queue[str | None],
     work: asyncio.Future[Generation],
 ) -> AsyncIterator[bytes]:
-    """The server-sent events of a stream, from its first piece on."""
+    """Yield the server-sent events of a stream, from its first piece on."""
     reply = _reply(asked, model)
     streamed = StreamedText(model.cleaning, _stop_strings(asked, model))
     yield _event(reply.first())
@@ -224,7 +224,7 @@ def _last_chunks(
 
 
 def _recorded(asked: ChatRequest, model: Model, generation: Generation) -> dict[str, Any]:
-    """What a client that asked for a record gets beside the answer."""
+    """Return what a client that asked for a record gets beside the answer."""
     if asked.record == "clembench":
         prompt, response = model.clembench_objects(generation, asked.messages)
         return {"playbill": {"outcome": generation.outcome.value, "prompt": prompt, "response": response}}
@@ -240,7 +240,7 @@ def _reply(asked: ChatRequest, model: Model) -> Reply:
 
 
 def _stop_strings(asked: ChatRequest, model: Model) -> Sequence[str]:
-    """All texts that end this generation: the model's, and the client's or else the entry's."""
+    """Return all texts that end this generation: the model's, and the client's or else the entry's."""
     own = model.prompt_path.stops.strings if model.prompt_path else ()
     entry = model.spec.get("stop") or ()
     return [*own, *(asked.stop or ([entry] if isinstance(entry, str) else entry))]

@@ -36,7 +36,7 @@ class Reply:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, generation: Generation) -> dict[str, Any]:
-        """The completion object."""
+        """Return the completion object."""
         message: dict[str, Any] = {"role": "assistant", "content": generation.text, "refusal": _refusal(generation)}
         if generation.thinking:
             message["reasoning_content"] = generation.thinking
@@ -55,7 +55,7 @@ class Reply:
         return self._chunk({"content": text})
 
     def last(self, generation: Generation, rest: str) -> list[dict[str, Any]]:
-        """The chunks that end a stream: what is left of the answer, then why it ended."""
+        """Return the chunks that end a stream: what is left of the answer, then why it ended."""
         delta: dict[str, Any] = {"content": rest} if rest else {}
         if generation.thinking:
             delta["reasoning_content"] = generation.thinking
@@ -66,7 +66,7 @@ class Reply:
         return chunks
 
     def usage(self, generation: Generation) -> dict[str, Any]:
-        """The chunk that carries the usage, and no choice."""
+        """Return the chunk that carries the usage, and no choice."""
         return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage_of(generation.usage)}
 
     def _head(self, kind: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Reply:
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     def _logprobs(self, generation: Generation) -> dict[str, Any] | None:
-        """The engine's log probabilities, place by place, where it has them and they were asked for."""
+        """Return the engine's log probabilities, place by place, where it has them and they were asked for."""
         reported = generation.details.get("logprobs")
         if self.decode is None or not isinstance(reported, list):
             return None

@@ -181,7 +181,7 @@ def _object_field(fields: Mapping[str, Any], name: str, known: set[str]) -> dict
 def _typed(
     fields: Mapping[str, Any], name: str, kind: type, said: str, parent: str = "", *, needed: bool = False
 ) -> Any:
-    """A field's value, or None where there is none; raises ApiError where it has another type."""
+    """Return a field's value, or None where there is none; raises ApiError where it has another type."""
     value = fields.get(name)
     where = f"{parent}.{name}" if parent else name
     if value is None and needed:

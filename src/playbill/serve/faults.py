@@ -47,7 +47,7 @@ class ApiError(Exception):
 
 
 def fault_of_error(e: Exception) -> ApiError:
-    """What a client is told of an exception on the way to a generation."""
+    """Return what a client is told of an exception on the way to a generation."""
     if isinstance(e, ApiError):
         return e
     if isinstance(e, TemplateRefusal):
@@ -64,7 +64,7 @@ def fault_of_error(e: Exception) -> ApiError:
 
 
 def fault_of_generation(generation: Generation, *, is_service: bool) -> ApiError | None:
-    """What a client is told of a generation without an answer; None where there is one, be it empty.
+    """Return what a client is told of a generation without an answer; None where there is one, be it empty.
 
     A service's refusal is an answer in OpenAI's form: it has a finish reason of its own.
     """

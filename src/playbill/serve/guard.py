@@ -105,7 +105,7 @@ class Guard:
 
 
 def _name_of(host: str) -> str | None:
-    """The name in a Host header, without its port."""
+    """Return the name in a Host header, without its port."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
@@ -153,7 +153,7 @@ class Limits:
             await self._while_there(body, scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body, or None where the client left before it was whole."""
+        """Return the body, or None where the client left before it was whole."""
         limit = self._rules.body_limit
         declared = Headers(scope=scope).get("content-length", "0")
         too_large = ApiError(413, f"the body is larger than {limit} bytes", code="body_too_large")

@@ -25,7 +25,7 @@ DEFAULT_PORT = 8790
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Tell whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:

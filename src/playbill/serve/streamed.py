@@ -35,7 +35,7 @@ class StreamedText:
         return self._extend(self._certain())
 
     def rest(self, answer: str) -> str | None:
-        """What is left of the clean answer; None if what was sent is not how it begins."""
+        """Return what is left of the clean answer; None if what was sent is not how it begins."""
         return answer[len(self._sent) :] if answer.startswith(self._sent) else None
 
     def _extend(self, certain: str) -> str:

@@ -37,7 +37,7 @@ class CleaningRule:
     response: Mapping[str, Any] | None = None
 
     def tags(self, prompt: str | None) -> Tags | None:
-        """The tags around the thinking in what follows this prompt, which may end inside of it."""
+        """Return the tags around the thinking in what follows this prompt, which may end inside of it."""
         if not self.thinking_end:
             return None
         start = self.thinking_start
@@ -90,7 +90,7 @@ def clean(
 def _by_response(
     text: str, template: Mapping[str, Any], prompt: str | None, tags: Tags | None, *, truncated: bool
 ) -> tuple[SplitThinking | None, str | None]:
-    """What the response template makes of a text, or why it makes nothing of it."""
+    """Return what the response template makes of a text, or why it makes nothing of it."""
     try:
         regions = response_regions(template, prompt or "", text)
     except TemplateError as e:
@@ -102,7 +102,7 @@ def _by_response(
 
 
 def _cut(text: str, stop_string: str | None, start: int) -> str:
-    """What came before the stop string: before its first occurrence that can have ended the generation."""
+    """Return what came before the stop string: before its first occurrence that can have ended the generation."""
     if not stop_string:
         return text
     place = text.find(stop_string, start)

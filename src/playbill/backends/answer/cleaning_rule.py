@@ -20,8 +20,8 @@ __all__ = ["cleaning_rule", "usable_response", "who_separates"]
 
 
 def cleaning_rule(spec: Mapping[str, Any], path: PromptPath | None) -> CleaningRule:
-    """How a model's texts become answers. Tags of the entry win; next is the model's own response template, which
-    belongs to its own chat template; then what is known of the template's family."""
+    """Return how a model's texts become answers. Tags of the entry win; next is the model's own response template,
+    which belongs to its own chat template; then what is known of the template's family."""
     eos = spec.get("eos_to_cull") or []
     literals = [eos] if isinstance(eos, str) else list(eos)
     stops = [stop.text for stop in path.stops.ids] if path else []
@@ -57,7 +57,7 @@ def who_separates(spec: Mapping[str, Any], rule: CleaningRule) -> str | None:
 
 
 def usable_response(name: str, template: Any) -> Mapping[str, Any] | None:
-    """A model's response template, if it is one that tells an answer; otherwise that is warned of."""
+    """Return a model's response template, if it is one that tells an answer; otherwise that is warned of."""
     if template is None:
         return None
     try:
@@ -73,7 +73,7 @@ def usable_response(name: str, template: Any) -> Mapping[str, Any] | None:
 
 
 def _tags(response: Mapping[str, Any]) -> Tags | None:
-    """The tags around thinking, where a response template has them as plain texts."""
+    """Return the tags around thinking, where a response template has them as plain texts."""
     for name in THINKING_FIELDS:
         start, end = (response["fields"].get(name, {}).get(key) for key in ("open", "close"))
         start, end = (each[0] if isinstance(each, list) and len(each) == 1 else each for each in (start, end))

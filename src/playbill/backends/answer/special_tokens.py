@@ -96,7 +96,7 @@ def is_padded(prompt: str) -> bool:
 
 
 def special_tokens(text: str) -> list[str]:
-    """The special tokens in a text, in order.
+    """Return the special tokens in a text, in order.
 
     >>> special_tokens("CLUE: a duty <end_of_turn><eos>")
     ['<end_of_turn>', '<eos>']
@@ -111,17 +111,17 @@ def without_special(text: str) -> str:
 
 
 def is_end(token: str) -> bool:
-    """Whether a special token ends a turn or a text."""
+    """Tell whether a special token ends a turn or a text."""
     return token in _END
 
 
 def end_tokens(text: str) -> list[str]:
-    """The special tokens in a text that end a turn or the whole, in order."""
+    """Return the special tokens in a text that end a turn or the whole, in order."""
     return [token for token in special_tokens(text) if token in _END]
 
 
 def trailing_tokens(text: str) -> list[str]:
-    """The special tokens that a text ends with, white space between them aside."""
+    """Return the special tokens that a text ends with, white space between them aside."""
     found: list[str] = []
     rest = text.rstrip()
     while rest.endswith((">", "]")):
@@ -134,7 +134,7 @@ def trailing_tokens(text: str) -> list[str]:
 
 
 def bos_repeated(text: str) -> str | None:
-    """The beginning-of-text token that a text starts with twice, if it does."""
+    """Return the beginning-of-text token that a text starts with twice, if it does."""
     match = _TWICE_BOS.match(text)
     return match[1] if match else None
 

@@ -67,7 +67,8 @@ def _by_tags(text: str, tags: Tags, truncated: bool) -> SplitThinking:
 
 
 def _split_cut_off(text: str, tags: Tags) -> tuple[str, str | None]:
-    """A text cut off within thinking: what came before, and what was thought; None where it wasn't cut off there."""
+    """Return a text cut off within thinking: what came before, and what was thought; None where it wasn't cut off
+    there."""
     if not tags.start or not _nests(tags):
         return text, None
     depth = 1 if tags.opened and not text.lstrip().startswith(tags.start) else 0
@@ -83,18 +84,18 @@ def _split_cut_off(text: str, tags: Tags) -> tuple[str, str | None]:
 
 
 def _begins(text: str, whole: Sequence[str]) -> bool:
-    """Whether a text is the beginning of one of others, and no more."""
+    """Tell whether a text is the beginning of one of others, and no more."""
     begun = text.strip()
     return bool(begun) and any(each.startswith(begun) and each != begun for each in whole)
 
 
 def _nests(tags: Tags) -> bool:
-    """Whether start and end are brackets, as ``<think>`` and ``</think>``; of channels, one end ends all."""
+    """Tell whether start and end are brackets, as ``<think>`` and ``</think>``; of channels, one end ends all."""
     return tags.end.replace("/", "", 1) == tags.start
 
 
 def _outside(text: str, tags: Tags) -> str:
-    """The last text outside of pairs of tags, where all of them are complete pairs; else nothing."""
+    """Return the last text outside of pairs of tags, where all of them are complete pairs; else nothing."""
     if not tags.start or tags.opened or not _nests(tags):
         return ""
     depth, begin, found = 0, 0, ""
@@ -122,7 +123,7 @@ def _without_frame(text: str, frame: Sequence[str]) -> str:
 def by_regions(
     regions: Sequence[Region], tags: Tags | None, *, truncated: bool, join: str | None = None
 ) -> SplitThinking | None:
-    """What a response template's regions say; None where they have neither thinking nor an answer.
+    """Return what a response template's regions say; None where they have neither thinking nor an answer.
 
     As in transformers, regions of the answer are joined where the template says with what, and otherwise a later one
     takes the place of an earlier one; but white space takes none. Tags that are left in the answer, as of nested

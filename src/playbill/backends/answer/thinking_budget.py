@@ -72,6 +72,6 @@ class Budget:
 
 
 def _begins(start: str | None, text: str, whole: bool) -> bool:
-    """Whether the ``whole`` text so far is the beginning of a start tag."""
+    """Tell whether the ``whole`` text so far is the beginning of a start tag."""
     begun = text.lstrip()
     return whole and bool(begun) and start is not None and start.startswith(begun)

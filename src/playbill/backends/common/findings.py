@@ -63,7 +63,7 @@ class Rule:
     mend: str
 
     def at(self, where: str, message: str, fix: str = "") -> Finding:
-        """A finding by this rule."""
+        """Return a finding by this rule."""
         return Finding(self.code, self.name, self.severity, where, message, fix)
 
 

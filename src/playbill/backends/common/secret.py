@@ -28,7 +28,7 @@ class Secret:
         _remember(value)
 
     def reveal(self) -> str:
-        """The secret itself, for the wire and for key.json only."""
+        """Return the secret itself, for the wire and for key.json only."""
         return self._value
 
     @property
@@ -52,7 +52,7 @@ class Secret:
 
 
 def scrub(value: Any) -> Any:
-    """A JSON value or text in which every secret that was loaded is replaced by a mask.
+    """Return a JSON value or text in which every secret that was loaded is replaced by a mask.
 
     Exact occurrences only, of secrets of eight or more characters: a shorter one would damage ordinary text.
     """

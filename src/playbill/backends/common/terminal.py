@@ -11,7 +11,7 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters written out, as ``\x1b``; line breaks and tabs stay.
+    r"""Return the text with control characters written out, as ``\x1b``; line breaks and tabs stay.
 
     >>> printable("\x1b[2Jcleared")
     '\\x1b[2Jcleared'

@@ -21,5 +21,5 @@ def warn_once(message: str) -> None:
 
 
 def warned() -> tuple[str, ...]:
-    """All that was said so in this process, in its order."""
+    """Return all that was said so in this process, in its order."""
     return tuple(_said)

@@ -114,7 +114,7 @@ class Engine(Protocol):
         ...
 
     def facts(self) -> Mapping[str, Any]:
-        """What a stranger needs to repeat the answers: versions, weights and their hash, threads, device."""
+        """Return what a stranger needs to repeat the answers: versions, weights and their hash, threads, device."""
         ...
 
 

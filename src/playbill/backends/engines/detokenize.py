@@ -46,12 +46,13 @@ class TextTrail:
             self._end, _, self.stop_string = min(hits)
 
     def take(self) -> str:
-        """The text since the last call that is sure to be part of the answer: nothing that may begin a stop string."""
+        """Return the text since the last call that is sure to be part of the answer: nothing that may begin a stop
+        string."""
         sure = self._end if self.stop_string is not None else len(self.text) - self._begun()
         return self._send(sure)
 
     def take_rest(self) -> str:
-        """All that is left, now that no more tokens come; an unfinished character is in it as it is."""
+        """Return all that is left, now that no more tokens come; an unfinished character is in it as it is."""
         if self.stop_string is not None:
             return self._send(self._end)
         before = self._decode(self._ids[self._context : self._known])
@@ -65,7 +66,7 @@ class TextTrail:
         return text
 
     def _begun(self) -> int:
-        """How many characters at the end of the text may be the beginning of a stop string."""
+        """Return how many characters at the end of the text may be the beginning of a stop string."""
         for length in range(min(self._longest - 1, len(self.text)), 0, -1):
             tail = self.text[-length:]
             if any(s.startswith(tail) for s in self._stops):

@@ -68,7 +68,8 @@ class Human:
 
 
 def _read_line(stop_wanted: Callable[[], bool]) -> str:
-    """A line of the terminal. A thread that blocks in a read would hold stdin at the process's end, which kills it."""
+    """Return a line of the terminal. A thread that blocks in a read would hold stdin at the process's end, which kills
+    it."""
     if os.name == "posix" and sys.stdin.isatty():
         while not select.select([sys.stdin], [], [], 0.1)[0]:
             if stop_wanted():

@@ -29,7 +29,7 @@ _WORD = re.compile(r"\s*\S+")
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    """The engine of an entry: its ``answers`` in turn, or an echo of the last message."""
+    """Return the engine of an entry: its ``answers`` in turn, or an echo of the last message."""
     answers = entry.get("answers")
     return Loaded(
         Programmatic(
@@ -109,7 +109,7 @@ def _sleep(seconds: float, stop_wanted: Callable[[], bool]) -> None:
 
 
 def _limit(answer: str, request: Request) -> Completion:
-    """The answer as an engine gives it: ended by a stop string, or by ``max_tokens`` words."""
+    """Return the answer as an engine gives it: ended by a stop string, or by ``max_tokens`` words."""
     found = [(answer.index(s), s) for s in request.stop_strings if s in answer]
     stop_string = min(found)[1] if found else None
     if stop_string is not None:

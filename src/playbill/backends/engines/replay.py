@@ -34,7 +34,7 @@ _FAILED: dict[str, type[EngineError]] = {
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    """The engine of an entry's ``records``. Raises WeightsError where they can't be read."""
+    """Return the engine of an entry's ``records``. Raises WeightsError where they can't be read."""
     path = Path(entry["records"])
     path = path / "records.jsonl" if path.is_dir() else path
     return Loaded(Replay(path, setting(entry, "consecutive_roles"), setting(entry, "system_role")))
@@ -110,7 +110,7 @@ class Replay:
 
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records of a file, each with its place; a torn last line is none."""
+    """Yield the records of a file, each with its place; a torn last line is none."""
     try:
         with path.open("rb") as file:
             offset = 0
@@ -136,13 +136,14 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _digest(messages: Sequence[Message]) -> bytes:
-    """What two equal conversations share."""
+    """Return what two equal conversations share."""
     text = json.dumps([[m.get("role"), m.get("content")] for m in messages], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()
 
 
 def _completion(record: Mapping[str, Any]) -> Completion:
-    """The answer as it was after cleaning: the entry that replays need not know how the model's texts are cleaned."""
+    """Return the answer as it was after cleaning: the entry that replays need not know how the model's texts are
+    cleaned."""
     usage = record.get("usage") or {}
     finish = record.get("finish_reason")
     return Completion(

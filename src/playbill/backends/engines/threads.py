@@ -31,7 +31,7 @@ class WorkFuture(Future[Completion]):
         return super().cancel()
 
     def stop_wanted(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Tell whether nobody waits for the answer any more."""
         return self._stop.is_set()
 
 

@@ -37,7 +37,7 @@ def pick_template(
     *,
     separates: bool = False,
 ) -> Template:
-    """The template that an entry asks for: the model's own, the entry's, or the generic one.
+    """Return the template that an entry asks for: the model's own, the entry's, or the generic one.
 
     ``separates``: the model's own template comes with one that tells thinking and answer apart.
 
@@ -103,8 +103,8 @@ def named_template(entry: Mapping[str, Any], templates: Mapping[str, str]) -> st
 
 
 def unread_arguments(entry: Mapping[str, Any], reads: Collection[str]) -> dict[str, str | None]:
-    """What of ``chat_template_kwargs`` a template that reads these variables doesn't, each with the nearest that it
-    does, if one is near."""
+    """Return what of ``chat_template_kwargs`` a template that reads these variables doesn't, each with the nearest
+    that it does, if one is near."""
     given = entry.get("chat_template_kwargs")
     names = [name for name in (given if isinstance(given, Mapping) else ()) if name not in reads]
     return {name: next(iter(get_close_matches(name, reads, n=1)), None) for name in names}

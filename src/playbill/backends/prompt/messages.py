@@ -27,7 +27,7 @@ class Prepared:
 
 
 def check_messages(messages: Any) -> list[Message]:
-    """A copy of the messages, each an object with a ``role`` and a ``content``, of JSON values throughout.
+    """Return a copy of the messages, each an object with a ``role`` and a ``content``, of JSON values throughout.
 
     ``content`` is a string, a list of parts (each an object with a ``type``; one of type ``text`` has a
     ``text``), or None where an assistant only called tools. Raises MessageError naming the place, as
@@ -66,7 +66,7 @@ def _check_part(part: Any, where: str) -> None:
 
 
 def _copy(value: Any, where: str, depth: int) -> Any:
-    """A copy of a JSON value, all the way down; nobody who keeps the original can change it."""
+    """Return a copy of a JSON value, all the way down; nobody who keeps the original can change it."""
     if isinstance(value, str):
         if not _is_encodable(value):
             raise MessageError(f"{where}: holds a lone surrogate, which no tokenizer and no service can take")
@@ -160,7 +160,7 @@ def _join_rows(messages: list[_Placed], changes: list[str], *, refuse: bool) -> 
 
 
 def _join(first: Message, second: Message) -> Message:
-    """One message of two of a role: texts with a blank line between, parts and clembench's ``image`` kept."""
+    """Return one message of two of a role: texts with a blank line between, parts and clembench's ``image`` kept."""
     merged = {**first, **second}
     ours, theirs = first.get("content"), second.get("content")
     if isinstance(ours, str) and isinstance(theirs, str):

@@ -40,7 +40,7 @@ class PromptPath:
     response: Mapping[str, Any] | None = None
 
     def render(self, messages: Sequence[Message], **variables: Any) -> str:
-        """The prompt's text, ending where the model's answer begins.
+        """Return the prompt's text, ending where the model's answer begins.
 
         Raises TemplateRefusal where the template refuses the conversation, TemplateError where it breaks.
         """

@@ -49,7 +49,7 @@ def collect_stops(
     eos_to_cull: str | Sequence[str] = (),
     declared: Mapping[str, Sequence[int]],
 ) -> Stops:
-    """The union of stop ids: the entry's EOS, what is ``declared`` (source to ids), the template's turn end.
+    """Return the union of stop ids: the entry's EOS, what is ``declared`` (source to ids), the template's turn end.
 
     An EOS of the entry that is no single token becomes a stop string.
     """
@@ -72,7 +72,8 @@ def collect_stops(
 
 
 def closing_token(tokenizer: Tokenizer, template: Template, date: datetime) -> int | None:
-    """The special token with which the template closes an assistant's turn and not its thinking as well, or None.
+    """Return the special token with which the template closes an assistant's turn and not its thinking as well, or
+    None.
 
     Found by rendering a finished turn and looking at what follows the answer; white space may come first.
     Raises TemplateError where the template is not to be used at all: forbidden, or too costly.

@@ -97,7 +97,7 @@ _FAMILIES = (
 
 
 def _is_markup(tag: str) -> bool:
-    """Whether a tag can't be plain prose, so that it is a leak wherever it stands."""
+    """Tell whether a tag can't be plain prose, so that it is a leak wherever it stands."""
     return any(c in tag for c in "<[\u25c1")
 
 
@@ -112,5 +112,5 @@ THINKING_TAGS: tuple[Tags, ...] = tuple(
 
 
 def family_of(template: str) -> Family | None:
-    """The family that a chat template belongs to; None where it knows of no thinking."""
+    """Return the family that a chat template belongs to; None where it knows of no thinking."""
     return next((family for family in _FAMILIES if all(mark in template for mark in family.marks)), None)

@@ -16,13 +16,13 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens written out, white space untouched."""
+        """Return the text of ids, special tokens written out, white space untouched."""
         ...
 
     def special_ids(self) -> frozenset[int]:
-        """The ids of special (control) tokens."""
+        """Return the ids of special (control) tokens."""
         ...
 
     def facts(self) -> Mapping[str, Any]:
-        """What tells this tokenizer apart: its class, slow or fast, its library's version."""
+        """Return what tells this tokenizer apart: its class, slow or fast, its library's version."""
         ...

@@ -45,7 +45,7 @@ class Backend:
     service: str | None = None
 
     def missing(self, *, preview: bool = False) -> tuple[str, ...]:
-        """The import names that this environment lacks, for a load or for a preview; nothing is imported."""
+        """Return the import names that this environment lacks, for a load or for a preview; nothing is imported."""
         needed = self.preview_requires if preview and self.preview_requires is not None else self.requires
         return tuple(name for name in needed if not _installed(name))
 
@@ -62,7 +62,8 @@ _CLIENTS = {"openai": "openai", "anthropic": "anthropic", "google": "google.gena
 
 
 def _remote(service: Service) -> Backend:
-    """The backend of a service: a row of `playbill.backends.registry.services`, spoken to by the client of its wire."""
+    """Return the backend of a service: a row of `playbill.backends.registry.services`, spoken to by the client of its
+    wire."""
     wire = str(service.wire)
     client, pip = _CLIENTS[wire], f'pip install "playbill[{wire}]"'
     return Backend(
@@ -143,7 +144,7 @@ def _installed_backends() -> dict[str, Backend]:
 
 
 def backends_of(points: Iterable[EntryPoint]) -> dict[str, Backend]:
-    """The backends that entry points register. One that can't be had is said once, and stops no other."""
+    """Return the backends that entry points register. One that can't be had is said once, and stops no other."""
     found: dict[str, Backend] = {}
     for point in points:
         package = point.dist.name if point.dist else point.value
@@ -165,7 +166,7 @@ BACKENDS: Mapping[str, Backend] = _Catalogue()
 
 
 def backend_names() -> tuple[str, ...]:
-    """The names of all backends, built-in ones first."""
+    """Return the names of all backends, built-in ones first."""
     return tuple(BACKENDS)
 
 

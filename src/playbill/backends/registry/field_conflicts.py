@@ -12,7 +12,7 @@ __all__ = ["field_conflicts"]
 
 
 def field_conflicts(entry: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[Finding]:
-    """What keys of an entry say against each other; ``paths`` tells where each of them stands."""
+    """Yield what keys of an entry say against each other; ``paths`` tells where each of them stands."""
     for check in (_sampling, _format, _layers):
         yield from check(entry, paths)
 

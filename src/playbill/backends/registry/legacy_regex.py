@@ -28,7 +28,7 @@ def literals_of_regex(pattern: str) -> str | list[str] | None:
 
 
 def _unescape(part: str) -> str | None:
-    """The literal that an escaped pattern stands for, or None where it is more than a literal."""
+    """Return the literal that an escaped pattern stands for, or None where it is more than a literal."""
     if set(_ESCAPED.sub("", part)) & _META:
         return None
     if any(c.isalnum() for c in _ESCAPED.findall(part)):  # \d, \w, \n …: classes, not escaped characters
@@ -37,7 +37,7 @@ def _unescape(part: str) -> str | None:
 
 
 def literal_end(pattern: str) -> str | None:
-    r"""The literal with which all that a regular expression matches ends; None where there is no such one.
+    r"""Return the literal with which all that a regular expression matches ends; None where there is no such one.
 
     ``<\|end\|>(<\|start\|>)*<\|final\|>`` gives ``<|final|>``: what follows the last match follows it as well.
     """

@@ -27,12 +27,12 @@ FILE_NAME = "model_registry.json"
 
 
 def packaged_file() -> Path:
-    """The registry that comes with the package."""
+    """Return the registry that comes with the package."""
     return Path(str(files("playbill.backends") / FILE_NAME))
 
 
 def user_file() -> Path:
-    """The registry in the user's config directory, there or not."""
+    """Return the registry in the user's config directory, there or not."""
     return platformdirs.user_config_path("playbill") / FILE_NAME
 
 
@@ -83,7 +83,7 @@ class _Place:
 
 
 def search_path(named: Iterable[str | os.PathLike[str]] = ()) -> list[_Place]:
-    """The files in which entries are looked for, first in order first.
+    """Return the files in which entries are looked for, first in order first.
 
     Named by the caller, then by ``PLAYBILL_REGISTRY`` (several with the system's path separator), then
     ``./model_registry.json``, the user's config directory, and the packaged file.
@@ -138,7 +138,7 @@ class ModelRegistry:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> ModelRegistry:
-        """The registry of one file alone. Raises as `load`."""
+        """Return the registry of one file alone. Raises as `load`."""
         return cls(_read(Path(path)), [Path(path)])
 
     def __iter__(self) -> Iterator[RegistryEntry]:
@@ -148,11 +148,11 @@ class ModelRegistry:
         return len(self._entries)
 
     def namesakes(self, name: str) -> tuple[RegistryEntry, ...]:
-        """All entries of a name, first in order first."""
+        """Return all entries of a name, first in order first."""
         return tuple(self._by_name.get(name, ()))
 
     def find(self, selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:
-        """The spec of the first entry that has the selector's name and unifies with it.
+        """Return the spec of the first entry that has the selector's name and unifies with it.
 
         Raises UnknownModel where no entry has the name (unless the selector names its backend: then it
         stands alone), and UnificationError where there are namesakes and none unifies.
@@ -196,14 +196,15 @@ class ModelRegistry:
 
 
 def as_spec(selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:
-    """A selector as a spec: a name, a dictionary or a spec."""
+    """Return a selector as a spec: a name, a dictionary or a spec."""
     if isinstance(selector, ModelSpec):
         return selector
     return ModelSpec.from_name(selector) if isinstance(selector, str) else ModelSpec.from_dict(selector)
 
 
 def _is_for_clemcore(entry: RegistryEntry) -> bool:
-    """Whether an entry only tells clemcore, which reads the same file, that Playbill has the model of that name."""
+    """Tell whether an entry only tells clemcore, which reads the same file, that Playbill has the model of that
+    name."""
     return isinstance(entry.raw, dict) and entry.raw.get("backend") == "playbill"
 
 

@@ -22,12 +22,12 @@ FILE_NAME = "model_registry.schema.json"
 
 
 def schema_file() -> Path:
-    """The schema that comes with the package."""
+    """Return the schema that comes with the package."""
     return Path(str(files("playbill.backends") / FILE_NAME))
 
 
 def registry_schema() -> dict[str, Any]:
-    """The schema of a registry file: a list of entries, each with the keys that its backend requires."""
+    """Return the schema of a registry file: a list of entries, each with the keys that its backend requires."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Playbill model registry",
@@ -67,7 +67,7 @@ def _unread(reason: str) -> dict[str, Any]:
 
 
 def _required(backend: str) -> dict[str, Any]:
-    """The rule that an entry of this backend has the keys it needs, unless the nested layout may hold them."""
+    """Return the rule that an entry of this backend has the keys it needs, unless the nested layout may hold them."""
     names = [key.name for key in ENTRY_KEYS.values() if backend in key.required_by]
     if not names:
         return {}
@@ -82,7 +82,7 @@ def _required(backend: str) -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The shipped file's text."""
+    """Return the shipped file's text."""
     return json.dumps(registry_schema(), ensure_ascii=False, indent=2) + "\n"
 
 

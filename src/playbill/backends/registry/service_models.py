@@ -33,7 +33,7 @@ class ModelFamily:
     taken_with_values: tuple[str | None, ...] = ()
 
     def takes_all(self, entry: Mapping[str, Any]) -> bool:
-        """Whether the entry sets the key with which this family takes what it otherwise refuses."""
+        """Tell whether the entry sets the key with which this family takes what it otherwise refuses."""
         return self.taken_with_key is not None and entry.get(self.taken_with_key) in self.taken_with_values
 
 
@@ -119,7 +119,7 @@ MODEL_FAMILIES: tuple[ModelFamily, ...] = (
 
 
 def family_of(service: str, model_id: str) -> ModelFamily | None:
-    """The row for a model at a service; None where the table knows none."""
+    """Return the row for a model at a service; None where the table knows none."""
     name = model_id.lower().rpartition("/")[2]
     for family in MODEL_FAMILIES:
         if service in family.services and any(fnmatchcase(name, pattern) for pattern in family.patterns):
@@ -128,6 +128,6 @@ def family_of(service: str, model_id: str) -> ModelFamily | None:
 
 
 def refused_by_model(service: str, model_id: str, entry: Mapping[str, Any]) -> frozenset[str]:
-    """The parameters that the model is known to refuse, as its entry sets it up."""
+    """Return the parameters that the model is known to refuse, as its entry sets it up."""
     family = family_of(service, model_id)
     return frozenset() if family is None or family.takes_all(entry) else family.refuses

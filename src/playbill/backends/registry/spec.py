@@ -54,21 +54,21 @@ class ModelSpec(Mapping[str, Any]):
 
     @classmethod
     def from_name(cls, model_name: str) -> ModelSpec:
-        """A spec of the name alone, to be unified with the registry's first entry of that name."""
+        """Return a spec of the name alone, to be unified with the registry's first entry of that name."""
         return cls({"model_name": model_name}, sources={"model_name": "the caller"})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """A spec of a dictionary in either layout, flat or with ``model_config``, for prototyping and tests."""
+        """Return a spec of a dictionary in either layout, flat or with ``model_config``, for prototyping and tests."""
         flat = flatten(data)
         return cls(flat.entry, sources=dict.fromkeys(flat.entry, "the caller"), findings=flat.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the spec was given, flat and without defaults, as a fresh dictionary."""
+        """Return what the spec was given, flat and without defaults, as a fresh dictionary."""
         return copy.deepcopy(self._data)
 
     def unify(self, other: ModelSpec | Mapping[str, Any]) -> ModelSpec:
-        """A spec that holds what both hold; nested objects are unified key by key.
+        """Return a spec that holds what both hold; nested objects are unified key by key.
 
         Raises UnificationError where they disagree, naming each path and both values.
         """
@@ -84,7 +84,7 @@ class ModelSpec(Mapping[str, Any]):
         )
 
     def override(self, values: Mapping[str, Any], source: str = "the caller") -> ModelSpec:
-        """A spec in which these values replace those that are there. Unifying selects; this overrides."""
+        """Return a spec in which these values replace those that are there. Unifying selects; this overrides."""
         replaced = {self._sources.get(key) for key in values}
         findings = tuple(f for f in self._findings if f.where not in replaced)
         sources = {**self._sources, **dict.fromkeys(values, source)}
@@ -137,7 +137,7 @@ class ModelSpec(Mapping[str, Any]):
         return {key: self._sources.get(key, "the caller") for key in self._data}
 
     def findings(self) -> tuple[Finding, ...]:
-        """What had to be said when the data was brought into the flat form."""
+        """Return what had to be said when the data was brought into the flat form."""
         return self._findings
 
 
@@ -150,7 +150,7 @@ def _fresh(value: Any) -> Any:
 
 
 def _canonical(value: Any, path: str) -> Any:
-    """A hashable form in which two JSON values are equal exactly when their content is (true is not 1)."""
+    """Return a hashable form in which two JSON values are equal exactly when their content is (true is not 1)."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
@@ -166,7 +166,7 @@ def _canonical(value: Any, path: str) -> Any:
 
 
 def conflicts(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str = "") -> list[Conflict]:
-    """Where two nested dictionaries say different things: path, our value, their value."""
+    """Return where two nested dictionaries say different things: path, our value, their value."""
     found: list[Conflict] = []
     for key, value in ours.items():
         if key not in theirs:

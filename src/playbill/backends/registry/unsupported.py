@@ -24,7 +24,7 @@ class Unsupported:
     refused: bool = False
 
     def refuses(self, key: str, value: Any) -> bool:
-        """Whether this value asks for what can't be had; off, or the default, asks for nothing."""
+        """Tell whether this value asks for what can't be had; off, or the default, asks for nothing."""
         return self.refused and value not in (None, False, ENTRY_KEYS[key].default)
 
 
@@ -98,5 +98,6 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
 
 
 def unsupported(key: str, backend: object) -> Unsupported | None:
-    """What is to be said of a key in an entry of this backend; None where it reads the key, or is not a local one."""
+    """Return what is to be said of a key in an entry of this backend; None where it reads the key, or is not a local
+    one."""
     return UNSUPPORTED.get(key, {}).get(str(backend))

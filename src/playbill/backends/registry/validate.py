@@ -96,7 +96,7 @@ def _repeated(value: Any, path: str) -> Iterator[Finding]:
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    """Whether containers stand in each other more than so many levels deep; never looks deeper than that."""
+    """Tell whether containers stand in each other more than so many levels deep; never looks deeper than that."""
     if not isinstance(value, (dict, list)):
         return False
     inside = value.values() if isinstance(value, dict) else value
@@ -113,7 +113,7 @@ def _eos_of_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
 
 
 def _tag_of_regex(pattern: str, path: str) -> tuple[Any, list[Finding]]:
-    """The tag that a pattern stands for; or else the text with which all that it matches ends, which is said."""
+    """Return the tag that a pattern stands for; or else the text with which all that it matches ends, which is said."""
     literal = literals_of_regex(pattern)
     if isinstance(literal, str):
         return literal, []
@@ -131,7 +131,7 @@ _WERE_PATTERNS = {"eos_to_cull": _eos_of_regex, "cot_end_tag": _tag_of_regex}
 
 
 def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
-    """Everything that is wrong or odd with one entry, worst first; knows its neighbours not."""
+    """Return everything that is wrong or odd with one entry, worst first; knows its neighbours not."""
     findings = [*flat.findings, *_missing(flat.entry, where), *_backend(flat), *field_conflicts(flat.entry, flat.paths)]
     if flat.entry.get("backend") not in [*GONE_BACKENDS]:  # of an entry that can't run no key matters
         for key, value in flat.entry.items():
@@ -167,7 +167,7 @@ def _backend(flat: Flat) -> Iterator[Finding]:
 
 
 def _own_keys(backend: object) -> tuple[EntryKey, ...]:
-    """The keys that a third party's backend brings along."""
+    """Return the keys that a third party's backend brings along."""
     found = BACKENDS.get(backend) if isinstance(backend, str) else None
     return found.keys if found else ()
 

@@ -17,7 +17,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def adapter_folder(entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Path | None:
-    """The folder of what ``peft_model`` names, a folder or a repository of the hub; None where it names nothing.
+    """Return the folder of what ``peft_model`` names, a folder or a repository of the hub; None where it names nothing.
 
     Raises WeightsError where a file is missing: weights are loaded from safetensors only.
     """

@@ -24,7 +24,7 @@ def cache_directory() -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content; computed again only when its size or time of change is another."""
+    """Return the SHA-256 of a file's content; computed again only when its size or time of change is another."""
     path = path.resolve()
     known = _known(path)
     if known is not None:

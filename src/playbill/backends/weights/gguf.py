@@ -40,7 +40,7 @@ class Weights:
 
 
 def find_weights(entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Weights:
-    """The GGUF files that an entry means, fetched unless they are here.
+    """Return the GGUF files that an entry means, fetched unless they are here.
 
     Raises WeightsError, and CredentialsError for a gated model without a token.
     """
@@ -64,7 +64,7 @@ def find_weights(entry: Mapping[str, Any], credentials: Credentials, *, progress
 
 
 def choose_files(names: Sequence[str], pattern: str | None, additional: Sequence[str], where: str) -> tuple[str, ...]:
-    """The one model among a repository's files that a glob means, with all parts where it is split.
+    """Return the one model among a repository's files that a glob means, with all parts where it is split.
 
     Raises WeightsError where the glob means none or several, or a part is missing; it lists what there is.
     """
@@ -86,7 +86,7 @@ def choose_files(names: Sequence[str], pattern: str | None, additional: Sequence
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether a glob means a file; ``*/Q8_0/*`` means the folder at the top as well."""
+    """Tell whether a glob means a file; ``*/Q8_0/*`` means the folder at the top as well."""
     return fnmatch(name, pattern) or fnmatch(f"/{name}", pattern)
 
 
@@ -138,7 +138,7 @@ def _from_hub(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, 
 
 
 def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
-    """The hub library's folder of a repository when it may not ask the hub; else None."""
+    """Return the hub library's folder of a repository when it may not ask the hub; else None."""
     from huggingface_hub import constants, snapshot_download
 
     if not constants.HF_HUB_OFFLINE:
@@ -147,6 +147,6 @@ def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
 
 
 def _commit(file: Path) -> str | None:
-    """The commit that a file in the hub library's cache belongs to: ``…/snapshots/COMMIT/…``."""
+    """Return the commit that a file in the hub library's cache belongs to: ``…/snapshots/COMMIT/…``."""
     parts = file.parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None

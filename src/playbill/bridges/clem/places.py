@@ -22,7 +22,8 @@ _ASK = "from importlib.metadata import version; version('clemcore')"
 
 
 def find_clem_python(named: str | None = None) -> Path:
-    """The Python that has clemcore: the named one, ``PLAYBILL_CLEM_PYTHON``, this one, ``clem``'s, or one of a folder.
+    """Return the Python that has clemcore: the named one, ``PLAYBILL_CLEM_PYTHON``, this one, ``clem``'s, or one of a
+    folder.
 
     Raises PlaybillError where there is none, saying how to make one.
     """
@@ -51,7 +52,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _python_of_script(script: Path) -> Iterator[Path]:
-    """The Python that an installed command runs with: it stands in its first line, or beside it."""
+    """Yield the Python that an installed command runs with: it stands in its first line, or beside it."""
     for name in ("python", "python.exe"):
         if (beside := script.with_name(name)).exists():
             yield beside

@@ -70,7 +70,7 @@ def prepare_folder(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def is_ours(entry: Any) -> bool:
-    """Whether an entry only points clemcore to Playbill."""
+    """Tell whether an entry only points clemcore to Playbill."""
     return isinstance(entry, dict) and entry.get("backend") == BACKEND
 
 

@@ -179,7 +179,7 @@ class AnthropicWire:
 
 
 def bad(message: str) -> WireError:
-    """A request of the wrong form."""
+    """Return a request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message))
 
 
@@ -207,7 +207,7 @@ def check_budget(thinking: Json, max_tokens: int) -> None:
 
 
 def blocks(answer: Answer) -> list[Json]:
-    """The content blocks of an answer; hidden thinking leaves an empty block with a signature."""
+    """Return the content blocks of an answer; hidden thinking leaves an empty block with a signature."""
     found: list[Json] = []
     if answer.thinking is not None:
         found.append({"type": "thinking", "thinking": answer.thinking, "signature": "bW9jaw=="})
@@ -219,12 +219,12 @@ def blocks(answer: Answer) -> list[Json]:
 
 
 def event(data: Json) -> bytes:
-    """One event, named by its type."""
+    """Return one event, named by its type."""
     return sse(dump(data), data["type"])
 
 
 def block_events(index: int, block: Json) -> list[bytes]:
-    """The events that tell one content block."""
+    """Return the events that tell one content block."""
 
     def delta(data: Json) -> bytes:
         return event({"type": "content_block_delta", "index": index, "delta": data})
@@ -244,7 +244,7 @@ def block_events(index: int, block: Json) -> list[bytes]:
 
 
 def usage(told: Told) -> Json:
-    """The token counts, in this wire's names: cached tokens are not among ``input_tokens``."""
+    """Return the token counts, in this wire's names: cached tokens are not among ``input_tokens``."""
     count = told.usage
     return {
         "input_tokens": count.input - count.cached,

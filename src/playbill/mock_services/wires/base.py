@@ -68,40 +68,40 @@ class Wire(Protocol):
     name: str
 
     def serves(self, method: str, path: str) -> bool:
-        """Whether a path is this wire's to answer with a completion."""
+        """Tell whether a path is this wire's to answer with a completion."""
 
     def key(self, request: HttpRequest) -> str | None:
-        """The API key that a request carries, or none."""
+        """Return the API key that a request carries, or none."""
 
     def ask(self, request: HttpRequest, body: Json) -> Ask:
         """Read a request; raises ``WireError`` where the service would refuse its form."""
 
     def parameters(self, body: Json) -> Json:
-        """The parameters that a request gives, by the names that rules know them by."""
+        """Return the parameters that a request gives, by the names that rules know them by."""
 
     def unsupported(self, param: str, value: object) -> Problem | None:
-        """What the service says of a parameter that a model refuses; none if this value is accepted."""
+        """Return what the service says of a parameter that a model refuses; none if this value is accepted."""
 
     def error(self, problem: Problem, number: int) -> ErrorReply:
-        """An error in the service's form."""
+        """Return an error in the service's form."""
 
     def refusal(self, told: Told) -> ErrorReply:
-        """How the service refuses the content of a prompt, be it an error or not."""
+        """Return how the service refuses the content of a prompt, be it an error or not."""
 
     def without_choices(self, told: Told) -> Json:
-        """A body that is JSON of the right kind, but holds no completion."""
+        """Return a body that is JSON of the right kind, but holds no completion."""
 
     def body(self, told: Told) -> Json:
-        """A whole answer."""
+        """Return a whole answer."""
 
     def events(self, told: Told, *, usage_asked: bool = True) -> list[bytes]:
-        """A whole answer as the events of a stream, the last of which end the message."""
+        """Return a whole answer as the events of a stream, the last of which end the message."""
 
     def error_event(self, problem: Problem, number: int) -> bytes:
-        """An error in the middle of a stream."""
+        """Return an error in the middle of a stream."""
 
     def models(self, names: Iterable[str]) -> Json:
-        """The list of models."""
+        """Return the list of models."""
 
 
 def dump(value: Mapping[str, Any]) -> bytes:
@@ -110,7 +110,7 @@ def dump(value: Mapping[str, Any]) -> bytes:
 
 
 def sse(data: bytes, event: str | None = None, *, newline: bytes = b"\n") -> bytes:
-    """One server-sent event."""
+    """Return one server-sent event."""
     name = b"" if event is None else b"event: " + event.encode() + newline
     return name + b"data: " + data + newline + newline
 
@@ -121,7 +121,7 @@ def pieces(text: str) -> list[str]:
 
 
 def text_of(content: object) -> str:
-    """The text of a message's content, be it a string or a list of parts."""
+    """Return the text of a message's content, be it a string or a list of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -130,17 +130,17 @@ def text_of(content: object) -> str:
 
 
 def as_int(value: object) -> int | None:
-    """An integer of the request, or none where there is none."""
+    """Return an integer of the request, or none where there is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def as_strings(value: object) -> tuple[str, ...]:
-    """A string or a list of strings, as a tuple."""
+    """Return a string or a list of strings, as a tuple."""
     if isinstance(value, str):
         return (value,)
     return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
 
 
 def as_dict(value: object) -> Json:
-    """An object of the request; empty where there is none."""
+    """Return an object of the request; empty where there is none."""
     return value if isinstance(value, dict) else {}

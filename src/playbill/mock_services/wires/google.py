@@ -157,18 +157,18 @@ class GoogleWire:
 
 
 def part(values: Json, name: str) -> object:
-    """A value by its name, which this service takes in either spelling, as does its client: aName or a_name."""
+    """Return a value by its name, which this service takes in either spelling, as does its client: aName or a_name."""
     snake = re.sub("[A-Z]", lambda letter: f"_{letter.group().lower()}", name)
     return values.get(name, values.get(snake))
 
 
 def bad(message: str) -> WireError:
-    """A request of the wrong form."""
+    """Return a request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message))
 
 
 def message_of(content: Json) -> dict[str, str]:
-    """One of the request's contents, with the role's usual name."""
+    """Return one of the request's contents, with the role's usual name."""
     role = content.get("role", "user")
     if role not in ("user", "model"):
         raise bad("Please use a valid role: user, model.")
@@ -176,7 +176,7 @@ def message_of(content: Json) -> dict[str, str]:
 
 
 def details_of(problem: Problem) -> list[Json]:
-    """The structured half of an error, which is where this service says why and for how long."""
+    """Return the structured half of an error, which is where this service says why and for how long."""
     details: list[Json] = []
     if problem.kind is Kind.BAD_KEY:
         details.append({"@type": f"{DETAIL}ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"})
@@ -189,7 +189,7 @@ def details_of(problem: Problem) -> list[Json]:
 
 
 def parts(answer: Answer) -> list[Json]:
-    """The parts of an answer's content; none at all where there is nothing to say."""
+    """Return the parts of an answer's content; none at all where there is nothing to say."""
     found: list[Json] = []
     if answer.thinking:
         found.append({"text": answer.thinking, "thought": True})
@@ -201,7 +201,7 @@ def parts(answer: Answer) -> list[Json]:
 
 
 def usage(told: Told) -> Json:
-    """The token counts, in this wire's names: thoughts are not among the candidates' tokens."""
+    """Return the token counts, in this wire's names: thoughts are not among the candidates' tokens."""
     count = told.usage
     names = {
         "promptTokenCount": count.input,

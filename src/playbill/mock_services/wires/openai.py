@@ -184,12 +184,12 @@ class OpenAIWire:
 
 
 def bad(message: str, param: str) -> WireError:
-    """A request of the wrong form."""
+    """Return a request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message, param))
 
 
 def message_of(answer: Answer) -> Json:
-    """The assistant's message, thinking and refusal included."""
+    """Return the assistant's message, thinking and refusal included."""
     message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.finish == "tool":
         message |= {"content": None, "tool_calls": [TOOL_CALL]}
@@ -210,7 +210,7 @@ def thinking_part(text: str) -> Json:
 
 
 def deltas(answer: Answer) -> list[Json]:
-    """What the chunks of a stream add, one after the other."""
+    """Return what the chunks of a stream add, one after the other."""
     if answer.finish == "tool":
         return [{"tool_calls": [{"index": 0, **TOOL_CALL}]}]
     text: list[Json] = [{"content": piece} for piece in pieces(answer.text or "")]
@@ -225,7 +225,7 @@ def deltas(answer: Answer) -> list[Json]:
 
 
 def usage(told: Told) -> dict[str, Any]:
-    """The token counts, in this wire's names."""
+    """Return the token counts, in this wire's names."""
     count = told.usage
     return {
         "prompt_tokens": count.input,

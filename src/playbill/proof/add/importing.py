@@ -99,7 +99,7 @@ def _unreadable(found: RegistryEntry) -> tuple[Finding, ...]:
 
 
 def _flat(found: RegistryEntry) -> tuple[dict[str, Any], list[Change]]:
-    """The flat entry, with its keys in the order of the table, and what was changed."""
+    """Return the flat entry, with its keys in the order of the table, and what was changed."""
     nested = found.raw.get(NESTED_KEY, {})
     flat = dict(found.flat.entry)
     changes = []

@@ -27,7 +27,7 @@ class Insertion:
     after: str
 
     def diff(self) -> str:
-        """What changes, as a unified diff."""
+        """Return what changes, as a unified diff."""
         old = (self.before or "").splitlines(keepends=True)
         new = self.after.splitlines(keepends=True)
         lines = difflib.unified_diff(old, new, str(self.path), str(self.path), n=2)
@@ -78,7 +78,7 @@ def _refuse_namesakes(path: Path, content: list[Any], entries: Sequence[dict[str
 
 
 def _with(text: str, entries: Sequence[dict[str, Any]], *, empty: bool) -> str:
-    """The text with entries before its closing bracket."""
+    """Return the text with entries before its closing bracket."""
     newline = "\r\n" if "\r\n" in text else "\n"
     found = _FIRST_INDENT.match(text)
     indent = found[1] if found else "  "

@@ -49,11 +49,11 @@ class Server:
         self._open = urllib.request.build_opener(_NoRedirect()).open
 
     def get(self, path: str) -> Any:
-        """What stands at a path below the root. Raises ServerError."""
+        """Return what stands at a path below the root. Raises ServerError."""
         return self._ask(path, None)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """The answer to a JSON body. Raises ServerError."""
+        """Return the answer to a JSON body. Raises ServerError."""
         return self._ask(path, json.dumps(body).encode())
 
     def _ask(self, path: str, body: bytes | None) -> Any:

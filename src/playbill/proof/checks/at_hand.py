@@ -17,7 +17,7 @@ _ELSEWHERE = "its tokenizer is not on this machine; the option --fetch gets it"
 
 
 def is_path(source: str) -> bool:
-    """Whether a ``huggingface_id`` can only mean a file or folder of this machine."""
+    """Tell whether a ``huggingface_id`` can only mean a file or folder of this machine."""
     return source.startswith(("/", "./", "../", "~")) or source.endswith(".gguf")
 
 
@@ -38,6 +38,6 @@ def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
 
 
 def _hub_cache() -> Path:
-    """Where the hub's library keeps what it fetched, by the variables that it reads."""
+    """Return where the hub's library keeps what it fetched, by the variables that it reads."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()

@@ -135,14 +135,14 @@ def _repeats(trial: _Trial, where: str) -> Iterator[Finding]:
 
 
 def _parted(left: str, right: str) -> tuple[str, str]:
-    """Two texts from a little before the place where they part."""
+    """Return two texts from a little before the place where they part."""
     same = shared_length(left, right)
     start = max(0, same - 20)
     return left[start : same + 20], right[start : same + 20]
 
 
 def _ids(trial: _Trial, spec: ModelSpec, path: PromptPath | None, where: str) -> list[Finding]:
-    """The ids that the loaded model sent against those of the prompt path that was opened without weights."""
+    """Return the ids that the loaded model sent against those of the prompt path that was opened without weights."""
     for conversation, answer in zip(trial.conversations, trial.alone, strict=True):
         if path is None or answer.prompt_ids is None:
             continue

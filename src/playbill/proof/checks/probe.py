@@ -92,7 +92,7 @@ class Probe:
             return Attempt(error=e)
 
     def answered(self) -> tuple[str, str] | None:
-        """What a turn writes before its answer, and after it; None where it can't be told.
+        """Return what a turn writes before its answer, and after it; None where it can't be told.
 
         Some templates close a turn only once the next one comes, and some end in a generation prompt that nobody
         asked for; so what follows is looked for between two turns as well.
@@ -107,6 +107,6 @@ class Probe:
         return before, between or after
 
     def _always_opens(self, after: str) -> bool:
-        """Whether what follows is a generation prompt, written whether or not it is asked for."""
+        """Tell whether what follows is a generation prompt, written whether or not it is asked for."""
         opened, closed = self.attempt(PLAIN).text, self.attempt(PLAIN, opened=False).text
         return opened == closed and (opened or "").rstrip().endswith(after.strip())

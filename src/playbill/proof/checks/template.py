@@ -59,7 +59,7 @@ Check = Callable[[Subject], Iterator[Finding]]
 
 
 def judge_template(subject: Subject, checks: tuple[Check, ...]) -> Iterator[Finding]:
-    """What the checks find. A template that can't be read, or is not to be used, is judged no further."""
+    """Yield what the checks find. A template that can't be read, or is not to be used, is judged no further."""
     broken = list(broken_template(subject))
     yield from broken
     if not broken:
@@ -81,7 +81,7 @@ def broken_template(subject: Subject) -> Iterator[Finding]:
 
 
 def finding_of(error: TemplateError, where: str, on: str = "") -> Finding:
-    """What makes a template unusable, as a finding."""
+    """Return what makes a template unusable, as a finding."""
     message = f"{on}{error}"
     if error.fault is TemplateFault.SYNTAX:
         return template_rules.TEMPLATE_SYNTAX.at(where, str(error), "no prompt can be rendered with it")
@@ -106,7 +106,7 @@ def undefined_variables(subject: Subject) -> Iterator[Finding]:
 
 
 def _guarded(name: str, text: str) -> bool:
-    """Whether a template sets a variable in some branch, or asks for it: by a test, a default, as a condition."""
+    """Tell whether a template sets a variable in some branch, or asks for it: by a test, a default, as a condition."""
     word = rf"(?<![\w.'\"]){re.escape(name)}(?!\w)"
     tested = rf"{word}\s+is\s|{word}\s*\|\s*(?:default|d)\b"
     set_here = rf"\bset\s+{re.escape(name)}\b|\bfor\s[^%]*{word}[^%]*\sin\s"

@@ -81,7 +81,7 @@ class _LlamaServer:
 
 
 def _piece(piece: Any) -> str:
-    """A token's text; llama.cpp gives bytes where they are no UTF-8 alone."""
+    """Return a token's text; llama.cpp gives bytes where they are no UTF-8 alone."""
     return piece if isinstance(piece, str) else bytes(piece).decode("utf-8", "replace")
 
 
@@ -105,7 +105,7 @@ class _Vllm:
 
 
 def _refusal(e: ServerError) -> Rendering:
-    """A server that renders refuses a conversation with status 400 or 500; anything else is a failure."""
+    """Return a server that renders refuses a conversation with status 400 or 500; anything else is a failure."""
     if e.status not in (400, 422, 500):
         raise e
     return Rendering(refused=str(e))
@@ -116,7 +116,7 @@ def _prepared(messages: Any) -> Sequence[Message]:
 
 
 def open_renderer(target: str | dict[str, Any], registry: ModelRegistry, context: Context) -> Renderer:
-    """A server's address, a GGUF file or model folder, or a selector of an entry, made ready to compare.
+    """Return a server's address, a GGUF file or model folder, or a selector of an entry, made ready to compare.
 
     Raises as `load_prompt_path` and `propose`; ServerError for a server that doesn't tokenize, InputError for an
     entry without a prompt path.

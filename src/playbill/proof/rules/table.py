@@ -23,7 +23,7 @@ results; a *warning*, that it probably would; a *note* is good to know. `playbil
 
 
 def explain(rule: Rule) -> str:
-    """All that a rule has to say, as text for a terminal."""
+    """Return all that a rule has to say, as text for a terminal."""
     return (
         f"{rule.code} {rule.name} ({rule.severity.value})\n\n{rule.summary}\n\n"
         f"Why it matters: {rule.why}\nWhat it prevents: {rule.prevents}\nHow to mend it: {rule.mend}"
@@ -31,7 +31,7 @@ def explain(rule: Rule) -> str:
 
 
 def rules_page(tables: dict[str, dict[str, Rule]]) -> str:
-    """The page of the docs: for each title its rules."""
+    """Return the page of the docs: for each title its rules."""
     parts = [_PAGE_HEAD]
     for title, table in tables.items():
         parts.append(f"## {title}\n\n| code | name | severity | finds |\n|---|---|---|---|")

@@ -53,12 +53,12 @@ def eos_leak(call: Call, group: Group) -> Verdict:
 
 
 def _is_markup(token: str, found: Sequence[str]) -> bool:
-    """Whether it may be HTML: <s>struck out</s>, in pairs."""
+    """Tell whether it may be HTML: <s>struck out</s>, in pairs."""
     return token in ("<s>", "</s>") and found.count("<s>") == found.count("</s>")
 
 
 def _was_said(token: str, messages: Sequence[Message] | None) -> bool:
-    """Whether a user's or system message holds the token, so that the answer may speak of it."""
+    """Tell whether a user's or system message holds the token, so that the answer may speak of it."""
     return any(
         isinstance(m.get("content"), str) and token in m["content"] for m in messages or () if m["role"] != "assistant"
     )
@@ -86,12 +86,13 @@ def never_stops(call: Call, group: Group) -> Verdict:
 
 
 def _goes_on(raw: str, token: str) -> bool:
-    """Whether anything but end tokens follows the first end token: no padding does that."""
+    """Tell whether anything but end tokens follows the first end token: no padding does that."""
     return bool(without_special(raw.partition(token)[2]).strip())
 
 
 def _invented_turn(call: Call, raw: str) -> str | None:
-    """The header of a turn that follows a finished answer. At the very end it is a stop token, as some models have."""
+    """Return the header of a turn that follows a finished answer. At the very end it is a stop token, as some models
+    have."""
     if raw.count("<") < 2 and "[" not in raw and not any(h.plain for h in headers(call.prompt or "")[:1]):
         return None  # an end token at the most
     for header in headers(raw):
@@ -115,7 +116,7 @@ def _tags(call: Call) -> tuple[Tags, ...]:
 
 
 def _open_thinking(call: Call) -> str | None:
-    """The tag of a thinking that was begun, by the prompt or the model, and never ended."""
+    """Return the tag of a thinking that was begun, by the prompt or the model, and never ended."""
     raw = call.raw if call.raw is not None else call.text or ""
     pair = opens_thinking(call.prompt, _tags(call)) if call.prompt else None
     if pair:
@@ -161,7 +162,7 @@ def _tags_in(text: str, call: Call) -> list[str]:
 
 
 def _finished(call: Call) -> bool:
-    """Whether the record proves that the model ended by itself."""
+    """Tell whether the record proves that the model ended by itself."""
     if call.finish is not None and call.finish is not FinishReason.UNKNOWN:
         return call.finish is not FinishReason.LENGTH
     return bool(call.raw and any(is_end(t) for t in trailing_tokens(call.raw)))

@@ -65,12 +65,12 @@ class Audit:
         return sum(n for totals in self.models.values() for code, n in totals.findings.items() if code in codes)
 
     def judge(self, calls: Iterable[Call]) -> Iterator[Judged]:
-        """The findings, call by call; those that hang on later calls at the end. ``close`` gives out the last."""
+        """Yield the findings, call by call; those that hang on later calls at the end. ``close`` gives out the last."""
         for call in calls:
             yield from self._judge(call)
 
     def close(self) -> Iterator[Judged]:
-        """What was still open: findings for which the evidence never came can't be told."""
+        """Yield what was still open: findings for which the evidence never came can't be told."""
         for (_, model), waiting in self._waiting.items():
             for rule, pending, _call in waiting.kept[:1]:
                 self.models[model].not_told(rule.code, pending.reason, waiting.count)
@@ -120,7 +120,7 @@ class Audit:
             waiting.kept.append((rule, pending, call))
 
     def _release(self, key: tuple[str, str]) -> Iterator[Judged]:
-        """The evidence came: what waited for it is found."""
+        """Yield the evidence came: what waited for it is found."""
         waiting = self._waiting.pop(key)
         for rule, pending, call in waiting.kept:
             yield self._found(rule, pending.message, call)

@@ -31,12 +31,12 @@ _ROLES = {"model": "assistant", "USER": "user", "CHATBOT": "assistant", "SYSTEM"
 
 
 def is_clembench(name: str) -> bool:
-    """Whether a file of this name holds calls."""
+    """Tell whether a file of this name holds calls."""
     return name == "requests.json" or name.endswith(".requests.json")
 
 
 def read_clembench(path: Path, run: str) -> Iterator[Call]:
-    """The calls in a file. Raises FileFormatError where it is not of either layout."""
+    """Yield the calls in a file. Raises FileFormatError where it is not of either layout."""
     with path.open("rb") as file:
         stream = JsonStream(file, path)
         if stream.peek() == "[":
@@ -87,7 +87,7 @@ class _Place:
 
 
 def _read_interactions(path: Path) -> dict[str, _Action]:
-    """What the players said, by time stamp; empty where the file isn't there or is none."""
+    """Return what the players said, by time stamp; empty where the file isn't there or is none."""
     if not path.is_file():
         return {}
     try:
@@ -170,7 +170,8 @@ def _remote(sent: Any, body: Any, *, text: str | None, **known: Any) -> Call:
 
 
 def _split(prompt: str, whole: str) -> tuple[str | None, str | None]:
-    """The prompt as it was decoded back, and what was generated after it; None, None where they can't be told apart.
+    """Return the prompt as it was decoded back, and what was generated after it; None, None where they can't be told
+    apart.
 
     Tokenizers change white space and may have added a BOS on the way, so only what is no space is compared.
     """
@@ -215,7 +216,7 @@ def _content(message: Mapping[str, Any]) -> str:
 
 
 def _opening(sent: Any) -> str:
-    """What tells two players of an episode apart: how their first turn begins, which all their calls share."""
+    """Return what tells two players of an episode apart: how their first turn begins, which all their calls share."""
     if isinstance(sent, dict) and isinstance(sent.get("inputs"), str):
         prompt: str = sent["inputs"]
         turns = headers(prompt[:100_000])
@@ -236,7 +237,7 @@ def _seconds(duration: Any) -> float | None:
 
 
 def _model_of_path(where: str) -> str:
-    """The model's name in a results tree: ``MODEL--MODEL/game/experiment/episode_0/requests.json``."""
+    """Return the model's name in a results tree: ``MODEL--MODEL/game/experiment/episode_0/requests.json``."""
     pair = next((part for part in Path(where).parts if "--" in part), None)
     return pair.split("--")[0] if pair else "unknown"
 

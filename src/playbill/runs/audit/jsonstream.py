@@ -37,7 +37,7 @@ class JsonStream:
         self._ended = False
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end."""
+        """Return the next character that is no white space; empty at the end."""
         while True:
             while self._at < len(self._buffer) and self._buffer[self._at] in _SPACE:
                 self._at += 1
@@ -47,7 +47,7 @@ class JsonStream:
                 return ""
 
     def value(self) -> Any:
-        """The next whole value."""
+        """Return the next whole value."""
         self.peek()
         want = _CHUNK
         while True:
@@ -65,7 +65,7 @@ class JsonStream:
             want *= 2
 
     def items(self) -> Iterator[Any]:
-        """The elements of the list that comes next."""
+        """Yield the elements of the list that comes next."""
         self._take("[")
         if self.peek() == "]":
             self._at += 1
@@ -76,7 +76,7 @@ class JsonStream:
                 return
 
     def members(self) -> Iterator[str]:
-        """The names of the object that comes next; the caller takes each one's value before it goes on."""
+        """Yield the names of the object that comes next; the caller takes each one's value before it goes on."""
         self._take("{")
         if self.peek() == "}":
             self._at += 1

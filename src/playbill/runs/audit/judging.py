@@ -57,7 +57,7 @@ class Group:
     count: int = 0
 
     def dialogue(self, name: str) -> Dialogue:
-        """The dialogue of that name; a new one is counted."""
+        """Return the dialogue of that name; a new one is counted."""
         found = self.dialogues.get(name)
         if found is None:
             self.count += 1
@@ -69,7 +69,7 @@ class Group:
         return found
 
     def changed(self, fact: str, value: str) -> bool:
-        """Whether a fact has a value that it didn't have in any earlier call, and there were some."""
+        """Tell whether a fact has a value that it didn't have in any earlier call, and there were some."""
         known = self.values.setdefault(fact, set())
         if value in known or len(known) > 100:
             return False

@@ -29,7 +29,7 @@ _OUTCOMES = ("answered", "empty", "truncated", "truncated_in_thinking", "refused
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file of this name holds records of a run."""
+    """Tell whether a file of this name holds records of a run."""
     return name.endswith(".jsonl")
 
 
@@ -42,7 +42,7 @@ class _Model:
 
 
 def read_ours(path: Path, run: str) -> Iterator[Call]:
-    """The calls in a file. A torn last line is left out, and said in the log.
+    """Yield the calls in a file. A torn last line is left out, and said in the log.
 
     Raises FileFormatError for any other line that is not a record.
     """
@@ -62,7 +62,7 @@ def read_ours(path: Path, run: str) -> Iterator[Call]:
 
 
 def read_line(line: bytes) -> dict[str, Any] | None:
-    """The record in a line, without token ids; None where there is none."""
+    """Return the record in a line, without token ids; None where there is none."""
     cut = line.rfind(_IDS)
     try:
         if cut > 0:
@@ -151,7 +151,7 @@ _SENT = ("temperature", "top_p", "top_k", "seed")
 
 
 def _sent(request: Any) -> dict[str, Any]:
-    """The sampling parameters in a request's body, under Playbill's names."""
+    """Return the sampling parameters in a request's body, under Playbill's names."""
     body = _mapping(request)
     inner = _mapping(body.get("generationConfig") or body.get("generation_config"))
     return {k: v for k in _SENT if (v := body.get(k, inner.get(k))) is not None}

@@ -61,7 +61,7 @@ def role_mismatch(call: Call, group: Group) -> Verdict:
 
 
 def _foreign_system(found: Sequence[Header], messages: Sequence[Message]) -> Header | None:
-    """A system turn too many. A template's own default at the very beginning is none."""
+    """Return a system turn too many. A template's own default at the very beginning is none."""
     given = [m.get("role") in ("system", "developer") for m in messages]
     systems = [h for h in found if h.role == "system"]
     allowed = sum(given) + (found[0].role == "system" and not given[0])
@@ -69,7 +69,7 @@ def _foreign_system(found: Sequence[Header], messages: Sequence[Message]) -> Hea
 
 
 def _foreign_turn(found: Sequence[Header], messages: Sequence[Message]) -> Header | None:
-    """The first turn in the prompt for which the messages have none; templates may leave out, never add."""
+    """Return the first turn in the prompt for which the messages have none; templates may leave out, never add."""
     wanted = [_side(str(m.get("role"))) for m in messages if m.get("role") not in ("system", "developer")]
     wanted.append("assistant")
     if len(wanted) == 1:
@@ -111,12 +111,13 @@ def prompt_leak(call: Call, group: Group) -> Verdict:
 
 
 def _bare(text: str) -> str:
-    """A text without special tokens and with single spaces: how a prompt looks when it was decoded with skipping."""
+    """Return a text without special tokens and with single spaces: how a prompt looks when it was decoded with
+    skipping."""
     return " ".join(without_special(text).split())
 
 
 def _quotes(messages: Sequence[Message] | None, tail: str) -> bool:
-    """Whether the last message itself ends so, and an answer that repeats it is a repetition, not a leak."""
+    """Tell whether the last message itself ends so, and an answer that repeats it is a repetition, not a leak."""
     content = messages[-1].get("content") if messages else None
     return isinstance(content, str) and " ".join(content.split()).endswith(tail)
 
@@ -142,7 +143,7 @@ def changed_history(call: Call, group: Group) -> Verdict:
 
 
 def _carries(text: str, answer: str) -> bool:
-    """Whether a text holds an answer; templates and tokenizers may change its white space."""
+    """Tell whether a text holds an answer; templates and tokenizers may change its white space."""
     return answer in text or "".join(answer.split()) in "".join(text.split())
 
 

@@ -54,7 +54,8 @@ def params_differ(call: Call, group: Group) -> Verdict:
 
 
 def _of_run(call: Call) -> Mapping[str, Any]:
-    """The parameters that should be the same for all calls of a run: a seed may differ, and so may the room left."""
+    """Return the parameters that should be the same for all calls of a run: a seed may differ, and so may the room
+    left."""
     if call.outcome is not None:
         return {k: v for k, v in call.asked.items() if k != "seed"}
     return {k: v for k, v in call.effective.items() if k != "seed"}

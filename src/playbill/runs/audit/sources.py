@@ -32,7 +32,7 @@ class Source:
 
 
 def find_sources(paths: Sequence[Path]) -> list[Source]:
-    """The files of records in files and folders, in order. Raises InputError where there are none."""
+    """Return the files of records in files and folders, in order. Raises InputError where there are none."""
     found: list[Source] = []
     for path in paths:
         if path.is_dir():
@@ -61,5 +61,5 @@ def _in_folder(root: Path) -> Iterator[Source]:
 
 
 def _run_of(path: Path) -> str:
-    """A run of Playbill has a folder for each model; anything else is a run of its own."""
+    """Return a run of Playbill has a folder for each model; anything else is a run of its own."""
     return str(path.parent.parent if path.name == "records.jsonl" else path.parent)

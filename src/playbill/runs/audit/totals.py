@@ -23,7 +23,7 @@ class ModelTotals:
         self.cannot_tell.setdefault(code, Counter())[reason] += times
 
     def share(self, code: str) -> float:
-        """The share of dialogues with this finding; under "" with any error."""
+        """Return the share of dialogues with this finding; under "" with any error."""
         return self.affected[code] / self.dialogues if self.dialogues else 0.0
 
     def to_dict(self) -> dict[str, Any]:

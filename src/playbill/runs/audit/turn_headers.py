@@ -60,7 +60,7 @@ _ROLES = {
 
 @lru_cache(maxsize=4)
 def headers(prompt: str) -> tuple[Header, ...]:
-    """The headers of the turns in a rendered prompt; plain ones only where there are no special tokens for it.
+    """Return the headers of the turns in a rendered prompt; plain ones only where there are no special tokens for it.
 
     >>> [h.role for h in headers("<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n")]
     ['user', 'assistant']

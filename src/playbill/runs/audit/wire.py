@@ -38,14 +38,14 @@ _WORDS = {word: reason for reason, words in _FINISH.items() for word in words.sp
 
 
 def finish_of(word: str | None) -> FinishReason | None:
-    """A service's word for the end of a generation, in Playbill's vocabulary; None where it said nothing."""
+    """Return a service's word for the end of a generation, in Playbill's vocabulary; None where it said nothing."""
     if not word:
         return None
     return _WORDS.get(word.lower().rpartition(".")[2], FinishReason.UNKNOWN)
 
 
 def message_text(content: Any) -> str:
-    """The text of a message's content: a string, or the texts of its parts."""
+    """Return the text of a message's content: a string, or the texts of its parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -55,7 +55,7 @@ def message_text(content: Any) -> str:
 
 
 def read_answer(body: Any) -> Answer:
-    """What a response body holds."""
+    """Return what a response body holds."""
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, Mapping):

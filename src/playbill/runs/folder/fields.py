@@ -35,7 +35,7 @@ _NEEDED = ("id", "turn", "outcome")
 
 
 def wrong_field(record: Mapping[str, Any]) -> str | None:
-    """What is wrong with the first field that has not the type that it should have; None where all are right.
+    """Return what is wrong with the first field that has not the type that it should have; None where all are right.
 
     >>> wrong_field({"id": "d1", "turn": 0, "outcome": "answered", "text": ["A"]})
     'text is no string'

@@ -75,7 +75,7 @@ class Manifest:
 
     @classmethod
     def open(cls, folder: Path, inputs: Inputs, *, repeat: int, seed: int | None) -> Manifest:
-        """The folder's manifest, checked against what is asked for now; a new one where there is none.
+        """Return the folder's manifest, checked against what is asked for now; a new one where there is none.
 
         Writes nothing. Raises RunError with every setting that changed.
         """
@@ -195,7 +195,7 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
 
 
 def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, Any]:
-    """What a loaded model is, as JSON: the part of the manifest under its label."""
+    """Return what a loaded model is, as JSON: the part of the manifest under its label."""
     path = model.prompt_path
     parameters = resolve_parameters(model.spec, {}, supported_parameters(model.engine), str(spec.get("backend")))
     facts = dict(model.engine.facts())
@@ -224,12 +224,12 @@ def _part(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _that_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec without what only says how fast a service is asked."""
+    """Return a spec without what only says how fast a service is asked."""
     return {key: value for key, value in spec.items() if key not in PACE}
 
 
 def _as_json(value: Any) -> Any:
-    """The value as it reads back from a file."""
+    """Return the value as it reads back from a file."""
     if isinstance(value, Mapping):
         return {str(k): _as_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

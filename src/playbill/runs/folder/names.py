@@ -17,7 +17,7 @@ _OURS = frozenset(["manifest.json", "report.html"])
 
 
 def folder_name(label: str, taken: Collection[str] = ()) -> str:
-    """A folder's name for a label; those ``taken`` are avoided, also where only case or accents' form differ.
+    """Return a folder's name for a label; those ``taken`` are avoided, also where only case or accents' form differ.
 
     >>> folder_name("SmolLM2-135M"), folder_name("org/name at 0.7")
     ('SmolLM2-135M', 'org_name_at_0.7-4be36650')
@@ -56,5 +56,5 @@ def _cut(name: str, most: int) -> str:
 
 
 def run_name(inputs: str, labels: Sequence[str]) -> str:
-    """The default name of a run's folder, so that the same inputs and models find it again."""
+    """Return the default name of a run's folder, so that the same inputs and models find it again."""
     return folder_name(f"{inputs}--{'+'.join(folder_name(label) for label in labels)}")

@@ -68,7 +68,7 @@ def make_record(
     generation: Generation,
     seed: int | None = None,
 ) -> Record:
-    """The record of a generation: JSON values only, free of secrets. ``time`` is when it came, in UTC.
+    """Return the record of a generation: JSON values only, free of secrets. ``time`` is when it came, in UTC.
 
     ``messages`` are those that were given, before any change; ``seconds`` is from submission to the last token.
     """
@@ -94,7 +94,7 @@ def make_record(
 
 
 def to_line(record: Record) -> bytes:
-    """The record as one line of JSON in UTF-8, with its line feed.
+    """Return the record as one line of JSON in UTF-8, with its line feed.
 
     Never NaN, which is no JSON: it and the infinities become strings. Lone surrogates, which UTF-8 can't
     hold, are written as escapes, and so read back as they were.
@@ -110,7 +110,7 @@ def to_line(record: Record) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """A value of JSON for anything: what has no form there is kept as its text."""
+    """Return a value of JSON for anything: what has no form there is kept as its text."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -121,7 +121,7 @@ def _plain(value: Any) -> Any:
 
 
 def is_record(value: Any) -> bool:
-    """Whether a JSON value has what the store needs of a record: its key and a known outcome."""
+    """Tell whether a JSON value has what the store needs of a record: its key and a known outcome."""
     return (
         isinstance(value, dict)
         and isinstance(value.get("id"), str)

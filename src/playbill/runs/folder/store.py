@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """The records of a file, one by one, in the order in which they were written.
+    """Yield the records of a file, one by one, in the order in which they were written.
 
     A torn last line is left out, and said in the log: a run was killed, or is still writing. Raises
     FileFormatError for any other line that is not a record, with file and line.
@@ -90,7 +90,7 @@ class RecordStore:
         return self.tally.records
 
     def recorded(self, id: str, sample: int) -> list[Record]:
-        """The records of a sample of a dialogue as the store was opened with them, turn 0 first."""
+        """Return the records of a sample of a dialogue as the store was opened with them, turn 0 first."""
         return [self._at(offset) for offset in self._turns.get((id, sample), ())]
 
     def _at(self, offset: int) -> Record:
@@ -243,7 +243,7 @@ def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]
 
 
 def _fault(e: OSError, path: Path) -> RunError:
-    """What the system refused, in words that say what to do."""
+    """Return what the system refused, in words that say what to do."""
     return RunError(
         f"can't write {path}: {e.strerror or e}. What was recorded before is whole; once there is room and "
         "permission to write, the same command goes on"

@@ -34,7 +34,7 @@ class Dialogue:
         return 1 + len(self.further)
 
     def messages(self, answers: list[str]) -> list[Message]:
-        """The messages of the turn that follows these answers: all that was said, and the next user text."""
+        """Return the messages of the turn that follows these answers: all that was said, and the next user text."""
         found = list(self.opening)
         for answer, text in zip(answers, self.further, strict=False):
             found.append({"role": "assistant", "content": answer})
@@ -78,7 +78,7 @@ class Conversation:
         return f"{self.sample}:{self.dialogue.id}"
 
     def messages(self) -> list[Message]:
-        """What is sent for the turn that comes next."""
+        """Return what is sent for the turn that comes next."""
         return self.dialogue.messages(self.answers)
 
     def add(self, outcome: Outcome, text: str) -> None:
@@ -88,6 +88,6 @@ class Conversation:
 
 
 def samples(dialogue: Dialogue, repeat: int) -> Iterator[Conversation]:
-    """All samples of a dialogue, fresh, one after the other."""
+    """Yield all samples of a dialogue, fresh, one after the other."""
     for sample in range(repeat):
         yield Conversation(dialogue, sample)

@@ -29,7 +29,7 @@ class Item:
 
 
 def read_items(path: Path) -> Iterator[Item]:
-    """The objects of a file: those of a JSON list, or one a line; a single object over several lines is one.
+    """Yield the objects of a file: those of a JSON list, or one a line; a single object over several lines is one.
 
     A file of lines is streamed. Blank lines, a byte order mark and CRLF mean nothing. Raises InputError for
     a file that can't be read at all.
@@ -54,7 +54,7 @@ def read_items(path: Path) -> Iterator[Item]:
 
 
 def _is_one_value(path: Path, head: bytes) -> bool:
-    """Whether the file is one JSON value: a list, or an object whose first line is not all of it."""
+    """Tell whether the file is one JSON value: a list, or an object whose first line is not all of it."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"["):
         return True
@@ -77,13 +77,13 @@ def _line(line: bytes, number: int) -> Item:
 
 
 def _fault(e: FileFormatError, first_line: int) -> Item:
-    """What is wrong with a text that was parsed without a name, so that its error begins ``:LINE:COLUMN: ``."""
+    """Return what is wrong with a text that was parsed without a name, so that its error begins ``:LINE:COLUMN: ``."""
     _, line, column, text = str(e).split(":", 3)
     return Item(first_line + int(line) - 1, problem=text.strip(), column=int(column))
 
 
 def _whole(content: bytes) -> Iterator[Item]:
-    """The items of a file that is one list or one object, each parsed from where it stands."""
+    """Yield the items of a file that is one list or one object, each parsed from where it stands."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as e:
@@ -102,7 +102,7 @@ def _whole(content: bytes) -> Iterator[Item]:
 
 
 def _lines_of_elements(text: str) -> Iterator[int]:
-    """The line on which each element of a list begins; the text is known to be a list in JSON."""
+    """Yield the line on which each element of a list begins; the text is known to be a list in JSON."""
     decoder = json.JSONDecoder()
     place, line, counted = text.index("[") + 1, 1, 0
     while True:

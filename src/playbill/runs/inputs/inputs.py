@@ -63,7 +63,7 @@ class _Source:
     given: tuple[Mapping[str, Any] | Dialogue, ...] = ()
 
     def found(self, noted: set[str] | None = None) -> Iterator[_Found]:
-        """Each dialogue or problem; settings that a run does not read are added to ``noted``."""
+        """Yield each dialogue or problem; settings that a run does not read are added to ``noted``."""
         if self.path is None:
             yield from (_read(raw, None, f"dialogues[{i}]") for i, raw in enumerate(self.given))
             return
@@ -121,7 +121,7 @@ class Inputs:
         return self.dialogues
 
     def prefix_digest(self, count: int) -> str:
-        """The digest of the first ``count`` dialogues."""
+        """Return the digest of the first ``count`` dialogues."""
         if count == self.dialogues:
             return self.digest
         digest = hashlib.sha256()
@@ -188,7 +188,7 @@ class _Check:
 
 
 def _widened(extent: Extent, dialogue: Dialogue) -> Extent:
-    """The extent that takes in a dialogue too."""
+    """Return the extent that takes in a dialogue too."""
     given = [message.get("content") or "" for message in dialogue.opening]
     texts = [each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in given]
     size = sum(len(text.encode(errors="surrogatepass")) for text in (*texts, *dialogue.further))
@@ -209,7 +209,7 @@ def _hash(name: str) -> int:
 
 
 def _duplicates(sources: Sequence[_Source], ids: Iterable[array[int]]) -> Iterator[str]:
-    """A problem for each id that occurs again, with both places. Reads the input anew only if there are any."""
+    """Yield a problem for each id that occurs again, with both places. Reads the input anew only if there are any."""
     suspects = {a for part in ids for a, b in pairwise(sorted(part)) if a == b}
     first: dict[str, str] = {}
     for found in (f for source in sources for f in source.found()) if suspects else ():
@@ -258,7 +258,8 @@ def _of_path(given: str | os.PathLike[str]) -> Iterator[_Source]:
 
 
 def _spooled(path: Path) -> Path:
-    """A pipe can be read once, and dialogues are read twice: its content, in a file. Other paths stay as they are."""
+    """Return a pipe can be read once, and dialogues are read twice: its content, in a file. Other paths stay as they
+    are."""
     if not path.is_fifo():
         return path
     with path.open("rb") as stream, tempfile.NamedTemporaryFile(delete=False) as file:
@@ -279,6 +280,6 @@ def _removed_at_exit(name: str) -> Path:
 
 
 def _name(parts: Sequence[DialogueSource]) -> str:
-    """A word for the inputs, for the name of the run's folder."""
+    """Return a word for the inputs, for the name of the run's folder."""
     paths = [os.fspath(part) for part in parts if isinstance(part, (str, os.PathLike))]
     return "+".join("stdin" if p == "-" else Path(p).resolve().stem for p in paths) or "dialogues"

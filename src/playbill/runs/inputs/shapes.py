@@ -23,7 +23,7 @@ _IDS = ("id", "question_id", "custom_id")
 
 
 def read_dialogue(raw: Any, folder: Path | None = None) -> Dialogue:
-    """The dialogue of one object of an input. Raises InputError saying what is wrong, without the place."""
+    """Return the dialogue of one object of an input. Raises InputError saying what is wrong, without the place."""
     if not isinstance(raw, Mapping):
         raise InputError(f"is not an object; {_SHAPES}")
     if "body" in raw and not any(key in raw for key in ("messages", "turns")):
@@ -67,7 +67,7 @@ def _messages(messages: Any, where: str = "") -> tuple[dict[str, Any], ...]:
 
 
 def _id(raw: Mapping[str, Any]) -> str:
-    """The id as a string: 7 and "7" are the same."""
+    """Return the id as a string: 7 and "7" are the same."""
     given = [key for key in _IDS if key in raw]
     if not given:
         wanted = next((k for k, mark in (("custom_id", "body"), ("id", "messages")) if mark in raw), "id")

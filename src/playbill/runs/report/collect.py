@@ -144,7 +144,7 @@ def _turn(record: Record, before: Record | None) -> dict[str, Any]:
 
 
 def _new_messages(messages: Sequence[Any], before: Record | None) -> tuple[Sequence[Any], bool]:
-    """The messages since the last answer; or all of them, and that they are not those of the turn before."""
+    """Return the messages since the last answer; or all of them, and that they are not those of the turn before."""
     if before is None:
         return messages, False
     known = [*(before.get("messages") or []), {"role": "assistant", "content": before.get("text")}]
@@ -154,7 +154,7 @@ def _new_messages(messages: Sequence[Any], before: Record | None) -> tuple[Seque
 
 
 def _new_prompt(prompt: str | None, before: Record | None) -> list[Any] | None:
-    """How many UTF-16 units it shares with the turn before (its prompt and raw answer), and the rest."""
+    """Return how many UTF-16 units it shares with the turn before (its prompt and raw answer), and the rest."""
     if prompt is None:
         return None
     known = (before.get("prompt") or "") + (before.get("raw") or "") if before is not None else ""

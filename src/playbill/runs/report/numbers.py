@@ -27,7 +27,7 @@ class Spread:
 
 
 def busy_seconds(spans: Sequence[tuple[float, float]]) -> float:
-    """How long at least one of these spans of time was running.
+    """Return how long at least one of these spans of time was running.
 
     >>> busy_seconds([(0, 2), (1, 3), (10, 11)])
     4.0

@@ -37,7 +37,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 
 def build_page(collected: Collected) -> str:
-    """The whole page as text. Its dialogues are one line of JSON each, so that a browser parses only what is shown."""
+    """Return the whole page as text. Its dialogues are one line of JSON each, so that a browser parses only what is
+    shown."""
     style, script = _file("page.css"), _file("page.js")
     policy = (
         f"default-src 'none'; script-src 'sha256-{_hash(script)}'; style-src 'sha256-{_hash(style)}'; "

@@ -51,7 +51,7 @@ _OFF = {"typical_p": 1.0, "num_beams": 1, "encoder_repetition_penalty": 1.0}
 
 
 def read_config(entry: Mapping[str, Any], source: Source, *, trust: bool) -> dict[str, Any]:
-    """The model's configuration with its class's defaults, where transformers knows the class."""
+    """Return the model's configuration with its class's defaults, where transformers knows the class."""
     from transformers import AutoConfig, PreTrainedConfig
 
     options = {**source.options}
@@ -65,7 +65,7 @@ def read_config(entry: Mapping[str, Any], source: Source, *, trust: bool) -> dic
 
 
 def read_generation_config(source: Source) -> dict[str, Any]:
-    """The content of generation_config.json; empty where there is none."""
+    """Return the content of generation_config.json; empty where there is none."""
     path = source.folder / "generation_config.json"
     return _read_object(path) if path.is_file() else {}
 
@@ -79,7 +79,8 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def eos_ids(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """The ids that end an answer, as a configuration gives them: one, a list, or none; text models nested or not."""
+    """Return the ids that end an answer, as a configuration gives them: one, a list, or none; text models nested or
+    not."""
     nested = config.get("text_config")
     value = config.get("eos_token_id")
     if value is None and isinstance(nested, Mapping):
@@ -89,7 +90,7 @@ def eos_ids(config: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def context_size(entry: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
-    """The most tokens of prompt and answer together: the least of what the entry and the configuration state."""
+    """Return the most tokens of prompt and answer together: the least of what the entry and the configuration state."""
     nested = config.get("text_config")
     stated = [_trained(c) for c in (config, nested) if isinstance(c, Mapping)]
     sizes = [size for size in (parse_token_count(entry.get("context_size")), *stated) if size]
@@ -97,7 +98,7 @@ def context_size(entry: Mapping[str, Any], config: Mapping[str, Any]) -> int | N
 
 
 def _trained(config: Mapping[str, Any]) -> int | None:
-    """The context that a configuration states, stretched where its position scaling says so."""
+    """Return the context that a configuration states, stretched where its position scaling says so."""
     sizes = (config.get(key) for key in _CONTEXT)
     size = next((s for s in sizes if isinstance(s, int) and s > 0), None)
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
@@ -114,7 +115,8 @@ def _trained(config: Mapping[str, Any]) -> int | None:
 
 
 def recommended_sampling(generation: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampling that generation_config.json recommends, in our parameters; what we can't honour keeps its name.
+    """Return the sampling that generation_config.json recommends, in our parameters; what we can't honour keeps its
+    name.
 
     Without ``do_sample`` its temperature and the like are without effect in transformers, which is greedy then.
     """

@@ -30,7 +30,8 @@ def check_model_class(entry: Mapping[str, Any], config: Mapping[str, Any]) -> No
 
 
 def _loaded_with(config: Mapping[str, Any]) -> list[str]:
-    """The class that transformers takes for the configuration: its own for the kind, or the repository's code."""
+    """Return the class that transformers takes for the configuration: its own for the kind, or the repository's
+    code."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     names = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(config.get("model_type")))

@@ -27,7 +27,7 @@ __all__ = ["make_prompt_path"]
 
 
 def make_prompt_path(entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool) -> PromptPath:
-    """The prompt path of an entry whose files are here."""
+    """Return the prompt path of an entry whose files are here."""
     config = read_config(entry, source, trust=trust)
     check_model_class(entry, config)
     generation = read_generation_config(source)

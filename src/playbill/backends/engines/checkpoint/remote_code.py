@@ -13,7 +13,7 @@ __all__ = ["trusted"]
 
 
 def trusted(entry: Mapping[str, Any], context: Context) -> bool:
-    """Whether code of the repository may run. Raises EntryError where the entry asks and the caller is silent."""
+    """Tell whether code of the repository may run. Raises EntryError where the entry asks and the caller is silent."""
     asks = bool(setting(entry, "trust_remote_code"))
     if asks and not context.trust_remote_code:
         raise EntryError(

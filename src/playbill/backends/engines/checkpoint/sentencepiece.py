@@ -69,7 +69,7 @@ class SentencePieceTokenizer:
 
 
 def load_slow(source: Source, fast: Any) -> SentencePieceTokenizer | None:
-    """The SentencePiece tokenizer of a model; None where it has no such file, or one that the model's ids don't
+    """Return the SentencePiece tokenizer of a model; None where it has no such file, or one that the model's ids don't
     follow: some models number their pieces differently, which only a class of their own would know."""
     from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
@@ -84,7 +84,7 @@ def load_slow(source: Source, fast: Any) -> SentencePieceTokenizer | None:
 
 
 def _is_sentencepiece(path: Path) -> bool:
-    """Whether the file is there and SentencePiece can read it; files of that name may be tiktoken's."""
+    """Tell whether the file is there and SentencePiece can read it; files of that name may be tiktoken's."""
     from sentencepiece import SentencePieceProcessor
 
     if not path.is_file():
@@ -103,7 +103,7 @@ def _same_numbers(model: Any, fast: Any) -> bool:
 
 
 def _wants_prefix_space(folder: Path) -> bool:
-    """Whether one space goes before the whole text, and none after special tokens: Llama's ``legacy: false``."""
+    """Tell whether one space goes before the whole text, and none after special tokens: Llama's ``legacy: false``."""
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     is_llama = "Llama" in str(config.get("tokenizer_class"))

@@ -76,7 +76,8 @@ class LoadedTokenizer:
 
 
 def load_tokenizer(entry: Mapping[str, Any], source: Source, *, trust: bool) -> LoadedTokenizer:
-    """The tokenizer that an entry asks for. Where it asks for a slow one and there is none, that is warned of."""
+    """Return the tokenizer that an entry asks for. Where it asks for a slow one and there is none, that is warned
+    of."""
     from transformers import AutoTokenizer
 
     options = {**source.options, "trust_remote_code": trust}
@@ -109,5 +110,5 @@ def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
 
 
 def _templates(template: Any) -> dict[str, str]:
-    """A tokenizer's chat templates by their names; one without a name is the default."""
+    """Return a tokenizer's chat templates by their names; one without a name is the default."""
     return dict(template) if isinstance(template, Mapping) else {"default": template} if template else {}

@@ -22,7 +22,7 @@ __all__ = ["load", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    """The engine of an entry and its prompt path."""
+    """Return the engine of an entry and its prompt path."""
     trust = trusted(entry, context)
     check_packages(entry)
     adapter = adapter_folder(entry, context.credentials, progress=context.progress)
@@ -34,7 +34,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
-    """The prompt path alone. No weights are loaded, and no code of the repository ever runs."""
+    """Return the prompt path alone. No weights are loaded, and no code of the repository ever runs."""
     wait_briefly()
     source = fetch(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)

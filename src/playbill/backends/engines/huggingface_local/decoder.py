@@ -23,7 +23,8 @@ class Decoder(Protocol):
     """How many rows are computed together at the most."""
 
     def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
-        """One step: the logits of each row's next token, or None where more of its ids must be computed first."""
+        """Return one step: the logits of each row's next token, or None where more of its ids must be computed
+        first."""
         ...
 
     def finish(self, row: SampledSequence) -> None:

@@ -136,8 +136,8 @@ class TransformersEngine:
             self._decoder.forget(row)
 
     def _advance(self, rows: list[SampledSequence]) -> list[tuple[SampledSequence, torch.Tensor | None]]:
-        """The logits of all rows that could be computed. Out of memory, fewer are computed at once, none is lost;
-        otherwise a failure is tried row by row, so that it stays with the row that caused it."""
+        """Return the logits of all rows that could be computed. Out of memory, fewer are computed at once, none is
+        lost; otherwise a failure is tried row by row, so that it stays with the row that caused it."""
         assert self._decoder is not None
         try:
             return list(zip(rows, self._decoder.advance(rows), strict=True))

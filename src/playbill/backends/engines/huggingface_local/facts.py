@@ -26,7 +26,7 @@ def computation_facts(model: Any, threads: int | None) -> dict[str, Any]:
 
 
 def _quantization(model: Any) -> dict[str, Any]:
-    """How the weights are quantized; nothing where they aren't."""
+    """Return how the weights are quantized; nothing where they aren't."""
     found = model.config.to_dict().get("quantization_config") or {}
     if not found:
         return {}

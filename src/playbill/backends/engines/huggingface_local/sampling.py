@@ -56,7 +56,7 @@ class Sampler:
         return self._repetition != 1.0 or self._presence != 0.0 or self._frequency != 0.0
 
     def pick(self, logits: torch.Tensor) -> int:
-        """The next token's id, from the logits of the vocabulary, of one dimension."""
+        """Return the next token's id, from the logits of the vocabulary, of one dimension."""
         token = self._picked(logits)
         if self._reported:
             self.logprobs.append(_logprob(logits, token, self._reported))
@@ -105,7 +105,7 @@ def _cut_top_p(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def _logprob(logits: torch.Tensor, token: int, most: int) -> dict[str, Any]:
-    """The log probability of a token, and those of the likeliest ones, best first."""
+    """Return the log probability of a token, and those of the likeliest ones, best first."""
     shares = logits.float().log_softmax(-1)
     values, ids = shares.topk(min(most, shares.numel()))
     top = [{"id": i, "logprob": value} for i, value in zip(ids.tolist(), values.tolist(), strict=True)]

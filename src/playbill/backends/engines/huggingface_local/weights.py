@@ -21,7 +21,8 @@ __all__ = ["check_packages", "load_weights"]
 
 
 def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapter: Path | None = None) -> Any:
-    """The model with its adapter, ready to compute. Raises WeightsError where a part of the weights is missing."""
+    """Return the model with its adapter, ready to compute. Raises WeightsError where a part of the weights is
+    missing."""
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {
@@ -87,7 +88,7 @@ def _quantized(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_adapter(entry: Mapping[str, Any], model: Any, adapter: Path | None) -> Any:
-    """The model with its adapter, which stays apart: merged into weights of few bits it would be rounded."""
+    """Return the model with its adapter, which stays apart: merged into weights of few bits it would be rounded."""
     if adapter is None:
         return model
     from peft import PeftModel
@@ -106,7 +107,7 @@ def _gguf_options(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _placement(entry: Mapping[str, Any]) -> tuple[Any, torch.device | None]:
-    """The ``device_map`` for transformers, or else the one device that everything is moved to afterwards.
+    """Return the ``device_map`` for transformers, or else the one device that everything is moved to afterwards.
 
     Only a real distribution needs accelerate; one device doesn't.
     """

@@ -40,7 +40,7 @@ _TEMPLATE = "tokenizer.chat_template"
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    """The engine with the weights in memory, and the prompt path.
+    """Return the engine with the weights in memory, and the prompt path.
 
     Raises WeightsError, CredentialsError, and EngineError where llama.cpp can't load the file.
     """
@@ -69,7 +69,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
-    """The prompt path alone; of the file only its header is read."""
+    """Return the prompt path alone; of the file only its header is read."""
     header = read_header(find_weights(entry, context.credentials, progress=context.progress).path)
     vocabulary = Vocabulary(header)
     tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
@@ -84,14 +84,14 @@ def _template(entry: Mapping[str, Any], vocabulary: Vocabulary) -> Template:
 
 
 def _templates(values: Mapping[str, Any]) -> dict[str, str]:
-    """The file's chat templates by their names; the one without a name is the default."""
+    """Return the file's chat templates by their names; the one without a name is the default."""
     names = [""] + [f".{name}" for name in values.get(f"{_TEMPLATE}s") or ()]
     found = ((name[1:] or "default", values.get(f"{_TEMPLATE}{name}")) for name in names)
     return {name: text for name, text in found if isinstance(text, str) and text}
 
 
 def _longest(entry: Mapping[str, Any], context: Context, template: Template) -> int | None:
-    """The most tokens that one of the caller's dialogues comes to; None where nobody can tell."""
+    """Return the most tokens that one of the caller's dialogues comes to; None where nobody can tell."""
     if context.extent is None:
         return None
     talk = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
@@ -143,7 +143,7 @@ def _params(weights: Weights, plan: MemoryPlan, layers: int, kernels: Kernels) -
 
 
 def _prefix_cache(entry: Mapping[str, Any], header: GgufHeader, layers: int, server: LlamaServer) -> PrefixCache | None:
-    """What shares beginnings, where the entry says so, or says nothing and no answer depends on it."""
+    """Return what shares beginnings, where the entry says so, or says nothing and no answer depends on it."""
     share = setting(entry, "prefix_caching")
     if server.folder is None or not (layers == 0 if share is None else share):
         return None

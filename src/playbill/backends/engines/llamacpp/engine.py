@@ -138,7 +138,7 @@ class LlamaCpp:
         return 0
 
     def _stop_texts(self, stop_ids: Iterable[int]) -> _Stops:
-        """How to end at tokens at which llama.cpp doesn't by itself.
+        """Return how to end at tokens at which llama.cpp doesn't by itself.
 
         A special token's text is looked for among the special tokens that are written out for it; an ordinary
         token's text might as well come from others, so those are watched for, one by one.
@@ -196,7 +196,8 @@ class LlamaCpp:
     def _end_of_stream(
         self, event: Mapping[str, Any], streamed: StreamedIds, limit: int, reached: str | None = None
     ) -> _Answer:
-        """The answer, whichever way it ended: the stream's last event, a watched token, or at or beyond a limit."""
+        """Return the answer, whichever way it ended: the stream's last event, a watched token, or at or beyond a
+        limit."""
         count, word, stop_type = event["tokens_predicted"], event.get("stopping_word", ""), event.get("stop_type", "id")
         if count > limit or reached is not None:
             if not event["stop"]:
@@ -293,7 +294,7 @@ def _spend(budget: Budget | None, token: int, tokens: int) -> _Spent | None:
 
 
 def _slot_of(answer: _Answer | None, lease: Lease) -> int | None:
-    """Where an answer's ids now lie; None where that is not known."""
+    """Return where an answer's ids now lie; None where that is not known."""
     if answer is None:
         return None
     if answer.slot is not None:

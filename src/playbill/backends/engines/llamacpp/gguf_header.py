@@ -34,7 +34,8 @@ class GgufHeader:
     formats: frozenset[int]
 
     def of_model(self, name: str) -> Any:
-        """A value that is named after the architecture, as ``llama.context_length``; None where there is none."""
+        """Return a value that is named after the architecture, as ``llama.context_length``; None where there is
+        none."""
         return self.values.get(f"{self.values.get('general.architecture')}.{name}")
 
 
@@ -85,7 +86,7 @@ class _Reader:
         return GgufHeader(values, raw, frozenset(self._formats(tensors)))
 
     def _formats(self, tensors: int) -> Iterator[int]:
-        """The format of each tensor that is no mere vector."""
+        """Yield the format of each tensor that is no mere vector."""
         for _ in range(tensors):
             self._bytes()
             (dimensions,) = self._unpack("<I")

@@ -62,7 +62,7 @@ class MemoryPlan:
 
 
 def context_limit(entry: Mapping[str, Any], header: GgufHeader) -> int | None:
-    """The most tokens that prompt and answer may have: the least of what the entry and the file say."""
+    """Return the most tokens that prompt and answer may have: the least of what the entry and the file say."""
     own = header.of_model("context_length")
     stated = (setting(entry, "n_ctx"), parse_token_count(setting(entry, "context_size")), own)
     return min((int(value) for value in stated if value), default=None)
@@ -71,7 +71,7 @@ def context_limit(entry: Mapping[str, Any], header: GgufHeader) -> int | None:
 def longest_dialogue(
     entry: Mapping[str, Any], extent: Extent, template_bytes: tuple[int, int], *, thinks: bool = False
 ) -> int | None:
-    """The most tokens that a dialogue can come to; None where it ``thinks``, and that has no bound.
+    """Return the most tokens that a dialogue can come to; None where it ``thinks``, and that has no bound.
 
     A token stands for a byte at least, so bytes bound tokens. ``template_bytes`` is what the template adds to a
     conversation, and to a message of it at the most. What an answer has is `max_tokens` at the most, and a quarter
@@ -125,7 +125,7 @@ def _most_slots(entry: Mapping[str, Any], threads: int) -> int:
 
 
 def _length(entry: Mapping[str, Any], needed: int, affordable: int) -> int:
-    """The context of one dialogue; cut, with a warning, where not even one fits and the entry leaves it open."""
+    """Return the context of one dialogue; cut, with a warning, where not even one fits and the entry leaves it open."""
     if needed <= affordable or setting(entry, "n_ctx") is not None:
         return needed
     cut = max(_LEAST_CONTEXT, affordable - affordable % _ROUNDING)
@@ -139,7 +139,7 @@ def _length(entry: Mapping[str, Any], needed: int, affordable: int) -> int:
 
 
 def kv_bytes_per_token(header: GgufHeader) -> int:
-    """What llama.cpp keeps for each token of context, in half precision."""
+    """Return what llama.cpp keeps for each token of context, in half precision."""
     layers = int(header.of_model("block_count") or 1)
     width = int(header.of_model("embedding_length") or 4096)
     heads = _per_layer(header.of_model("attention.head_count") or 1, layers)
@@ -159,7 +159,7 @@ def _rounded(n_ctx: int) -> int:
 
 
 def gpu_layers(entry: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> int:
-    """How many layers go to a GPU. Raises EngineError where one is asked for and there is none."""
+    """Return how many layers go to a GPU. Raises EngineError where one is asked for and there is none."""
     if not _on_gpu(entry):
         return 0
     if all(device["name"] == "CPU" for device in devices):
@@ -173,7 +173,7 @@ def gpu_layers(entry: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -
 
 
 def _on_gpu(entry: Mapping[str, Any]) -> bool:
-    """Whether the entry asks for a GPU: it says so, or says nothing, and how many layers go there."""
+    """Tell whether the entry asks for a GPU: it says so, or says nothing, and how many layers go there."""
     asked = entry.get("execute_on")
     return asked == "gpu" or (asked is None and bool(setting(entry, "gpu_layers_offloaded")))
 

@@ -33,7 +33,8 @@ _LARGEST_SEED = 2**32 - 1  # means "random" to llama.cpp
 
 
 def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What is in effect beyond what was asked: each sampler's value, and the seed that was drawn if one counts."""
+    """Return what is in effect beyond what was asked: each sampler's value, and the seed that was drawn if one
+    counts."""
     found = {**OFF, **params}
     if found["temperature"] > 0:
         seed = found.get("seed")
@@ -42,7 +43,7 @@ def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sampling_body(effective: Mapping[str, Any], prompt_length: int, limit: int) -> dict[str, Any]:
-    """The part of a request that says how tokens are chosen, and how many new ones at the most.
+    """Return the part of a request that says how tokens are chosen, and how many new ones at the most.
 
     Penalties look at all of prompt and answer.
     """

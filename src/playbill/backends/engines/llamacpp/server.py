@@ -73,7 +73,7 @@ class LlamaServer:
             self._remove()
 
     def get(self, path: str) -> Any:
-        """What is at a path, as `post`."""
+        """Return what is at a path, as `post`."""
         return self._ask("GET", path, None, None)
 
     def post(self, path: str, body: Mapping[str, Any], stop_wanted: StopWanted | None = None) -> Any:
@@ -163,7 +163,7 @@ def _hang_up(connection: http.client.HTTPConnection) -> None:
 
 
 def _private_folder() -> Path:
-    """A new folder for the user alone, with a path short enough for a socket in it."""
+    """Return a new folder for the user alone, with a path short enough for a socket in it."""
     folder = Path(tempfile.mkdtemp(prefix="playbill-"))
     if len(str(folder)) <= _LONGEST_SOCKET_PATH:
         return folder
@@ -179,7 +179,7 @@ def _json(text: bytes) -> Any:
 
 
 def _error(answer: Any) -> EngineError:
-    """The server's error as ours."""
+    """Return the server's error as ours."""
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
         return EngineError(f"llama.cpp's server failed: {str(answer)[:300]}")

@@ -51,7 +51,7 @@ class GgufTokenizer:
         }
 
     def ending_ids(self) -> tuple[int, ...]:
-        """The tokens at which llama.cpp itself ends a generation, by the file's word or by their text.
+        """Return the tokens at which llama.cpp itself ends a generation, by the file's word or by their text.
 
         It doesn't list them, but with ``ignore_eos`` it forbids just these, and says what is forbidden.
         """
@@ -61,7 +61,7 @@ class GgufTokenizer:
 
 
 def tokenizer_server(header: GgufHeader) -> LlamaServer:
-    """A server that has the file's tokenizer and no weights."""
+    """Return a server that has the file's tokenizer and no weights."""
     with tempfile.TemporaryDirectory(prefix="playbill-") as folder:
         shell = Path(folder) / "tokenizer.gguf"
         write_shell(header, shell)
@@ -95,7 +95,7 @@ def write_shell(header: GgufHeader, path: Path) -> None:
 
 
 def _tensors(vocabulary_size: int) -> tuple[list[bytes], int]:
-    """The descriptions of the tensors of a one-layer model, and the length of their zeros."""
+    """Return the descriptions of the tensors of a one-layer model, and the length of their zeros."""
     vector, matrix = (_WIDTH,), (_WIDTH, _WIDTH)
     shapes: dict[str, tuple[int, ...]] = {"token_embd": (_WIDTH, vocabulary_size), "output_norm": vector}
     shapes |= {f"blk.0.{name}_norm": vector for name in ("attn", "ffn")}

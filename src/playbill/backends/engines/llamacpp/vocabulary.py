@@ -21,7 +21,7 @@ _RENDERED = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 
 
 def _byte_of() -> dict[str, int]:
-    """The characters by which byte-level BPE writes bytes: printable ones as they are, others from U+0100 on."""
+    """Return the characters by which byte-level BPE writes bytes: printable ones as they are, others from U+0100 on."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
     return {**{chr(b): b for b in plain}, **{chr(256 + n): b for n, b in enumerate(others)}}
@@ -76,12 +76,12 @@ class Vocabulary:
         return max(map(len, self.ids_by_piece))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of ids; bytes that are no UTF-8 become U+FFFD."""
         pieces = self.pieces
         return b"".join(pieces[i] for i in ids).decode("utf-8", "replace")
 
     def text_of(self, key: str) -> str | None:
-        """The text of the token that the file names under ``tokenizer.ggml.KEY``, as ``bos_token_id``."""
+        """Return the text of the token that the file names under ``tokenizer.ggml.KEY``, as ``bos_token_id``."""
         found = self.header.values.get(f"tokenizer.ggml.{key}")
         return self.texts[found] if isinstance(found, int) and 0 <= found < len(self.texts) else None
 
@@ -91,7 +91,7 @@ class Vocabulary:
         return self.header.values.get("tokenizer.ggml.add_bos_token") is True
 
     def declared(self) -> dict[str, tuple[int, ...]]:
-        """The tokens that the file says end a generation, by the key that says so."""
+        """Return the tokens that the file says end a generation, by the key that says so."""
         found: dict[str, tuple[int, ...]] = {}
         for name in ("eos_token_id", "eot_token_id", "eom_token_id"):
             value = self.header.values.get(f"tokenizer.ggml.{name}")
@@ -101,7 +101,7 @@ class Vocabulary:
 
 
 def incomplete(text: bytes) -> bool:
-    """Whether bytes end inside of a UTF-8 character; llama.cpp's server holds such text back."""
+    """Tell whether bytes end inside of a UTF-8 character; llama.cpp's server holds such text back."""
     for distance in range(1, min(4, len(text)) + 1):
         byte = text[-distance]
         for mask, lead, length in ((0xE0, 0xC0, 2), (0xF0, 0xE0, 3), (0xF8, 0xF0, 4)):

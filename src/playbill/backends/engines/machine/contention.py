@@ -46,7 +46,7 @@ class CpuReading:
 
 
 def read_cpu() -> CpuReading | None:
-    """The clocks as they stand; None on a system that doesn't tell what others use."""
+    """Return the clocks as they stand; None on a system that doesn't tell what others use."""
     everybody = _cpu_of_all()
     if everybody is None:
         return None
@@ -82,7 +82,7 @@ def _cpu_of_threads() -> dict[str, tuple[float, float]]:
 
 
 def complaint(before: CpuReading, after: CpuReading, *, threads: int, cores: int) -> str | None:
-    """What to say of an engine with so many threads that was at work between two readings; None for nothing."""
+    """Return what to say of an engine with so many threads that was at work between two readings; None for nothing."""
     seconds = after.time - before.time
     own = (after.own - before.own) / seconds
     others = max(0.0, (after.all - before.all) / seconds - own)

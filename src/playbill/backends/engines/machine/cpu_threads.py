@@ -11,7 +11,7 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
-    """The cores that this process may really use: its affinity, and a container's quota."""
+    """Return the cores that this process may really use: its affinity, and a container's quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(cores, _quota() or cores))

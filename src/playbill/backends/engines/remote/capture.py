@@ -49,7 +49,7 @@ class Capture:
         return "event-stream" in self.headers.get("content-type", "")
 
     def text(self) -> str:
-        """The response's body as received, its content encoding undone."""
+        """Return the response's body as received, its content encoding undone."""
         response = httpx2.Response(self.status or 0, headers=self._plain_headers(), content=bytes(self._received))
         return response.text
 
@@ -58,15 +58,16 @@ class Capture:
         return {name: self.headers[name] for name in kept if name in self.headers}
 
     def json(self) -> Any:
-        """The response's body; raises ValueError where it is no JSON."""
+        """Return the response's body; raises ValueError where it is no JSON."""
         return json.loads(self.text())
 
     def request_body(self) -> Any:
-        """The request's body, as sent."""
+        """Return the request's body, as sent."""
         return None if self.sent is None else json.loads(self.sent)
 
     def response_body(self) -> Any:
-        """The response's body for a record: a stream's events, JSON, or text where it is none; None if none came."""
+        """Return the response's body for a record: a stream's events, JSON, or text where it is none; None if none
+        came."""
         if self.status is None:
             return None
         if self.is_stream:
@@ -77,7 +78,8 @@ class Capture:
             return _text_or_none(self)
 
     def completion(self) -> dict[str, Any]:
-        """The JSON object that should be a completion. Raises Failure where it is none, or an error in disguise."""
+        """Return the JSON object that should be a completion. Raises Failure where it is none, or an error in
+        disguise."""
         kind = self.headers.get("content-type", "")
         try:
             body = self.json()
@@ -134,7 +136,8 @@ def _text_or_none(capture: Capture) -> str | None:
 
 
 def _http_headers(request: httpx2.Request) -> dict[str, str]:
-    """The headers that HTTP itself needs. No content encoding, so that a stream's bytes can be read as they come."""
+    """Return the headers that HTTP itself needs. No content encoding, so that a stream's bytes can be read as they
+    come."""
     needed = {
         "host": request.url.netloc.decode("ascii").rpartition("@")[2],
         "accept": "application/json",
@@ -165,7 +168,7 @@ class _Tee(httpx2.AsyncByteStream):
 
 
 def http_client(timeout: httpx2.Timeout, ca_bundle: str | None, headers: Mapping[str, str]) -> httpx2.AsyncClient:
-    """The HTTP client beneath an official one: no redirects (a key stays where it may go), TLS always verified.
+    """Return the HTTP client beneath an official one: no redirects (a key stays where it may go), TLS always verified.
 
     The official clients add headers that they find in the environment (OPENAI_CUSTOM_HEADERS,
     ANTHROPIC_CUSTOM_HEADERS, organisations, projects), an Authorization among them. So each request's headers are

@@ -65,13 +65,13 @@ class Connection:
         return LimiterKey(f"{parts.scheme}://{parts.netloc}", hash(self.api_key), self.fixed)
 
     def client(self, sdk: str, headers: Mapping[str, str]) -> httpx2.AsyncClient:
-        """The HTTP client beneath the official client ``sdk`` (name/version); it sends ``headers`` and no others
+        """Return the HTTP client beneath the official client ``sdk`` (name/version); it sends ``headers`` and no others
         than those that HTTP itself needs."""
         return http_client(self.timeout, self.ca_bundle, {"user-agent": f"playbill/{__version__} {sdk}", **headers})
 
 
 def model_id(entry: Mapping[str, Any]) -> str:
-    """The model's name at the service."""
+    """Return the model's name at the service."""
     return str(entry.get("model_id") or entry["model_name"])
 
 

@@ -176,7 +176,7 @@ class RemoteEngine:
             ) from None
 
     async def _attempt(self, body: Body, capture: Capture, *, stream: bool) -> Completion:
-        """One attempt, in a place of the limiter that is given back; the limiter is told how it went."""
+        """Return one attempt, in a place of the limiter that is given back; the limiter is told how it went."""
         started = self._loop.time()
         try:
             completion = await self._capture(body, capture, stream=stream)
@@ -216,7 +216,7 @@ class RemoteEngine:
         return max(pause, failure.seconds or 0.0)
 
     def _fatal(self, failure: Failure, attempts: int, talker: _Talker | None) -> PlaybillError | None:
-        """The error that ends the request, or None where another attempt is worth it."""
+        """Return the error that ends the request, or None where another attempt is worth it."""
         if not failure.kind.may_pass:
             return error_of(failure, self._connection)
         if self._limiter.down_reason is not None:
@@ -239,7 +239,7 @@ def _is_empty(completion: Completion) -> bool:
 
 
 def _identity(capture: Capture) -> dict[str, Any]:
-    """The request's id at the service, which its support asks for."""
+    """Return the request's id at the service, which its support asks for."""
     ids: Callable[[str], str | None] = capture.headers.get
     found = ids("x-request-id") or ids("request-id")
     return {"request_id": found} if found else {}

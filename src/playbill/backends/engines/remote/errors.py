@@ -26,7 +26,7 @@ Body = dict[str, Any]
 
 
 def failure_of(e: Exception, capture: Capture) -> Exception:
-    """What an exception of the client means: by what the capture saw."""
+    """Return what an exception of the client means: by what the capture saw."""
     if isinstance(e, (Failure, PlaybillError)):
         return e
     if capture.sent is None:
@@ -97,6 +97,6 @@ def error_of(failure: Failure, connection: Connection) -> PlaybillError:
 
 
 def with_facts(e: PlaybillError, attempts: int, capture: Capture) -> PlaybillError:
-    """The error, with what a record should keep of it."""
+    """Return the error, with what a record should keep of it."""
     e.__dict__.update(attempts=attempts, request=capture.request_body(), response=capture.response_body())
     return e

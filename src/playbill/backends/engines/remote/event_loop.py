@@ -16,7 +16,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def service_loop() -> asyncio.AbstractEventLoop:
-    """The running loop; its thread is a daemon, so that no blocked request keeps a process alive."""
+    """Return the running loop; its thread is a daemon, so that no blocked request keeps a process alive."""
     global _loop
     with _lock:
         if _loop is None:

@@ -77,7 +77,7 @@ _CONTEXT_WORDS = (
 
 
 def classify(status: int, headers: Mapping[str, str], body: Any) -> Failure:
-    """The failure that an error response stands for. ``body`` is JSON, or text where it is none."""
+    """Return the failure that an error response stands for. ``body`` is JSON, or text where it is none."""
     said = _read(body)
     seconds = retry_after(headers)
     if seconds is None:

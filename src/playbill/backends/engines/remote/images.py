@@ -53,7 +53,7 @@ class Image:
 
 
 def parts_of(message: Message, folder: Path | None, where: str) -> list[Text | Image]:
-    """A message's content as texts and images, in their order; ``image`` comes after the text."""
+    """Return a message's content as texts and images, in their order; ``image`` comes after the text."""
     return list(_parts(message, folder, where))
 
 
@@ -109,7 +109,8 @@ def _checked(media_type: str, data: str, where: str) -> Image:
 
 
 def _from_file(path: str, folder: Path | None, where: str) -> Image:
-    """An image file; only one below the folder of the input, wherever links lead, so that no input reads others."""
+    """Return an image file; only one below the folder of the input, wherever links lead, so that no input reads
+    others."""
     base = (folder or Path()).resolve()
     found = (base / path).resolve()
     if not found.is_relative_to(base):

@@ -71,7 +71,7 @@ class _Pace:
         return better
 
     def most_useful(self, *, steep: bool) -> float:
-        """The limit up to which trying is worth it: twice what was best so far, later on half more than that."""
+        """Return the limit up to which trying is worth it: twice what was best so far, later on half more than that."""
         return self._best_limit * (2.0 if steep else 1.5) + START
 
 
@@ -210,5 +210,5 @@ _gates: WeakValueDictionary[LimiterKey, Limiter] = WeakValueDictionary()
 
 
 def limiter_for(key: LimiterKey, name: str, clock: Callable[[], float]) -> Limiter:
-    """The limiter of an endpoint: one for all engines of a process that go there with the same key."""
+    """Return the limiter of an endpoint: one for all engines of a process that go there with the same key."""
     return _gates.setdefault(key, Limiter(name, key.fixed, clock))

@@ -36,7 +36,8 @@ class Wire:
         self.supported_parameters = self._supported()
 
     def _supported(self) -> frozenset[str]:
-        """The service's parameters, without what the model or the entry refuses; and a budget if the model thinks."""
+        """Return the service's parameters, without what the model or the entry refuses; and a budget if the model
+        thinks."""
         refused = {
             *(self._entry.get("refuses") or ()),
             *(self._service.reasoning_refuses if self._thinks else ()),
@@ -82,6 +83,6 @@ class Wire:
         return self.thinking_tokens if asked is None else int(asked)
 
     def _token_limit(self, params: Mapping[str, Any]) -> int:
-        """The limit to send: services count thinking and answer together."""
+        """Return the limit to send: services count thinking and answer together."""
         limit = int(params["max_tokens"])
         return limit + self._thinking_budget(params) if self._thinks else limit

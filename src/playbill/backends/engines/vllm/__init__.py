@@ -30,7 +30,7 @@ __all__ = ["load", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
-    """The engine of an entry and its prompt path.
+    """Return the engine of an entry and its prompt path.
 
     Raises as huggingface_local does, and BackendUnavailable where vLLM and the packages beside it don't fit.
     """
@@ -53,14 +53,14 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
-    """The prompt path alone. vLLM is not imported, no weights are loaded, and no code of the repository runs."""
+    """Return the prompt path alone. vLLM is not imported, no weights are loaded, and no code of the repository runs."""
     wait_briefly()
     source = fetch(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
 
 
 def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:
-    """Which weights they are, the adapter's too, and the tokenizer."""
+    """Return which weights they are, the adapter's too, and the tokenizer."""
     facts = {**weights_facts(entry, source), "tokenizer": path.tokenizer.facts()}
     if adapter is not None:
         facts["peft_model"] = {file.name: file_sha256(file) for file in adapter.files}
@@ -76,7 +76,7 @@ def _prompt_path(
 
 
 def _with_tokenizer_mode(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry with what ``tokenizer_mode`` says put in our own words, since the tokenizer is ours."""
+    """Return the entry with what ``tokenizer_mode`` says put in our own words, since the tokenizer is ours."""
     mode = setting(entry, "tokenizer_mode")
     if mode == "mistral":
         raise EntryError(

@@ -35,7 +35,7 @@ class Adapter:
 
 
 def find_adapter(entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Adapter | None:
-    """The adapter that ``peft_model`` names: a folder, or a repository of the hub; None where it names none.
+    """Return the adapter that ``peft_model`` names: a folder, or a repository of the hub; None where it names none.
 
     Raises WeightsError where files are missing, or where vLLM can't apply what they hold.
     """
@@ -46,7 +46,7 @@ def find_adapter(entry: Mapping[str, Any], credentials: Credentials, *, progress
 
 
 def _room(entry: Mapping[str, Any], folder: Path) -> int:
-    """The least rank that vLLM offers which the adapter fits in."""
+    """Return the least rank that vLLM offers which the adapter fits in."""
     path = folder / ADAPTER_CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

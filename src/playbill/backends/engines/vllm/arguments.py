@@ -30,7 +30,7 @@ def engine_arguments(
     progress: bool,
     cpu_memory: int | None,
 ) -> dict[str, Any]:
-    """The arguments of ``EngineArgs``. ``cpu_memory`` is the free memory in bytes, None where a GPU computes."""
+    """Return the arguments of ``EngineArgs``. ``cpu_memory`` is the free memory in bytes, None where a GPU computes."""
     seats = entry.get("batch_size") or _SEATS
     arguments: dict[str, Any] = {
         "model": str(source.folder),
@@ -65,7 +65,7 @@ def _context(entry: Mapping[str, Any], context_size: int | None) -> int | None:
 
 
 def _memory(entry: Mapping[str, Any], cpu_memory: int | None) -> dict[str, Any]:
-    """How much is kept for keys and values.
+    """Return how much is kept for keys and values.
 
     vLLM would take nearly all of a machine's memory. A card is there for that; a computer is not, and gives a
     quarter of what is free.
@@ -78,7 +78,7 @@ def _memory(entry: Mapping[str, Any], cpu_memory: int | None) -> dict[str, Any]:
 
 
 def _dtype(entry: Mapping[str, Any], source: Source) -> str:
-    """The number format; `auto` is the checkpoint's own, where vLLM's `auto` halves float32."""
+    """Return the number format; `auto` is the checkpoint's own, where vLLM's `auto` halves float32."""
     asked = dtype_of(entry)
     if asked != "auto":
         return asked
@@ -93,7 +93,7 @@ def _dtype(entry: Mapping[str, Any], source: Source) -> str:
 
 
 def dialogues_at_once(seats: int, cached_tokens: int, context_size: int) -> int:
-    """How many dialogues to keep under way.
+    """Return how many dialogues to keep under way.
 
     More than fit into the cache would push each other out of it between two turns, and each turn would compute
     its whole history again. A dialogue is taken to be of 2,048 tokens, or the context where that is less.

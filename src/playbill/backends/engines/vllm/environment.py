@@ -33,7 +33,7 @@ def prepare_environment(entry: Mapping[str, Any]) -> None:
 
 
 def vllm_distribution() -> Distribution | None:
-    """The installed package that brings the module vllm; it goes by another name on machines without a GPU."""
+    """Return the installed package that brings the module vllm; it goes by another name on machines without a GPU."""
     for name in _DISTRIBUTIONS:
         try:
             return distribution(name)
@@ -43,7 +43,8 @@ def vllm_distribution() -> Distribution | None:
 
 
 def clashes(requirements: list[str] | None = None) -> list[str]:
-    """Where the installed packages break what vLLM pins, in words: "it needs transformers<5.20, and 5.23 is here"."""
+    """Return where the installed packages break what vLLM pins, in words: "it needs transformers<5.20, and 5.23 is
+    here"."""
     found = vllm_distribution()
     if requirements is None:
         requirements = list(found.requires or ()) if found is not None else []

@@ -25,7 +25,7 @@ _LEAST_TEMPERATURE = 0.01  # vLLM raises what is above 0 and below it
 
 
 def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What is in effect: each sampler's value, the temperature that vLLM will use, and the seed that was drawn.
+    """Return what is in effect: each sampler's value, the temperature that vLLM will use, and the seed that was drawn.
 
     Greedy, vLLM leaves top_p, top_k and min_p out.
     """
@@ -41,7 +41,7 @@ def effective_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
 def sampling_arguments(
     effective: Mapping[str, Any], stop_ids: Iterable[int], *, most: int, watched: bool
 ) -> dict[str, Any]:
-    """The arguments of ``SamplingParams``. ``most`` is how many new tokens there may be, thinking included.
+    """Return the arguments of ``SamplingParams``. ``most`` is how many new tokens there may be, thinking included.
 
     A generation ends at the given stop ids and at no other: vLLM's own idea of the end is left out. Stop strings
     and text are Playbill's, so nothing is detokenized. ``watched`` asks for every token as it comes.

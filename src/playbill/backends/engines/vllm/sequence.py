@@ -61,7 +61,7 @@ class VllmSequence(TokenSequence):
 
 
 def _logprob(token: int, reported: Mapping[int, Any], most: int) -> dict[str, Any]:
-    """The log probability of a token, and the likeliest ones, best first; vLLM reports the token beside them."""
+    """Return the log probability of a token, and the likeliest ones, best first; vLLM reports the token beside them."""
     ranked = sorted((pair for pair in reported.items() if pair[1].rank <= most), key=lambda pair: pair[1].rank)
     top = [{"id": each, "logprob": found.logprob} for each, found in ranked]
     return {"id": token, "logprob": reported[token].logprob, "top": top}

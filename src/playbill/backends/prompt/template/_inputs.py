@@ -44,7 +44,7 @@ class NotPlain(Exception):
 
 
 def conversation(messages: object) -> list[dict[str, Any]]:
-    """A copy of the messages as templates see them; raises MessageError with the place of what is wrong."""
+    """Return a copy of the messages as templates see them; raises MessageError with the place of what is wrong."""
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes | bytearray):
         raise MessageError(f"messages: a list of messages was expected, not {_kind(messages)}")
     if not messages:
@@ -53,7 +53,7 @@ def conversation(messages: object) -> list[dict[str, Any]]:
 
 
 def plain_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain copy, with the variables that every template is given; raises ParameterError with the place."""
+    """Return a plain copy, with the variables that every template is given; raises ParameterError with the place."""
     for name in variables:
         if name in NOT_VARIABLES:
             raise ParameterError(f"{name}: no template variable, but an argument of apply_chat_template; leave it out")
@@ -71,7 +71,7 @@ def plain_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def moment(date: datetime | None) -> tuple[str, float | None, str | None]:
-    """The date as it travels: its ISO form, the offset in seconds and the zone's name if it has one."""
+    """Return the date as it travels: its ISO form, the offset in seconds and the zone's name if it has one."""
     if date is None:
         date = datetime.now()  # the local time, without a zone, as transformers gives it
     if not isinstance(date, datetime):
@@ -105,7 +105,7 @@ def _check_list_of_objects(name: str, value: object) -> None:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """A copy made of JSON's own types (and tuples, which print differently from lists)."""
+    """Return a copy made of JSON's own types (and tuples, which print differently from lists)."""
     kind = type(value)
     if value is None or kind is str or kind is bool or kind is int or kind is float:
         return value

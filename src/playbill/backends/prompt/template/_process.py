@@ -62,7 +62,7 @@ class Worker:
         _WORKERS.add(self)
 
     def ask(self, request: dict[str, Any]) -> str:
-        """The worker's answer to plain data, which travels exactly as it is; raises TemplateError."""
+        """Return the worker's answer to plain data, which travels exactly as it is; raises TemplateError."""
         body = marshal.dumps(request)
         if len(body) > self.limits.request:
             raise TemplateError(
@@ -199,7 +199,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _library_path() -> list[str]:
-    """The folders of jinja2 and what it imports, never the working directory, which may hold anything."""
+    """Return the folders of jinja2 and what it imports, never the working directory, which may hold anything."""
     here = os.getcwd() if os.path.isdir(os.curdir) else None
     path = [os.path.abspath(entry) for entry in sys.path if entry]
     path = [entry for entry in path if entry != here]
@@ -276,7 +276,7 @@ def _ending(code: int) -> str:
 
 
 def _error(failure: dict[str, Any], limits: WorkerLimits) -> TemplateError:
-    """The worker's report as an error that says what and where."""
+    """Return the worker's report as an error that says what and where."""
     fault, words, line = TemplateFault(failure["fault"]), failure["words"], failure["line"]
     if fault is TemplateFault.REFUSED:
         return TemplateRefusal(words, fault=fault, line=line)

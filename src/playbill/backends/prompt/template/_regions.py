@@ -16,7 +16,8 @@ KNOWN = {"version", "defaults", "fields", "start_anchor", "start_anchor_pattern"
 
 
 def read(request: Mapping[str, Any]) -> str:
-    """The regions of ``text``, which follows ``prefix``, as a JSON list of [field, text, whether it was closed]."""
+    """Return the regions of ``text``, which follows ``prefix``, as a JSON list of [field, text, whether it was
+    closed]."""
     template = json.loads(request["template"])
     anchor, fields = compiled(template)
     prefix = request["prefix"]
@@ -26,7 +27,7 @@ def read(request: Mapping[str, Any]) -> str:
 
 
 def compiled(template: Any) -> tuple[re.Pattern[str], dict[str, tuple[Any, Any]]]:
-    """The anchor at which a message begins, and for each field what opens and what closes it."""
+    """Return the anchor at which a message begins, and for each field what opens and what closes it."""
     if not isinstance(template, dict) or template.get("version", 1) != 1 or template.keys() - KNOWN:
         raise ValueError("not a response template of version 1")
     anchor = pattern_of(template, "start_anchor")
@@ -41,7 +42,7 @@ def compiled(template: Any) -> tuple[re.Pattern[str], dict[str, tuple[Any, Any]]
 
 
 def pattern_of(field: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
-    """A literal, one of several literals, or a regular expression."""
+    """Return a literal, one of several literals, or a regular expression."""
     if key in field:
         literals = [field[key]] if isinstance(field[key], str) else list(field[key])
         if not literals or not all(literals):
@@ -53,7 +54,8 @@ def pattern_of(field: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
 
 
 def regions(fields: Mapping[str, tuple[Any, Any]], text: str, start: int) -> list[tuple[str, str, bool]]:
-    """The fields' regions in the text from ``start`` on, in their order; the beginning only says what is open there."""
+    """Return the fields' regions in the text from ``start`` on, in their order; the beginning only says what is open
+    there."""
     leftover = next((name for name, (opening, _) in fields.items() if opening is None), None)
     found: list[tuple[str, str, bool]] = []
     current, begin, place = leftover, 0, 0
@@ -65,7 +67,7 @@ def regions(fields: Mapping[str, tuple[Any, Any]], text: str, start: int) -> lis
     known: dict[tuple[int, str], re.Match[str] | None] = {}
 
     def search(rank: int, name: str) -> re.Match[str] | None:
-        """The next match of what opens (0) or closes (1) a field; each place of the text is looked at once."""
+        """Return the next match of what opens (0) or closes (1) a field; each place of the text is looked at once."""
         unseen = (rank, name) not in known
         seen = known.get((rank, name))
         if unseen or (seen is not None and seen.start() < place):

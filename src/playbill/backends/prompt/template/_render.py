@@ -22,7 +22,7 @@ _WORKER = Worker()
 def render(
     template: str, messages: Sequence[Mapping[str, Any]], *, date: datetime | None = None, **variables: Any
 ) -> str:
-    """The prompt's text, equal to that of transformers' ``apply_chat_template(tokenize=False)``.
+    """Return the prompt's text, equal to that of transformers' ``apply_chat_template(tokenize=False)``.
 
     ``messages`` are objects with JSON values; ``variables`` are what else the template may read:
     ``add_generation_prompt`` (False if not given), ``bos_token``, ``eos_token``, ``tools``, ``documents``,
@@ -60,7 +60,7 @@ def check_syntax(template: str) -> None:
 
 
 def template_variables(template: str) -> frozenset[str]:
-    """The variables that the template reads and doesn't set itself, ``messages`` among them.
+    """Return the variables that the template reads and doesn't set itself, ``messages`` among them.
 
     What every template is given (``range``, ``namespace``, ``raise_exception`` and so on) isn't there.
     Raises `TemplateError` for a template that doesn't parse.

@@ -27,7 +27,7 @@ class Region:
 
 
 def response_regions(template: Mapping[str, Any], prompt: str, text: str) -> list[Region]:
-    """The regions of a text that a model generated after a prompt, by transformers' ``response_template``.
+    """Return the regions of a text that a model generated after a prompt, by transformers' ``response_template``.
 
     What the prompt itself has of the message only says which field is open where the text begins. Patterns are
     matched in a process of their own, for at most 2 seconds; a template that used them up three times is asked no more.

@@ -194,7 +194,7 @@ def regions(request: dict[str, Any]) -> str:
 
 @cache
 def beside(script: str) -> dict[str, Any]:
-    """What another script of this folder defines, which is on no path here."""
+    """Return what another script of this folder defines, which is on no path here."""
     return runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), script))
 
 
@@ -213,7 +213,7 @@ FAULTS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def words_of(error: Exception) -> str:
-    """What the error says, however long or odd: it may be made of a template's own objects."""
+    """Return what the error says, however long or odd: it may be made of a template's own objects."""
     try:
         words = error.msg if isinstance(error, SyntaxError) else str(error)
     except Exception as unprintable:  # noqa: BLE001 - a template's object may raise anything when printed
@@ -224,7 +224,7 @@ def words_of(error: Exception) -> str:
 
 
 def line_of(error: Exception) -> int | None:
-    """The line of the template, from the frames that jinja2 puts in place of those of compiled templates."""
+    """Return the line of the template, from the frames that jinja2 puts in place of those of compiled templates."""
     if isinstance(error, TemplateSyntaxError):
         return error.lineno
     line = None
@@ -243,7 +243,7 @@ def report(error: Exception) -> bytes:
 
 
 def answer(body: bytes, limit: int) -> bytes:
-    """One request to one reply: ``T`` and text, or ``E`` and what went wrong as JSON."""
+    """Return one request to one reply: ``T`` and text, or ``E`` and what went wrong as JSON."""
     try:
         request = marshal.loads(body)
         text = JOBS[request["job"]](request)
@@ -316,7 +316,7 @@ def write_frame(stream: int, body: bytes) -> None:
 
 
 def private_streams() -> tuple[int, int]:
-    """The two pipes under other numbers, and nothing under the usual ones: no print gets among the frames."""
+    """Return the two pipes under other numbers, and nothing under the usual ones: no print gets among the frames."""
     requests, replies = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):

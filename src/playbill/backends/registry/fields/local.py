@@ -297,12 +297,12 @@ LOCAL_KEYS = (
 
 
 def dtype_of(entry: Mapping[str, Any]) -> str:
-    """The number format that an entry asks for: by ``dtype``, or by clemcore's ``use_bf16``."""
+    """Return the number format that an entry asks for: by ``dtype``, or by clemcore's ``use_bf16``."""
     return str(entry.get("dtype") or ("bfloat16" if entry.get("use_bf16") else "auto"))
 
 
 def batch_limit(entry: Mapping[str, Any]) -> int | None:
-    """How many requests an entry wants computed together at the most; None where it leaves that open.
+    """Return how many requests an entry wants computed together at the most; None where it leaves that open.
 
     Raises EntryError where `batching` and `batch_size` contradict each other.
     """

@@ -115,5 +115,5 @@ UNREAD: dict[str, str] = {
 
 
 def setting(entry: Mapping[str, Any], name: str) -> Any:
-    """The value of a key in an entry, or the table's default. A name that is not in the table is our own bug."""
+    """Return the value of a key in an entry, or the table's default. A name that is not in the table is our own bug."""
     return entry.get(name, ENTRY_KEYS[name].default)

@@ -45,7 +45,7 @@ class ValueType:
 
 
 def parse_token_count(value: object) -> int | None:
-    """A number of tokens as registries write it: ``8192``, ``"8192"``, ``"128k"``, ``"1M"``; k is 1,024.
+    """Return a number of tokens as registries write it: ``8192``, ``"8192"``, ``"128k"``, ``"1M"``; k is 1,024.
 
     The empty string means "not stated" and gives None; so does anything unreadable.
     """
@@ -58,7 +58,7 @@ def parse_token_count(value: object) -> int | None:
 
 
 def parse_date(value: object) -> datetime | None:
-    """An ISO date or date with time, as ``2026-11-23`` or ``2026-11-23T14:30:00``; else None."""
+    """Return an ISO date or date with time, as ``2026-11-23`` or ``2026-11-23T14:30:00``; else None."""
     if not isinstance(value, str):
         return None
     try:
@@ -68,7 +68,7 @@ def parse_date(value: object) -> datetime | None:
 
 
 def choice(*allowed: str) -> ValueType:
-    """One of some strings."""
+    """Return one of some strings."""
     return ValueType("one of " + ", ".join(f"'{a}'" for a in allowed), {"enum": list(allowed)}, lambda v: v in allowed)
 
 

@@ -45,7 +45,7 @@ class Door:
     waiting: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
 
     def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The completion object. Raises NoAnswer, and clemcore's ContextExceededError."""
+        """Return the completion object. Raises NoAnswer, and clemcore's ContextExceededError."""
         sent = json.dumps(body).encode()
         with self.waiting():
             status, text = self._post(sent)
@@ -104,14 +104,14 @@ class PlaybillModel(BatchGenerativeModel):  # type: ignore[misc] # clemcore is n
         return {name: value for name, value in self.gen_args.items() if CLEM_DEFAULTS.get(name) != value}
 
     def _name_of(self, messages: list[dict[str, Any]]) -> str | None:
-        """A dialogue's name: who began with the same message, in the same episode, goes on with it."""
+        """Return a dialogue's name: who began with the same message, in the same episode, goes on with it."""
         if self._dialogue is None:
             return None
         return f"{self._dialogue}-{zlib.crc32(str(messages[0].get('content')).encode()):08x}"
 
 
 def with_images(message: dict[str, Any]) -> dict[str, Any]:
-    """A message whose ``image``, a path or an address or several, became parts with the pictures in them."""
+    """Return a message whose ``image``, a path or an address or several, became parts with the pictures in them."""
     images = message.get("image")
     if not images:
         return {key: value for key, value in message.items() if key in ("role", "content")}
@@ -136,7 +136,7 @@ def _data_url(image: str) -> str:
 
 
 def model_for(model_spec: Any, command: list[str]) -> PlaybillModel:
-    """A model of Playbill, in a Playbill process that is started for it, once for each model.
+    """Return a model of Playbill, in a Playbill process that is started for it, once for each model.
 
     ``command`` starts the process; it ends when this one does, however that comes about.
     """

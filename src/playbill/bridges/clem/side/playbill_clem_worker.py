@@ -116,7 +116,7 @@ class Stage:
     failed: int = 0
 
     def models(self, dialogue: str | None = None) -> list[Any]:
-        """The players' models, new for each episode, so that each knows which dialogue is its own."""
+        """Return the players' models, new for each episode, so that each knows which dialogue is its own."""
         return [self._model(model, f"{dialogue}-{i}") for i, model in enumerate(self.asked["models"])]
 
     def _model(self, told: dict[str, Any], dialogue: str) -> Any:
@@ -131,12 +131,12 @@ class Stage:
         return model
 
     def instance_folder(self, game: str, row: dict[str, Any]) -> Path:
-        """Where clemcore keeps an episode's files."""
+        """Return where clemcore keeps an episode's files."""
         master = SimpleNamespace(game_spec=SimpleNamespace(game_name=game), experiment=row["experiment"])
         return Path(self.folder.to_instance_dir_path(master, row["game_instance"]))
 
     def is_finished(self, game: str, row: dict[str, Any]) -> bool:
-        """Whether this very instance was played to its end before."""
+        """Tell whether this very instance was played to its end before."""
         folder = self.instance_folder(game, row)
         if not all((folder / name).is_file() for name in ("completed.json", "interactions.json", "instance.json")):
             return False
@@ -171,7 +171,7 @@ def main() -> None:
 
 
 def said(e: Exception) -> str:
-    """What an exception says; a ValueError, ours or clemcore's, speaks for itself."""
+    """Return what an exception says; a ValueError, ours or clemcore's, speaks for itself."""
     return str(e) if type(e) is ValueError else f"{type(e).__name__}: {e}"
 
 
@@ -218,7 +218,7 @@ def check_earlier_run(path: Path, infos: Any) -> None:
 
 
 def _settings(infos: dict[str, Any]) -> dict[str, Any]:
-    """What the answers depend on: not the version that played, nor where plain `clem run` found the entry."""
+    """Return what the answers depend on: not the version that played, nor where plain `clem run` found the entry."""
     found = {}
     for place, info in infos.items():
         spec = {k: v for k, v in info["model_spec"].items() if k != "lookup_source"}
@@ -253,7 +253,7 @@ def play_game(stage: Stage, spec: Any, tell: Any) -> None:
 
 
 def chosen_rows(rows: list[dict[str, Any]], experiment: str | None) -> list[dict[str, Any]]:
-    """The episodes of an experiment, or all. Raises ValueError where there is no such experiment."""
+    """Return the episodes of an experiment, or all. Raises ValueError where there is no such experiment."""
     names = dict.fromkeys(row["experiment"]["name"] for row in rows)
     if experiment is not None and experiment not in names:
         raise ValueError(f"there is no experiment '{experiment}'; there are {', '.join(names)}")
@@ -293,7 +293,7 @@ def play_all(stage: Stage, benchmark: Any, rows: list[dict[str, Any]], tell: Any
 
 
 def play(stage: Stage, benchmark: Any, row: dict[str, Any]) -> Exception | None:
-    """One episode, as clemcore's sequential runner plays it; gives what it failed with."""
+    """Return one episode, as clemcore's sequential runner plays it; gives what it failed with."""
     env = GameMasterEnv(benchmark, callbacks=stage.callbacks)
     models = stage.models(f"{benchmark.game_name}-{row['experiment']['name']}-{row['game_instance']['game_id']}")
     options = {"player_models": models, "experiment": row["experiment"], "game_instance": row["game_instance"]}

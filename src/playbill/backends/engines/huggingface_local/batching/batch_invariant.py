@@ -52,7 +52,7 @@ class RowWise:
         self.beginnings = tuple(b for b in _BEGINNINGS if pieces and _keeps_beginning(model, b))
 
     def sure_beginning(self, most: int, length: int) -> int:
-        """How many of ``most`` known tokens needn't be computed again for a prompt of this length."""
+        """Return how many of ``most`` known tokens needn't be computed again for a prompt of this length."""
         return next((b for b in self.beginnings if b <= min(most, length - _LEAST_REST)), 0)
 
     @contextmanager
@@ -88,7 +88,7 @@ def _draw(weight: torch.Tensor, *shape: int) -> torch.Tensor:
 
 
 def _most_alike(weight: torch.Tensor) -> int:
-    """How many rows a layer with these weights takes at once with the bits that each gets alone."""
+    """Return how many rows a layer with these weights takes at once with the bits that each gets alone."""
     rows = _draw(weight, _SIZES[0], weight.shape[1])
     alone = torch.cat([linear(row, weight) for row in torch.split(rows, 1)])
     parted = ((size, [linear(part, weight) for part in torch.split(rows, size)]) for size in _SIZES)
@@ -96,7 +96,7 @@ def _most_alike(weight: torch.Tensor) -> int:
 
 
 def _has_pieces(weight: torch.Tensor) -> bool:
-    """Whether a layer gives some of a prompt's tokens the bits that they have within the whole."""
+    """Tell whether a layer gives some of a prompt's tokens the bits that they have within the whole."""
     rows = _draw(weight, 300, weight.shape[1])
     whole = linear(rows, weight)
     cuts = ((0, 64), (64, 192), (128, 300), (300 - _LEAST_REST, 300))
@@ -104,7 +104,8 @@ def _has_pieces(weight: torch.Tensor) -> bool:
 
 
 def _keeps_beginning(model: Any, beginning: int) -> bool:
-    """Whether attention gives so many first tokens, and those after them, the bits of a whole prompt of any length."""
+    """Tell whether attention gives so many first tokens, and those after them, the bits of a whole prompt of any
+    length."""
     config = model.config.get_text_config()
     if getattr(config, "sliding_window", None):
         return False

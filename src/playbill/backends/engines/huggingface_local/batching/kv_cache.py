@@ -46,7 +46,7 @@ class KVCache:
         return self._slots
 
     def take(self, slot: Slot | None) -> Slot:
-        """A slot for a request: the kept one that is given, or a new one."""
+        """Return a slot for a request: the kept one that is given, or a new one."""
         self._clock += 1
         if slot is None:
             free = min(set(range(len(self._slots) + 1)) - {s.index for s in self._slots})

@@ -56,7 +56,7 @@ class _Pass:
         self._masks: dict[tuple[int, int, int | None], torch.Tensor] = {}
 
     def mask(self, new: int, length: int, window: int | None, device: torch.device) -> torch.Tensor:
-        """Which of ``length`` keys each of the last ``new`` tokens sees."""
+        """Return which of ``length`` keys each of the last ``new`` tokens sees."""
         key = (new, length, window)
         if key not in self._masks:
             seen = torch.ones(new, length, dtype=torch.bool, device=device).tril(length - new)
@@ -138,7 +138,7 @@ def _attend(
 
 
 def _attend_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    """The attention of a row's one new token, of shape (1, heads, 1, width), as transformers computes it."""
+    """Return the attention of a row's one new token, of shape (1, heads, 1, width), as transformers computes it."""
     grouped = query.shape[1] != keys.shape[1]
     return scaled_dot_product_attention(query, keys, values, scale=scaling, enable_gqa=grouped)
 
@@ -146,7 +146,7 @@ def _attend_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, s
 def _attend_folded(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
-    """The same, 2 to 13 times as fast on a CPU in half precision, where the kernel is slow for one query a head.
+    """Return the same, 2 to 13 times as fast on a CPU in half precision, where the kernel is slow for one query a head.
 
     Queries that share a head of keys are laid side by side; where none do, the one stands twice.
     """

@@ -102,14 +102,14 @@ class BatchDecoder:
         row.cached = max(row.cached or 0, length)
 
     def _usable(self, slot: Slot, row: SampledSequence) -> int:
-        """How many of a row's ids needn't be computed, since a slot has them."""
+        """Return how many of a row's ids needn't be computed, since a slot has them."""
         shared = min(shared_length(slot.ids, row.ids), len(row.ids) - 1)  # the last id is always computed
         if self._rowwise is None:
             return shared
         return self._rowwise.sure_beginning(min(shared, slot.prefilled), len(row.ids))
 
     def _plan(self, rows: Sequence[SampledSequence]) -> list[tuple[SampledSequence, Piece]]:
-        """What is computed in one pass."""
+        """Return what is computed in one pass."""
         waiting = sorted(rows, key=lambda r: len(r.ids) - r.computed, reverse=True)
         if self._rowwise is not None and len(waiting[0].ids) - waiting[0].computed > 1:
             return [_work(waiting[0], None)]

@@ -31,7 +31,7 @@ _MEMORY = Path("/proc/meminfo")
 
 @torch.inference_mode()
 def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) -> Decoder:
-    """The decoder that an entry asks for, with so many threads on a CPU.
+    """Return the decoder that an entry asks for, with so many threads on a CPU.
 
     A model that can't be batched is warned of, and answers one at a time.
     """
@@ -88,7 +88,7 @@ def _is_wrong(model: Any) -> str | None:
 
 
 def _together(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    """The logits of rows computed in three passes: two pieces of their beginnings, and each one's last token."""
+    """Return the logits of rows computed in three passes: two pieces of their beginnings, and each one's last token."""
     kv_cache = KVCache(most_kept=0, budget=0)
     slots = [kv_cache.take(None) for _ in rows]
     kv_cache.reserve(max(map(len, rows)))
@@ -101,7 +101,7 @@ def _together(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
 
 
 def _budget(device: torch.device) -> int:
-    """The bytes that keys and values may take before those of idle dialogues are given up."""
+    """Return the bytes that keys and values may take before those of idle dialogues are given up."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 2
     with suppress(OSError, StopIteration, ValueError):

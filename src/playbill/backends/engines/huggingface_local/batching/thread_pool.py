@@ -27,7 +27,7 @@ class RowThreads:
             self._pool = ThreadPoolExecutor(self._size, "playbill-rows", compute_with_threads, (1,))
 
     def map(self, compute: Callable[[_T], torch.Tensor], items: Sequence[_T]) -> list[torch.Tensor]:
-        """What ``compute`` makes of each item, in their order."""
+        """Return what ``compute`` makes of each item, in their order."""
         if self._pool is None or len(items) < _LEAST:
             return [compute(item) for item in items]
 

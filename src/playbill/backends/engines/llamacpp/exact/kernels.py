@@ -45,7 +45,7 @@ class Kernels:
 def choose_kernels(
     entry: Mapping[str, Any], header: GgufHeader, gpu_layers: int, machine: str = platform.machine()
 ) -> Kernels:
-    """What an entry's `batching` asks for.
+    """Return what an entry's `batching` asks for.
 
     Attention adds up in another order for one token of one dialogue, for few and for many where keys and values are of
     one format, so they get two; products in bfloat16 are the faster way on x86, and slow elsewhere. Q4_K repacked is
@@ -65,5 +65,5 @@ def choose_kernels(
 
 
 def _tiled(exact: bool) -> bool:
-    """The user's word, or that of the first model in this process; read as C's atoi does."""
+    """Return the user's word, or that of the first model in this process; read as C's atoi does."""
     return re.match(r"\s*[+-]?0*[1-9]", use_tiled_kernels(not exact)) is not None

@@ -77,7 +77,8 @@ class StreamedIds:
         return len(self.ids) + sum(length for _, length in self.gaps)
 
     def restore(self, count: int, stop_string: str | None, encode: Callable[[str], Sequence[int]]) -> Restored:
-        """All ids of an answer of so many tokens. ``stop_string`` was cut off its text; ``encode`` breaks a tie."""
+        """Return all ids of an answer of so many tokens. ``stop_string`` was cut off its text; ``encode`` breaks a
+        tie."""
         tail = max(0, count - self.counted)
         text = (self.text + (stop_string or "")).encode()
         found: list[int] = []
@@ -99,7 +100,8 @@ class StreamedIds:
     def _fill(
         self, text: bytes, start: int, missing: int, following: int, encode: Callable[[str], Sequence[int]]
     ) -> tuple[Sequence[int], bool]:
-        """A row of so many ids that makes up the text from a place on, before a known token; and if it is sure."""
+        """Return a row of so many ids that makes up the text from a place on, before a known token; and if it is
+        sure."""
         after = self._shown([following])
         rows = [
             row

@@ -158,7 +158,7 @@ def _texts(parts: list[dict[str, Any]], *, thoughts: bool) -> list[str]:
 
 
 def _completion(bodies: list[dict[str, Any]]) -> Completion:
-    """The completion in one body, or in those of a stream together."""
+    """Return the completion in one body, or in those of a stream together."""
     frame: dict[str, Any] = {}
     for body in bodies:
         frame |= {name: value for name, value in body.items() if value is not None and name != "candidates"}
