@@ -1,6 +1,6 @@
-"""The registry and the models of Playbill: everything that outsiders may rely on.
+"""The public face of Playbill's backends: every name that outsiders may rely on.
 
-Importing this loads no engine, no torch, no transformers and no SDK.
+Importing it loads no engine, no torch, no transformers and no SDK.
 """
 
 from playbill.backends.answer.clean import CleaningRule

@@ -1,6 +1,6 @@
-"""Every error that Playbill raises on purpose, under one base class.
+"""The errors that Playbill raises on purpose, under one base class.
 
-A message says what happened, where, and what to type next. It never carries a secret.
+A message says what happened, where, and what to type next. It never holds a secret.
 """
 
 from __future__ import annotations

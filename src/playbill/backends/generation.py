@@ -1,4 +1,4 @@
-"""What came of one request: the outcome, the text, and everything that proves them. Pure data."""
+"""The Generation: outcome, text and evidence of one request. Pure data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a selector to a loaded model: find, override, judge, import the backend, load. Knows no backend by name."""
+"""Load a model: find its spec, apply overrides, judge it, import its backend. Knows no backend by name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The Model that a user holds: it prepares, renders, encodes, hands over, decodes and cleans; for every engine.
+"""The Model that a user holds: it prepares, renders, encodes, submits, decodes and cleans, for every engine.
 
-Single, batch, streaming and concurrent use are one path, `Model.submit`. Knows no engine by name.
+Single, batch, streaming and concurrent use all go through `Model.submit`. Knows no engine by name.
 """
 
 from __future__ import annotations

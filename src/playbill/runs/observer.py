@@ -58,27 +58,27 @@ class Observer(Protocol):
     """Watches a run. Models of services run side by side, so calls may come from several threads at once."""
 
     def planned(self, plan: Plan) -> None:
-        """All inputs and names are checked; models come next."""
+        """Note that all inputs and names are checked; models come next."""
         ...
 
     def loading(self, label: str) -> None:
-        """A model is being loaded, which takes as long as it takes."""
+        """Note that a model is being loaded."""
         ...
 
     def started(self, label: str, work: Workload) -> None:
-        """A model is loaded, and its first requests are about to go."""
+        """Note that a model is loaded, and its first requests are about to go."""
         ...
 
     def submitted(self, label: str, in_flight: int, waiting_since: float) -> None:
-        """A request went out."""
+        """Note that a request was sent."""
         ...
 
     def recorded(self, label: str, tick: Tick) -> None:
-        """A turn was recorded."""
+        """Note that a turn was recorded."""
         ...
 
     def finished(self, label: str, summary: ModelSummary) -> None:
-        """A model is through, or stopped: then the summary has a ``problem`` or ``missing`` turns."""
+        """Note that a model is done, or stopped: then the summary has a ``problem`` or ``missing`` turns."""
         ...
 
     def said(self, label: str, text: str) -> None:

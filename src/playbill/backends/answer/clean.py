@@ -1,6 +1,6 @@
-"""From the raw text of a generation to the answer: a chain of named steps, each of which can be replayed.
+"""Clean a generation: from raw text to the answer, in named steps that can be replayed.
 
-Works on the generated text alone; the prompt never was in it. Knows no model.
+Takes the generated text alone, never the prompt. Knows no model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cleaning rule of a model: from its entry, its stop tokens, its response template and its chat template's family.
+"""Make a model's cleaning rule from its entry, stop tokens, response template and family of chat templates.
 
 Knows no engine and needs no weights.
 """

@@ -1,6 +1,6 @@
-"""Thinking apart from the answer: by the tags around it, or by the regions that a response template finds.
+"""Split thinking from the answer: by tags, or by the regions of a response template.
 
-Whatever is in doubt is thinking: an answer is never filled from it. Knows no model.
+Text that may be either counts as thinking, so that an answer is never filled from it. Knows no model.
 """
 
 from __future__ import annotations

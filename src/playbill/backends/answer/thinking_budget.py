@@ -1,4 +1,4 @@
-"""Where a model's thinking begins and ends, and the separate budgets of thinking and answer. Knows no engine."""
+"""Count the tokens of thinking and answer apart, and say when a budget is used up. Knows no engine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is said of a thing that was judged (an entry, a prompt path, a record), and the rule by which it was.
+"""Findings: what is wrong or odd with an entry, a prompt path or a record, and by which rule.
 
-Knows no rule by its code: the tables of rules stand beside the code that judges.
+The tables of rules stand beside the code that judges.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading and writing JSON files: errors with file, line and column; writes that are whole or not at all."""
+"""Read and write JSON files: errors name file, line and column; a write is complete or doesn't happen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two texts, or two lists of token ids, begin alike."""
+"""Longest common prefixes of texts and lists of token ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets that don't show: a value that prints masked, and the scrubbing of texts in which one turned up."""
+"""Secrets: a value that prints masked, and functions that scrub known secrets from texts."""
 
 from __future__ import annotations
 

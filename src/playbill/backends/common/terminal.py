@@ -1,4 +1,4 @@
-"""Text of strangers made safe for a terminal."""
+"""Make strangers' text safe for a terminal: no escape sequences."""
 
 from __future__ import annotations
 

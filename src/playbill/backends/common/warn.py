@@ -1,4 +1,4 @@
-"""What has to be said aloud, said once in a process, however often it is met. Knows no message itself."""
+"""Warn once: each warning is printed once in a process, however often it is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person at the terminal as a model like any other: what is asked is shown, a line is the answer."""
+"""The backend human: a person at the terminal reads each message and types the answer."""
 
 from __future__ import annotations
 

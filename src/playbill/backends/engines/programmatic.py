@@ -1,7 +1,7 @@
-"""Scripted answers, an echo, or a Python function as a model like any other; failures and delays on demand.
+"""The backend programmatic: scripted answers, an echo, or a Python function; failures and delays on demand.
 
-The n-th turn of a dialogue gets the n-th answer, whatever else runs beside it, so that runs are repeatable.
-Tokens are words here: ``max_tokens`` cuts after so many words, and usage counts words.
+The n-th turn of a dialogue gets the n-th answer, whatever else runs, so runs are repeatable. Tokens are words here:
+``max_tokens`` cuts after so many words, and usage counts words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The recorded answers of an earlier run as a model like any other, so that what is computed from them costs nothing.
+"""The backend replay: answers from the records of an earlier run, so that code behind a run can run again for nothing.
 
-A conversation gets the answer that it got then, its failures too; one asked several times gets its samples in turn.
-Knows the fields of a record that it reads, not how runs are made.
+A conversation gets the answer that it got then, failures included; its samples come in turn.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The adapter for blocking clients: a function that completes one request, run in threads as an engine's work.
+"""Adapt a blocking function that completes one request to an engine, with threads.
 
-Knows no engine. Threads start as they are needed and are daemons: a blocked call never keeps a process alive.
+Threads start as they are needed and are daemons, so that a blocked call never keeps a process alive.
 """
 
 from __future__ import annotations

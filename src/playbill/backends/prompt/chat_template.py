@@ -1,4 +1,4 @@
-"""Which chat template a model gets: the entry's choice, the model's own templates by name, the generic one.
+"""Choose a model's chat template: the entry's, one of the model's own by name, or the generic one.
 
 Renders nothing; `playbill.backends.prompt.template` does.
 """

@@ -1,6 +1,6 @@
-"""Messages made ready for a template or a service: checked, then changed only as the entry says.
+"""Prepare messages for a template or a service: check them, and change them only as the entry says.
 
-Works on a copy and says what it changed. Knows no template and no service.
+Works on a copy, and records each change. Knows no template and no service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The prompt path of a local model: messages to text to ids, the stop ids, and ids back to text.
-
-Knows no weights. A backend brings a tokenizer and the facts; what is made of them is the same for all.
-"""
+"""The prompt path of a local model: messages to text to token ids, and ids back to text. Needs no weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ends a generation: the union of the stop tokens that entry, tokenizer, configuration and template name."""
+"""Collect what ends a generation: the union of stop ids from entry, tokenizer, configuration and template."""
 
 from __future__ import annotations
 

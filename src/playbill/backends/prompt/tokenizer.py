@@ -1,4 +1,4 @@
-"""What a local engine's tokenizer can do: text to ids and back. Knows no library; engines bring their own."""
+"""The interface of a local engine's tokenizer: text to ids and back. Engines bring their own."""
 
 from __future__ import annotations
 

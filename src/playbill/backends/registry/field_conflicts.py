@@ -1,4 +1,4 @@
-"""Keys of one entry that say two things at once. Knows no engine; finds only what the entry itself shows."""
+"""Find keys of one entry that contradict each other. Knows no engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Regular expressions of clemcore's entries, read back as the literals that they stand for. Matches none of them."""
+"""Read the regular expressions of clemcore's entries back as the literals that they match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model registry: entries of several files, in order, found by name. Loads no backend and no model."""
+"""The model registry: read entries from several files in order, and find one by name. Loads no model."""
 
 from __future__ import annotations
 

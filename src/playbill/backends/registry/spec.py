@@ -1,4 +1,4 @@
-"""ModelSpec: an entry's data plus what the caller asked for. Holds, compares and unifies; checks nothing."""
+"""ModelSpec: an entry's data plus what the caller asked for. It holds, compares and unifies, and checks nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a local engine that doesn't read a key of another has to say of it: why not, and what does it there.
+"""Say why a local engine doesn't read a key, and what to use instead.
 
-Knows which of them answers depend on: those are refused, so that no run goes on without them. Judges no entry.
+Where answers depend on the key, the entry is refused, so that no run goes on without it. Judges no entry.
 """
 
 from __future__ import annotations

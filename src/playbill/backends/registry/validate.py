@@ -1,6 +1,6 @@
-"""One entry of a registry: brought into the flat form, and judged by the table of keys.
+"""Bring an entry into the flat form, and judge it by the table of keys.
 
-Knows no file and no backend's code; what it says of an entry it says as findings, and it raises nothing.
+Returns findings and raises nothing. Knows no file and no backend's code.
 """
 
 from __future__ import annotations

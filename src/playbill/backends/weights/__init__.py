@@ -1,1 +1,1 @@
-"""Where files of models come from: the hub, the package index, a path; and the cache that keeps them."""
+"""Where a model's files come from: the hub, the package index, a path; and the cache."""

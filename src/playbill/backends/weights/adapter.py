@@ -1,4 +1,4 @@
-"""Where the adapter of an entry is: found, fetched and checked before an engine sees it. Knows no engine."""
+"""Find, download and check the adapter of an entry. Knows no engine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The user's cache: where it is, and the hashes of big files, computed once.
-
-Knows no engine and fetches nothing. Everything in the cache can be deleted at any time.
-"""
+"""The user's cache: its place, and hashes of large files, computed once. Everything in it may be deleted."""
 
 from __future__ import annotations
 

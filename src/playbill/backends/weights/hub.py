@@ -1,7 +1,5 @@
-"""The Hugging Face hub: whose token goes there, and its library's errors in words that say what to do.
-
-Downloads nothing itself, and knows no engine. The hub library is imported only where it is used.
-"""
+"""The Hugging Face hub: who gets its token, and its library's errors in words that say what to do. Downloads
+nothing."""
 
 from __future__ import annotations
 

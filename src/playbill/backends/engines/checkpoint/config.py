@@ -1,4 +1,4 @@
-"""What a model's configuration files say: its context, what ends its answers, the sampling it recommends."""
+"""Read a checkpoint's configuration files: context size, end-of-sequence ids, recommended sampling."""
 
 from __future__ import annotations
 

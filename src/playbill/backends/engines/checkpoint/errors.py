@@ -1,4 +1,4 @@
-"""What goes wrong while transformers loads something, in words that say what to do; and its chatter, silenced."""
+"""Turn the errors of transformers while it loads into ours, which say what to do; and silence its logging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which weights a checkpoint has, so that a stranger can get the same ones."""
+"""Identify a checkpoint's weights for the manifest: commit or file hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class of a model: what an entry names against what follows from the configuration. Loads no weights."""
+"""Check the model class that an entry names against the one that the configuration implies. Loads no weights."""
 
 from __future__ import annotations
 

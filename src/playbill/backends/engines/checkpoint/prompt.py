@@ -1,4 +1,4 @@
-"""The prompt path of a model: its tokenizer, its template, what ends its answers. Loads no weights."""
+"""Build the prompt path of a checkpoint: tokenizer, chat template and stop ids. Loads no weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consent to Python code of a model's repository: an entry may ask for it, only the caller can give it."""
+"""Consent to run Python code from a model's repository: an entry may ask for it, and only the caller can give it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where a model's files are: a folder here, or a repository of the hub that is brought here first.
+"""Find a checkpoint's files: in a folder, or on the hub, from which they are downloaded first.
 
-Knows no tokenizer and no weights, only which files each of them needs.
+Knows which files tokenizer and weights need, and reads neither.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tokenizers of transformers behind our own contract: nothing is added, nothing dropped, nothing tidied up."""
+"""Adapt transformers' tokenizers to ours: no token is added, none dropped, and white space stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub or of a folder, run in this process by transformers."""
+"""The backend huggingface_local: models from the hub or a folder, run in this process by transformers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The computation of next-token logits, one row at a time: what every model of transformers can do.
+"""The decoder interface, and the decoder for one row at a time, which works for every model of transformers.
 
-It is the measure of exactness: whatever computes several rows at once is tested against it.
+It is the reference for exactness: decoders for several rows are tested against it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The engine: one thread that owns the model and completes whatever requests are waiting, together.
+"""The engine huggingface_local: one thread owns the model and steps all waiting requests together.
 
-Knows no tokenizer but a function that decodes, and nothing of how logits are computed.
+Knows no tokenizer but a decode function, and not how logits are computed.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class TransformersEngine:
         return True
 
     def _step(self) -> None:
-        """One token further, in each row."""
+        """Advance each row by one token."""
         for row in [row for row in self._rows if row.unwanted]:
             row.drop()
             self._leave(row)

@@ -1,4 +1,4 @@
-"""What computes the answers of a loaded model: versions, number format, devices, kind of attention."""
+"""Describe how a loaded model computes, for the manifest: versions, number format, devices, attention."""
 
 from __future__ import annotations
 

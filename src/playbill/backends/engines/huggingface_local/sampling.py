@@ -1,6 +1,7 @@
-"""From logits to the next token: penalties, temperature, the cuts, and a random generator of one request's own.
+"""Sample the next token from logits: penalties, temperature, top-k, top-p, min-p, with a random generator for each
+request.
 
-In the order, and with the meaning, of transformers' own `generate`. Knows no model and no other request.
+Order and meaning are those of transformers' `generate`. Knows no model and no other request.
 """
 
 from __future__ import annotations

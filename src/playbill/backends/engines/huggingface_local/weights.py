@@ -1,4 +1,4 @@
-"""The weights: loaded in the asked number format, onto the asked devices, and whole, or not at all."""
+"""Load weights in the asked number format, on the asked devices, completely or not at all."""
 
 from __future__ import annotations
 

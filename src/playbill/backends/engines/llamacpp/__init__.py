@@ -1,6 +1,6 @@
-"""GGUF models, run in this process by llama.cpp through xllamacpp.
+"""The backend llamacpp: GGUF models, run in this process by llama.cpp through xllamacpp.
 
-Rendering, tokenizing and cleaning are Playbill's, as for every engine: llama.cpp is given token ids.
+Rendering, tokenizing and cleaning are Playbill's, as for every engine; llama.cpp gets token ids.
 """
 
 from __future__ import annotations

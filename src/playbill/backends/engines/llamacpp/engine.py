@@ -1,7 +1,7 @@
-"""The llama.cpp engine: token ids in, token ids out, many requests at once in one model's slots.
+"""The engine llamacpp: token ids in and out, with many requests at once in one model's slots.
 
-Answers that nobody watches come in one piece, with all their ids; watched ones, and those that may end at a token
-which llama.cpp itself wouldn't end at, are streamed.
+An answer comes in one piece unless somebody watches it, or it may end at a token that llama.cpp doesn't stop at;
+then it is streamed.
 """
 
 from __future__ import annotations

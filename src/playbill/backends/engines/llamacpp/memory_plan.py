@@ -1,4 +1,4 @@
-"""How an engine is laid out on this machine: slots, context, memory. Arithmetic only; loads nothing."""
+"""Plan an engine's memory: slots, context and GPU layers. Pure arithmetic; loads nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Generation parameters as llama.cpp takes them. Everything is sent, so that none of its own defaults is in effect.
+"""Translate generation parameters for llama.cpp. Every sampler is sent, so that none of its defaults acts.
 
-The order of the samplers is that of transformers: penalties, temperature, top_k, top_p, min_p.
+The order of samplers is that of transformers: penalties, temperature, top-k, top-p, min-p.
 """
 
 from __future__ import annotations

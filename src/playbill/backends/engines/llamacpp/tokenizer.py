@@ -1,7 +1,7 @@
 """llama.cpp's own tokenizer, with or without the model's weights.
 
-Without them, a copy of the file's tokenizer is put before a model of one layer and no size to speak of: the
-ids are llama.cpp's, and it loads in a fraction of a second.
+Without weights, a copy of the file's tokenizer is combined with an empty one-layer model, which loads in a fraction
+of a second: the ids are llama.cpp's own.
 """
 
 from __future__ import annotations

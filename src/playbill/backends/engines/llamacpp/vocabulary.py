@@ -1,7 +1,7 @@
-"""A GGUF's vocabulary: which bytes each token stands for, which tokens are special. Tokenizes nothing.
+"""Read a GGUF's vocabulary: the bytes of each token, and which tokens are special.
 
-llama.cpp's own ``/detokenize`` gives text, not bytes, so a character that is split over tokens can't be put
-together from it; this table is tested against it, token by token.
+llama.cpp's ``/detokenize`` returns text, so it can't join a character that spans tokens; this table can. A test
+compares the two, token by token.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What engines need of the machine: CPU threads, other processes in their way, and settings of the whole process."""
+"""The machine: CPU threads, contention with other processes, and settings of the whole process."""

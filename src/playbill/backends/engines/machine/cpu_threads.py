@@ -1,4 +1,4 @@
-"""How many CPU threads an engine should use here."""
+"""Count the CPU threads that an engine should use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one discipline for all services: how requests are sent, how many at once, and what happens when they fail.
+"""Requests to services: how they are sent, how many at once, and what happens when they fail.
 
-`engine` is the Engine; a wire (in `wires`) writes bodies and reads answers. Knows no service and no wire.
+`engine` is the engine; each module of `wires` writes and reads one API's bodies.
 """

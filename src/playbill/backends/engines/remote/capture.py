@@ -1,7 +1,6 @@
-"""What really went over the wire in one attempt: the bytes sent and received, kept beside the official client.
+"""Capture what went over the wire in one attempt: the bytes sent and received, beside the official client.
 
-The client's own objects say what it understood; a record needs what was there. Hooks on the HTTP client write
-into the capture of the task that sends. Knows no wire and no service.
+Hooks on the HTTP client write into the capture of the task that sends, and set the request's headers. Knows no wire.
 """
 
 from __future__ import annotations

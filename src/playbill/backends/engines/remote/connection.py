@@ -1,6 +1,7 @@
-"""Where a service is, with which key, and how patiently: read from entry, row and credentials. Opens no socket.
+"""Find out where a service is, which key it gets and how long to wait, from entry, row and credentials. Opens no
+socket.
 
-The rule of keys has its home here: a key is sent where `Credential.may_go_to` lets it, and nowhere else.
+A key is sent only where `Credential.may_go_to` allows it.
 """
 
 from __future__ import annotations

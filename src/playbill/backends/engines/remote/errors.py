@@ -1,6 +1,6 @@
-"""What a failed attempt was, judged by what the capture saw; and what a person is told of a failure that stays.
+"""Judge a failed attempt by what was captured, and say what a user should do about a failure that stays.
 
-Knows no client: whatever one raises, the bytes on the wire say what happened.
+Whatever a client raises, the bytes on the wire say what happened.
 """
 
 from __future__ import annotations

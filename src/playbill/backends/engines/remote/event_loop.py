@@ -1,4 +1,4 @@
-"""The one event loop on which all services are spoken to, in a thread of its own. Knows no request.
+"""The event loop for all services, in a thread of its own.
 
 A thousand waiting requests are a thousand small tasks here, where threads would need gigabytes of stacks.
 """

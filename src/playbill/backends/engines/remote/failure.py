@@ -1,7 +1,6 @@
-"""What went wrong with an attempt, in one vocabulary: what is worth another attempt, and what a person should do.
+"""Classify failed attempts: which are worth another attempt, and which error the others are.
 
-Reads statuses, headers and error bodies, as OpenAI's, Anthropic's, Google's and the compatible services write
-them. Knows no client.
+Reads statuses, headers and error bodies of OpenAI's, Anthropic's, Google's and compatible services. Knows no client.
 """
 
 from __future__ import annotations

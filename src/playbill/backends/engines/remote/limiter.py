@@ -146,14 +146,14 @@ class Limiter:
         self._timer = loop.call_later(max(0.0, when - self._clock()) + 0.001, self._admit)
 
     def succeeded(self) -> None:
-        """An attempt brought a completion."""
+        """Record an attempt that brought a completion."""
         self._answered = True
         self._failures, self._pause, self._dead_until = 0, 0.0, 0.0
         if self._fixed is None and self._in_flight * 2 >= self._limit:  # else the limit limits nothing
             self._grow()
 
     def _grow(self) -> None:
-        """A little more, as long as more in flight brings more answers; else only the queues would grow."""
+        """Raise the limit as long as more requests in flight bring more answers a second."""
         self._steep = self._pace.count(self._limit, self._clock()) and self._steep
         step = 1.0 if self._steep else 1.0 / self._limit
         self._limit = max(
@@ -161,7 +161,7 @@ class Limiter:
         )
 
     def rate_limited(self, started: float, retry_after: float | None) -> None:
-        """The service asks for less: halve, once for all requests that were on their way together, and pause."""
+        """Record a rate limit: halve, once for all requests that were under way together, and pause."""
         now = self._clock()
         if self._fixed is None and started >= self._lowered_at:
             self._limit = max(1.0, self._limit / 2)

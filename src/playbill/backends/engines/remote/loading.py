@@ -1,4 +1,4 @@
-"""From an entry to the engine of a service, and to the body that would be sent; the same for every wire."""
+"""Make a service's engine, or the body of a request, from an entry; the same for every wire."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Models of the Hugging Face hub or of a folder, run in this process by vLLM.
+"""The backend vllm: models from the hub or a folder, run in this process by vLLM.
 
-Rendering, tokenizing and cleaning are Playbill's, with the same tokenizer and template as under
-huggingface_local: vLLM is given token ids, and loads no tokenizer of its own.
+Rendering, tokenizing and cleaning are Playbill's, as under huggingface_local; vLLM gets token ids and loads no
+tokenizer.
 """
 
 from __future__ import annotations

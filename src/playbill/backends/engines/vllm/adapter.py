@@ -1,7 +1,6 @@
-"""The LoRA adapter of an entry: found and checked before vLLM sees it.
+"""Find and check an entry's LoRA adapter before vLLM starts. Loads no weights.
 
-A path that isn't there, or an adapter of a kind that vLLM can't apply, would end vLLM's engine in the middle of a
-run, or leave a request in it that never ends. Loads no weights.
+A missing adapter, or one of a kind that vLLM can't apply, would end its engine in the middle of a run.
 """
 
 from __future__ import annotations

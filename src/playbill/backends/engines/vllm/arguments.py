@@ -1,4 +1,4 @@
-"""From an entry to the arguments of vLLM's engine. Knows no vLLM, and decides all that is decided about it."""
+"""Translate an entry into the arguments of vLLM's engine. Imports no vLLM."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The one module that touches vLLM: its engine started, requests put in, what each step made taken out.
+"""Drive vLLM: start it, add requests, step, and read what each step made. No other module imports vLLM.
 
-All of it is called from one thread. Knows no future and no text.
+All calls come from one thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The engine: one thread that owns vLLM, takes requests in as they come, and steps while there are any.
+"""The engine vllm: one thread owns vLLM, takes requests as they come, and steps while there are any.
 
 Knows vLLM only as a `Driver`.
 """
@@ -137,7 +137,7 @@ class VllmEngine:
             self._sequences[sequence.name] = sequence
 
     def _step(self, driver: Driver) -> None:
-        """One token further in each request."""
+        """Advance each request by one token."""
         self._leave(driver, [sequence for sequence in self._sequences.values() if sequence.unwanted])
         if not self._sequences:
             return

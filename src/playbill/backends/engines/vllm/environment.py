@@ -1,7 +1,7 @@
-"""What vLLM needs around it: its settings in the process's environment, and packages that fit it.
+"""Check the packages around vLLM, and prepare its settings. Loads nothing.
 
-vLLM pins its torch and transformers narrowly, so it wants a virtual environment of its own; where it doesn't work,
-this says which pins are broken. Loads nothing.
+vLLM pins torch and transformers narrowly, so it wants a virtual environment of its own; where pins are broken, this
+says which.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""Generation parameters as vLLM takes them. Everything is said, so that none of its own defaults is in effect.
-
-Knows no vLLM: the result is what its ``SamplingParams`` is made of.
-"""
+"""Translate generation parameters for vLLM. Every sampler is set, so that none of its defaults acts. Imports no
+vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The template for models that have none. Knows no model: whoever was trained otherwise needs its own."""
+"""The generic ChatML template, for models that come without one."""
 
 from __future__ import annotations
 

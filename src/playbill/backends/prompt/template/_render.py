@@ -1,4 +1,4 @@
-"""The public functions on templates. Knows the requests that the worker takes, not how they reach it."""
+"""The public functions on templates: render, check syntax, list variables. The worker process does the work."""
 
 from __future__ import annotations
 

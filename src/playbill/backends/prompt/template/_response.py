@@ -1,4 +1,4 @@
-"""Response templates as the rest of Playbill uses them. Knows the request that the worker takes."""
+"""Apply a model's response template to a generated text. The worker process does the work."""
 
 from __future__ import annotations
 

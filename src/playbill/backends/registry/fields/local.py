@@ -1,6 +1,6 @@
-"""The keys of entries whose model runs here: a part of the table in `entry_keys`, and what follows from one of them.
+"""The entry keys of models that run here: a part of the table in `table`.
 
-What an engine does with a key that it doesn't read stands in `unhonoured`.
+`unsupported` says what an engine answers to a key that it doesn't read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Generation parameters: the table of them, and what was asked for against what is in effect.
+"""Generation parameters: their table, and what was asked for against what is in effect.
 
-Knows no backend: an engine says which parameters it supports, and this module judges by that.
+An engine says which parameters it supports, and this module judges by that. Knows no backend.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The keys of entries whose model is a service: a part of the table in `entry_keys`, and nothing else."""
+"""The entry keys of models behind a service: a part of the table in `table`."""
 
 from __future__ import annotations
 

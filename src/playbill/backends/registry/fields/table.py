@@ -1,7 +1,7 @@
-"""The one table of the keys that a registry entry may have. Everything that lists keys is generated from it.
+"""The table of all entry keys. Whatever lists keys is generated from it.
 
-What a key is for, which backends read it, which need it, its type and its default have their home here and
-nowhere else: the check of entries, the JSON Schema, the tables of the docs and ``setting`` all read it.
+Type, meaning, default, readers and requirement of a key have their home here: checks, the JSON Schema, the docs and
+`setting` all read it.
 """
 
 from __future__ import annotations

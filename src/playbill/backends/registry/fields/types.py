@@ -1,4 +1,4 @@
-"""The types that values of entry keys and generation parameters may have. Knows no key by name."""
+"""The types of values that entry keys and generation parameters may have. Knows no key by name."""
 
 from __future__ import annotations
 

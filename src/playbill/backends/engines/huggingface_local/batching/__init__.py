@@ -1,1 +1,1 @@
-"""Many rows at once, each with the bits that it gets alone."""
+"""Batch-invariant batching: many rows at once, each with the bits that it gets alone."""

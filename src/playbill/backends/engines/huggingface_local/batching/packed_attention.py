@@ -1,7 +1,8 @@
-"""One forward pass over pieces of many rows, laid end to end: no padding, each row attending to its own past alone.
+"""Packed attention: one forward pass over pieces of many rows laid end to end, without padding.
 
-Registered with transformers as an attention function; its continuous batching passes its cache in the same way. For
-a row this calls the same kernel with the same numbers as `generate` does for it alone.
+It is registered with transformers as an attention function, as its continuous batching does. Each row attends to its
+own past alone, by the same kernel and with the same numbers as `generate` uses for it alone. Tried with transformers
+5.24.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The computation of many rows at once, with the keys and values of earlier turns kept between requests."""
+"""The decoder for many rows at once, with prefix caching across the turns of a dialogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which decoder a model gets: rows together where that is proven right for it, or else one after the other."""
+"""Choose a model's decoder by a self-test on load: rows together where that proves right, else one at a time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Threads that compute small things side by side, each by itself: a kernel that is over in some microseconds loses more
-by being spread over cores than it wins. Knows no model."""
+"""Share rows among threads, each of which computes its rows alone.
+
+A kernel that takes microseconds loses more by being spread over cores than it wins. Knows no model.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How llama.cpp is made to give an answer the same bits in any company."""
+"""What makes llama.cpp batch-invariant: an answer has the same bits whatever else is computed."""

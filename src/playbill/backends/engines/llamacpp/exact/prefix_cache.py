@@ -1,4 +1,4 @@
-"""PrefixCache that many prompts share, such as a game's instructions: computed once, and put into other slots.
+"""Prefix caching across dialogues: compute a shared prompt prefix once, and copy its KV cache into other slots.
 
 llama.cpp finds a shared beginning only in the slot that a request goes to, or in the memory of slots that were
 given away; dialogues that start at the same time each compute it. Here the second prompt that begins as one before

@@ -1,1 +1,1 @@
-"""The ways that services speak: one module for each API."""
+"""The wires: one module for each API."""

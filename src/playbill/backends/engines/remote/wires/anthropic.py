@@ -1,4 +1,4 @@
-"""Anthropic's messages, by the official client."""
+"""Anthropic's Messages API, by the official client."""
 
 from __future__ import annotations
 

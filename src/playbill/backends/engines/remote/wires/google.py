@@ -1,4 +1,4 @@
-"""Google's generateContent, by the official client."""
+"""Google's generateContent API, by the official client."""
 
 from __future__ import annotations
 

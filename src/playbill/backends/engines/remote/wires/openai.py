@@ -1,6 +1,6 @@
-"""OpenAI's chat completions, by the official client: OpenAI itself, Azure, and every service that is compatible.
+"""OpenAI's Chat Completions API, by the official client: OpenAI, Azure, and every compatible service.
 
-What differs between services is in their rows (`playbill.backends.registry.services`); this file knows the wire.
+Differences between services are data in `playbill.backends.registry.services`.
 """
 
 from __future__ import annotations
