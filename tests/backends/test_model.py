@@ -28,6 +28,7 @@ from playbill.backends import (
     TemplateRefusal,
     load_model,
     load_prompt_path,
+    model_from_function,
 )
 from playbill.backends.engines.threads import Threads
 from support.letters import END, TEMPLATE, Letters
@@ -424,3 +425,35 @@ def test_the_entrys_end_text_is_culled_whatever_ended_the_generation(eos):
         generation = model.generate([{"role": "user", "content": "Guess."}])
     assert generation.text == "A </s> tower."
     assert generation.raw == "A </s> tower.</s> \n</s>"
+
+
+def test_half_a_surrogate_in_an_answer_is_replaced_and_told():
+    """UTF-8 can't hold it: it becomes U+FFFD in text, raw and thinking, so that the dialogue can go on."""
+    model = model_from_function(lambda messages: "well \ud83d then")
+    answer = model.generate(HELLO)
+    assert (answer.text, answer.raw) == ("well \ufffd then", "well \ufffd then")
+    assert answer.details["replaced_surrogates"] == 1
+    again = [*HELLO, {"role": "assistant", "content": answer.text}, {"role": "user", "content": "again"}]
+    assert model.generate(again).outcome is Outcome.ANSWERED
+
+
+def test_an_engine_of_the_first_edition_goes_on_working():
+    """Its parameters stand in ``honours``."""
+
+    class Old:
+        honours = frozenset({"max_tokens"})
+        concurrency = 1
+
+        def submit(self, request, on_text=None):
+            future = Future()
+            future.set_result(Completion(text=str(sorted(request.params)), finish_reason=FinishReason.STOP))
+            return future
+
+        def close(self):
+            pass
+
+        def facts(self):
+            return {}
+
+    spec = ModelSpec.from_dict({"model_name": "old", "backend": "programmatic"})
+    assert Model(spec, Old(), None, "programmatic").generate(HELLO).text == "['max_tokens']"

@@ -7,6 +7,7 @@ together with a future that is always resolved, whatever an engine does.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ from playbill.backends.registry.fields.parameters import Parameters
 __all__ = ["Task", "build_request", "failed_generation", "make_generation", "submit_request"]
 
 _log = logging.getLogger(__name__)
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _UNKNOWN_ROOM = 1 << 15
 """New tokens that are taken for possible where nobody says how long the model's context is."""
 
@@ -196,7 +198,7 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
 
 def make_generation(task: Task, completion: Completion) -> Generation:
     """Decode and clean a completion, and judge its outcome."""
-    raw = _raw(task.path, completion)
+    raw, broken = _representable(_raw(task.path, completion))
     cleaned = clean(
         raw,
         task.rule,
@@ -205,7 +207,8 @@ def make_generation(task: Task, completion: Completion) -> Generation:
         stop_from=_stop_from(task.path, completion),
         truncated=completion.finish_reason is FinishReason.LENGTH,
     )
-    thinking = completion.thinking if completion.thinking is not None else cleaned.thinking
+    told, broken_thinking = _representable(completion.thinking or "")
+    thinking = told if completion.thinking is not None else cleaned.thinking
     outcome = _outcome(completion, cleaned.text, thinking, cleaned.in_thinking)
     return Generation(
         outcome=outcome,
@@ -225,7 +228,7 @@ def make_generation(task: Task, completion: Completion) -> Generation:
         response=scrub(completion.response),
         attempts=completion.attempts,
         error=_refusal(completion) if outcome is Outcome.REFUSED else None,
-        details=scrub(_details(task.path, completion, cleaned)),
+        details=scrub(_details(task.path, completion, cleaned, broken + broken_thinking)),
     )
 
 
@@ -253,8 +256,16 @@ def _usage(prompt: Prompt, completion: Completion) -> Usage:
     return usage
 
 
-def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned) -> dict[str, Any]:
+def _representable(text: str) -> tuple[str, int]:
+    """Replace lone surrogates, which UTF-8 can't hold, by U+FFFD; and say how many there were."""
+    found = len(_SURROGATES.findall(text))
+    return (_SURROGATES.sub("\ufffd", text), found) if found else (text, 0)
+
+
+def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned, replaced: int) -> dict[str, Any]:
     details = dict(completion.details)
+    if replaced:
+        details["replaced_surrogates"] = replaced
     if cleaned.problem is not None:
         details["response_template"] = cleaned.problem
     if completion.stop_string is not None:

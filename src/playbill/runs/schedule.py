@@ -64,7 +64,7 @@ class _Asked:
 
     talk: Conversation
     key: TurnId
-    messages: list[Message]
+    messages: tuple[Message, ...]
     seed: int | None
     since: float
     future: Future[Generation] | None = None

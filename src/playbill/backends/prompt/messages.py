@@ -11,33 +11,39 @@ from typing import Any, NamedTuple
 
 from playbill.backends.errors import MessageError
 
-__all__ = ["Message", "Prepared", "check_messages", "prepare"]
+__all__ = ["CheckedMessages", "Message", "Prepared", "check_messages", "prepare"]
 
 Message = dict[str, Any]
 _BLANK_LINE = "\n\n"
 _DEEPEST = 32
 
 
+class CheckedMessages(tuple[Message, ...]):
+    """Messages that `check_messages` has checked and copied: who gets them trusts them, and changes none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """Messages as they will be rendered, and a line for each change that was made to get there."""
 
-    messages: tuple[Message, ...]
+    messages: CheckedMessages
     changes: tuple[str, ...] = ()
 
 
-def check_messages(messages: Any) -> list[Message]:
+def check_messages(messages: Any) -> CheckedMessages:
     """Return a copy of the messages, each an object with a ``role`` and a ``content``, of JSON values throughout.
 
     ``content`` is a string, a list of parts (each an object with a ``type``; one of type ``text`` has a
     ``text``), or None where an assistant only called tools. Raises MessageError naming the place, as
-    ``messages[2].role``.
+    ``messages[2].role``. Messages that were checked before are returned as they are.
     """
+    if isinstance(messages, CheckedMessages):
+        return messages
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
         raise MessageError("messages: is not a list of messages")
     if not messages:
         raise MessageError("messages: is empty; at least one message is needed")
-    return [_check_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    return CheckedMessages(_check_message(message, f"messages[{i}]") for i, message in enumerate(messages))
 
 
 def _check_message(message: Any, where: str) -> Message:
@@ -101,7 +107,7 @@ def prepare(messages: Any, *, consecutive_roles: str = "merge", system_role: str
         found = _fold_system(found, changes)
     if consecutive_roles != "keep":
         found = _join_rows(found, changes, refuse=consecutive_roles == "error")
-    return Prepared(tuple(placed.message for placed in found), tuple(changes))
+    return Prepared(CheckedMessages(placed.message for placed in found), tuple(changes))
 
 
 class _Placed(NamedTuple):

@@ -43,7 +43,7 @@ class PromptPath:
         """
         text = render(
             self.template.text,
-            list(messages),
+            messages,
             date=self.date,
             **{"add_generation_prompt": True, **self.template.variables, **variables},
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playbill.backends.generation import Outcome
-from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.messages import CheckedMessages, Message, check_messages
 
 __all__ = ["Dialogue", "Conversation"]
 
@@ -33,13 +33,14 @@ class Dialogue:
         """How many answers the dialogue asks for."""
         return 1 + len(self.further)
 
-    def messages(self, answers: list[str]) -> list[Message]:
+    def messages(self, answers: list[str]) -> tuple[Message, ...]:
         """Return the messages of the turn that follows these answers: all that was said, and the next user text."""
         found = list(self.opening)
         for answer, text in zip(answers, self.further, strict=False):
             found.append({"role": "assistant", "content": answer})
             found.append({"role": "user", "content": text})
-        return found
+        # A dialogue that a caller made by hand is checked here; those of input files were when they were read.
+        return CheckedMessages(found) if isinstance(self.opening, CheckedMessages) else check_messages(found)
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Conversation:
         """One string for this sample of this dialogue, for the caches of an engine."""
         return f"{self.sample}:{self.dialogue.id}"
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> tuple[Message, ...]:
         """Return what is sent for the turn that comes next."""
         return self.dialogue.messages(self.answers)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.errors import InputError, MessageError
-from playbill.backends.prompt.messages import check_messages
+from playbill.backends.prompt.messages import CheckedMessages, check_messages
 from playbill.runs.inputs.dialogue import Dialogue
 
 __all__ = ["read_dialogue", "unread_settings"]
@@ -59,9 +59,9 @@ def _of_turns(raw: Mapping[str, Any], folder: Path | None) -> Dialogue:
     return Dialogue(name, _messages(opening), tuple(turns[1:]), folder)
 
 
-def _messages(messages: Any, where: str = "") -> tuple[dict[str, Any], ...]:
+def _messages(messages: Any, where: str = "") -> CheckedMessages:
     try:
-        return tuple(check_messages(messages))
+        return check_messages(messages)
     except MessageError as e:
         raise InputError(f"{where}{e}") from e
 

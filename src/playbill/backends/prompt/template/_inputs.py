@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from playbill.backends.errors import MessageError, ParameterError
+from playbill.backends.prompt.messages import CheckedMessages
 
 __all__ = ["conversation", "plain_variables", "moment"]
 
@@ -44,7 +45,12 @@ class NotPlain(Exception):
 
 
 def conversation(messages: object) -> list[dict[str, Any]]:
-    """Return a copy of the messages as templates see them; raises MessageError with the place of what is wrong."""
+    """Return a copy of the messages as templates see them. Raises MessageError with the place of what is wrong.
+
+    Messages that Playbill has checked are not checked again.
+    """
+    if isinstance(messages, CheckedMessages):
+        return [_shown({key: value for key, value in m.items() if value is not None}) for m in messages]
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes | bytearray):
         raise MessageError(f"messages: a list of messages was expected, not {_kind(messages)}")
     if not messages:
@@ -88,10 +94,13 @@ def _message(message: object, index: int) -> dict[str, Any]:
         copy: dict[str, Any] = _plain({key: value for key, value in message.items() if value is not None}, DEEPEST)
     except NotPlain as problem:
         raise MessageError(f"messages[{index}]{problem.path}: {problem}") from None
-    reasoning = next((copy[key] for key in REASONING_KEYS if key in copy), None)
-    if reasoning is None:
-        return copy
-    return {"thinking": reasoning, **copy, "reasoning_content": reasoning}
+    return _shown(copy)
+
+
+def _shown(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with its reasoning under each of the names that templates read it by."""
+    reasoning = next((message[key] for key in REASONING_KEYS if key in message), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
 def _check_list_of_objects(name: str, value: object) -> None:
