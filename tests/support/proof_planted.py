@@ -94,6 +94,14 @@ REGISTRIES: dict[str, tuple[list[Any], list[Any]]] = {
         [{**entry(), "model_config": {"cot_end_tag": r"<\|final\|>"}}],
     ),
     "PB126": ([entry(share_beginnings=True)], [entry(prefix_caching=True)]),
+    "PB127": (
+        [{"model_name": "m", "backend": "anthropic", "model_id": "claude-opus-5-5"}],
+        [{"model_name": "m", "backend": "anthropic", "model_id": "claude-opus-5-5", "reasoning_model": True}],
+    ),
+    "PB128": (
+        [{"model_name": "m", "backend": "openai", "model_id": "o3-mini", "reasoning_model": True}],
+        [{"model_name": "m", "backend": "openai", "model_id": "gpt-6.2-sol", "reasoning_model": True}],
+    ),
     "PB202": ([without("custom_chat_template")], [entry()]),
 }
 """Registries by the code of the rule that the first breaks and the second doesn't. PB120 needs two files."""

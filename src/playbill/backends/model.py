@@ -21,7 +21,7 @@ from playbill.backends.engines.machine.contention import ContentionWatch
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.prompt.prompt_path import Prompt, PromptPath, make_prompt
-from playbill.backends.registry.fields.parameters import resolve_parameters
+from playbill.backends.registry.fields.parameters import Parameters, resolve_parameters
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.spec import ModelSpec
 from playbill.backends.request import Task, failed_generation, submit_request
@@ -55,8 +55,21 @@ class Model:
         self._rule = cleaning_rule(spec, prompt_path)
         self._wishes = _wishes(spec, prompt_path)
         self._supported_parameters = _supported(engine, prompt_path, self._rule)
-        resolve_parameters(self._wishes, {}, self._supported_parameters, backend)
+        self._refused: Mapping[str, str] = getattr(engine, "refused_parameters", {})
+        self._ignored: frozenset[str] = getattr(engine, "ignored_parameters", frozenset())
+        self.defaults = self._resolve({})
+        """The parameters of a call that asks for none."""
         self._watch = ContentionWatch(self.name, threads) if threads is not None else None
+
+    def _resolve(self, params: Mapping[str, Any]) -> Parameters:
+        return resolve_parameters(
+            self._wishes,
+            params,
+            self._supported_parameters,
+            self._backend,
+            refused=self._refused,
+            ignored=self._ignored,
+        )
 
     @property
     def name(self) -> str:
@@ -132,7 +145,7 @@ class Model:
         Images that messages name by a path are below ``folder``, the working directory if there is none.
         Raises as `generate`.
         """
-        parameters = resolve_parameters(self._wishes, params, self._supported_parameters, self._backend)
+        parameters = self._resolve(params)
         task = Task(self.name, Prompt(()), parameters, self.prompt_path, self._rule, time.perf_counter())
         try:
             task = replace(task, prompt=make_prompt(self.spec, self.prompt_path, messages))

@@ -14,13 +14,11 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
 from playbill.backends.common.secret import scrub
-from playbill.backends.engines.base import supported_parameters
 from playbill.backends.errors import MessageError, ParameterError, PlaybillError
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.model import Model
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.backends import BACKENDS
-from playbill.backends.registry.fields.parameters import Parameters, resolve_parameters
 from playbill.runs.folder.record import TurnId, make_record
 from playbill.runs.folder.store import RecordStore
 from playbill.runs.inputs.dialogue import Conversation, Dialogue, samples
@@ -110,9 +108,7 @@ class Schedule:
         self._new = 0
         self._tokens = [0, 0]
         self._problem: str | None = None
-        self._defaults: Parameters = resolve_parameters(
-            model.spec, {}, supported_parameters(model.engine), str(model.spec["backend"])
-        )
+        self._defaults = model.defaults
 
     def run(self, dialogues: Iterable[Dialogue], turns: int) -> ModelSummary:
         """Ask until all is recorded or a stop is wanted. ``turns`` is how many answers all samples ask for."""

@@ -93,6 +93,9 @@ def supported_parameters(engine: Engine) -> frozenset[str]:
 class Engine(Protocol):
     """Completes requests: one, many at once, from many threads.
 
+    An engine may say more of parameters: ``refused_parameters``, a mapping of those that its model doesn't take to the
+    reason, and ``ignored_parameters``, a set of those that are accepted without effect.
+
     A fault of one request is an exception in its future: `EngineError` and below (`ContextExceeded`,
     `Refused`). Cancelling the future stops the work as soon as the engine can.
     """

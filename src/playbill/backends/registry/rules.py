@@ -153,6 +153,24 @@ ALIAS = Rule(
     prevents="Two entries that differ in nothing but a key's old name, taken for two settings.",
     mend="Write the name that the message gives.",
 )
+THINKS_UNASKED = Rule(
+    code="PB127",
+    name="thinks-unasked",
+    severity=Severity.WARNING,
+    summary="The hosted model thinks by default, and the entry leaves no room for it.",
+    why="Services count thinking and answer together, so a limit that was meant for the answer is used up by thinking.",
+    prevents="Whole runs of current models with 300 tokens, of which every answer was empty or cut off.",
+    mend="Set `reasoning_model` to true, and `max_thinking_tokens` if you know better; or switch thinking off.",
+)
+RETIRED_MODEL = Rule(
+    code="PB128",
+    name="retired-model",
+    severity=Severity.WARNING,
+    summary="The service has withdrawn the model, will soon, or lets another one answer to its name.",
+    why="The run fails, or its records carry the name of a model that didn't answer.",
+    prevents="Results of two models under one name, before and after a silent change.",
+    mend="Take the successor that the message names, under a name of its own.",
+)
 
 ENTRY_RULES = table_of(
     (
@@ -172,6 +190,8 @@ ENTRY_RULES = table_of(
         GREEDY_SAMPLING,
         TAG_SHORTENED,
         ALIAS,
+        THINKS_UNASKED,
+        RETIRED_MODEL,
     )
 )
 """Rules of entries by code."""

@@ -1,133 +1,177 @@
-"""What families of hosted models refuse: dated rows of data, each with its source.
+"""Families of hosted models: what each refuses, ignores and thinks, from a dated table of data with sources.
 
-A row says which generation parameters the models of a family don't take, and which value of an entry key makes
-them take these after all. The table of services says what a service takes; this one what its models don't.
-Knows no wire and judges no entry.
+The table of services says what a service takes; this one what its models don't, and how they think. The rows stand in
+``service_models.json``; the first that matches counts. Marks in a row's ``source``: [D] official document, [T] type,
+docstring or code of an official SDK, [L] another project's code or table, [S] a blog, an issue, a public repository.
+What is not known is None or "unknown". Knows no wire.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
-__all__ = ["MODEL_FAMILIES", "ModelFamily", "family_of", "refused_by_model"]
+__all__ = ["ModelFamily", "ModelRule", "Thinking", "family_of", "ignored_by_model", "model_families", "refusals"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """A setting of the request: ``key`` has one of ``values``; None among them means that it isn't set.
+
+    Keys are entry keys, and ``thinking``: "on" or "off", whether the model will think.
+    """
+
+    key: str
+    values: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRule:
+    """What happens to some generation parameters: ``effect`` is "refused", "ignored" or "advised_against".
+
+    The rule doesn't hold where all of ``unless`` hold, nor for the values in ``values``, by parameter.
+    """
+
+    effect: str
+    parameters: frozenset[str]
+    unless: tuple[Condition, ...] = ()
+    values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    says: str = ""
+
+    def holds(self, settings: Mapping[str, Any]) -> bool:
+        """Tell whether the rule holds under these settings of a request."""
+        return not self.unless or not all(settings.get(c.key) in c.values for c in self.unless)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thinking:
+    """How a family thinks.
+
+    ``default`` is "none" (it can't), "off", "on", "always" or "unknown". ``ask`` and ``off`` are fragments of a
+    request's body that ask for thinking or switch it off; "$effort" and "$budget" stand for values. ``efforts`` are
+    the words that are taken, and ``budget`` the least and the greatest number of tokens. ``text`` says what comes
+    back unasked: "shown", "summary", "empty", "in_answer", "no" or "unknown". ``reserve``: tokens that the maker
+    advises to leave for it.
+    """
+
+    default: str = "none"
+    ask: Mapping[str, Any] | None = None
+    off: Mapping[str, Any] | None = None
+    off_efforts: tuple[str, ...] = ()
+    efforts: tuple[str, ...] = ()
+    responses_efforts: tuple[str, ...] = ()
+    default_effort: str | None = None
+    budget: tuple[int | None, ...] | None = None
+    text: str = "unknown"
+    show: Mapping[str, Any] | None = None
+    text_api: str | None = None
+    reserve: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFamily:
     """A family of models at some services.
 
-    ``patterns`` are shell patterns for the model's id, in lower case and without a maker's prefix (``openai/``).
-    ``refuses`` are the parameters that it doesn't take, unless the entry gives the key ``taken_with_key`` one of
-    the values ``taken_with_values`` (None among them: also where the entry has no such key).
+    ``patterns`` are shell patterns in lower case: one with a slash matches the whole id, one without what follows
+    the last slash. ``model`` is a representative id. ``retires`` has the date of shutdown by service, ``retired``
+    the services where the family is gone. ``rerouted``: another model answers to these ids.
     """
 
+    name: str
     services: frozenset[str]
     patterns: tuple[str, ...]
-    refuses: frozenset[str]
+    model: str
     source: str
     as_of: str
-    taken_with_key: str | None = None
-    taken_with_values: tuple[str | None, ...] = ()
+    rules: tuple[ModelRule, ...] = ()
+    exclusive: tuple[frozenset[str], ...] = ()
+    thinking: Thinking = field(default_factory=Thinking)
+    api: str = "chat"
+    limit: str | None = None
+    context: int | None = None
+    max_output: int | None = None
+    images: bool | None = None
+    released: str | None = None
+    retires: Mapping[str, str] = field(default_factory=dict)
+    not_before: str | None = None
+    retired: frozenset[str] = frozenset()
+    rerouted: str | None = None
+    successor: str | None = None
+    status: str = ""
+    note: str = ""
 
-    def takes_all(self, entry: Mapping[str, Any]) -> bool:
-        """Tell whether the entry sets the key with which this family takes what it otherwise refuses."""
-        return self.taken_with_key is not None and entry.get(self.taken_with_key) in self.taken_with_values
+    def thinks(self, entry: Mapping[str, Any]) -> bool:
+        """Tell whether a model of the family thinks, as the entry sets it up."""
+        if entry.get("reasoning_effort") == "none" or self.thinking.default == "none":
+            return False
+        asked = entry.get("thinking_mode") or entry.get("reasoning_model")
+        return bool(asked) or self.thinking.default in ("on", "always")
+
+    def rules_in_force(self, entry: Mapping[str, Any], effect: str) -> Iterator[ModelRule]:
+        """Yield the rules of one effect that hold for an entry."""
+        settings = {**entry, "thinking": "on" if self.thinks(entry) else "off"}
+        yield from (rule for rule in self.rules if rule.effect == effect and rule.holds(settings))
 
 
-_CLAUDE = frozenset(["temperature", "top_p", "top_k"])
-_OPENAI = frozenset(["temperature", "top_p", "logprobs", "presence_penalty", "frequency_penalty"])
-_OPENAI_SERVICES = frozenset(["openai", "azure"])
-_MIGRATION = "https://platform.claude.com/docs/en/api/migration-2026-10-21"
-_LATEST = "https://developers.openai.com/api/docs/guides/latest-model"
+@cache
+def model_families() -> tuple[ModelFamily, ...]:
+    """Return all rows, in the order in which they are looked up."""
+    text = files("playbill.backends.registry").joinpath("service_models.json").read_text(encoding="utf-8")
+    return tuple(_family(row) for row in json.loads(text))
 
-MODEL_FAMILIES: tuple[ModelFamily, ...] = (
-    # API version 2026-10-21 takes no sampling parameter for any model, not even at its default value. The version
-    # before it takes them for these models.
-    ModelFamily(
-        services=frozenset(["anthropic"]),
-        patterns=(
-            "claude-haiku-4-5*",
-            "claude-opus-4-5*",
-            "claude-opus-4-6*",
-            "claude-sonnet-4-5*",
-            "claude-sonnet-4-6*",
-        ),
-        refuses=_CLAUDE,
-        taken_with_key="api_version",
-        taken_with_values=("2023-06-01",),
-        source=_MIGRATION,
-        as_of="2026-11-25",
-    ),
-    # Opus 4.7 and everything later takes default values only, with either version.
-    ModelFamily(
-        services=frozenset(["anthropic"]),
-        patterns=("claude-*",),
-        refuses=_CLAUDE,
-        source=_MIGRATION,
-        as_of="2026-11-25",
-    ),
-    # Other models behind Anthropic's wire (gateways): the version decides.
-    ModelFamily(
-        services=frozenset(["anthropic"]),
-        patterns=("*",),
-        refuses=_CLAUDE,
-        taken_with_key="api_version",
-        taken_with_values=("2023-06-01",),
-        source=_MIGRATION,
-        as_of="2026-11-25",
-    ),
-    # "When reasoning effort is not none, remove temperature, top_p, and top_logprobs"; penalties are refused too.
-    # Effort none is the default of these:
-    ModelFamily(
-        services=_OPENAI_SERVICES,
-        patterns=("gpt-5.1*", "gpt-5.2*", "gpt-5.3*", "gpt-5.4*"),
-        refuses=_OPENAI,
-        taken_with_key="reasoning_effort",
-        taken_with_values=("none", None),
-        source=_LATEST,
-        as_of="2026-11-25",
-    ),
-    # These take effort none, but don't default to it.
-    ModelFamily(
-        services=_OPENAI_SERVICES,
-        patterns=("gpt-5.5*", "gpt-5.6*", "gpt-6-luna*", "gpt-6.1-terra*"),
-        refuses=_OPENAI,
-        taken_with_key="reasoning_effort",
-        taken_with_values=("none",),
-        source=_LATEST,
-        as_of="2026-11-25",
-    ),
-    ModelFamily(
-        services=_OPENAI_SERVICES,
-        patterns=("o1*", "o3*", "o4*", "gpt-5*", "gpt-6*"),
-        refuses=_OPENAI,
-        source=_LATEST,
-        as_of="2026-11-25",
-    ),
-    ModelFamily(
-        services=frozenset(["google"]),
-        patterns=("gemini-4*",),
-        refuses=frozenset(["presence_penalty", "frequency_penalty"]),
-        source="https://dev.to/aihubmix (Gemini 4, 2026-11), quoting Google",
-        as_of="2026-11-25",
-    ),
-)
-"""In this order: the first row that matches counts."""
+
+def _family(row: dict[str, Any]) -> ModelFamily:
+    thinking: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.pop("thinking", {}).items()}
+    rules = tuple(_rule(rule) for rule in row.pop("rules", ()))
+    exclusive = tuple(frozenset(names) for names in row.pop("exclusive", ()))
+    sets: dict[str, Any] = {name: frozenset(row.pop(name, ())) for name in ("services", "retired")}
+    patterns = tuple(row.pop("patterns"))
+    return ModelFamily(
+        **row, **sets, patterns=patterns, rules=rules, exclusive=exclusive, thinking=Thinking(**thinking)
+    )
+
+
+def _rule(row: Mapping[str, Any]) -> ModelRule:
+    return ModelRule(
+        effect=row["effect"],
+        parameters=frozenset(row["parameters"]),
+        unless=tuple(Condition(key=c["key"], values=tuple(c["values"])) for c in row.get("unless", ())),
+        values={name: tuple(values) for name, values in row.get("values", {}).items()},
+        says=row.get("says", ""),
+    )
 
 
 def family_of(service: str, model_id: str) -> ModelFamily | None:
     """Return the row for a model at a service; None where the table knows none."""
-    name = model_id.lower().rpartition("/")[2]
-    for family in MODEL_FAMILIES:
-        if service in family.services and any(fnmatchcase(name, pattern) for pattern in family.patterns):
+    whole = model_id.lower().lstrip("~")
+    last = whole.rpartition("/")[2]
+    for family in model_families():
+        if service in family.services and any(fnmatchcase(whole if "/" in p else last, p) for p in family.patterns):
             return family
     return None
 
 
-def refused_by_model(service: str, model_id: str, entry: Mapping[str, Any]) -> frozenset[str]:
-    """Return the parameters that the model is known to refuse, as its entry sets it up."""
+def refusals(service: str, model_id: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters that the model is known to refuse, as its entry sets it up: name to reason.
+
+    A value that the entry sets, and that the model takes all the same, is not among them.
+    """
     family = family_of(service, model_id)
-    return frozenset() if family is None or family.takes_all(entry) else family.refuses
+    found: dict[str, str] = {}
+    for rule in family.rules_in_force(entry, "refused") if family is not None else ():
+        for name in rule.parameters:
+            if entry.get(name) is None or entry[name] not in rule.values.get(name, ()):
+                found.setdefault(name, rule.says)
+    return found
+
+
+def ignored_by_model(service: str, model_id: str, entry: Mapping[str, Any]) -> frozenset[str]:
+    """Return the parameters that the service accepts and ignores for this model, as its documents say."""
+    family = family_of(service, model_id)
+    rules = family.rules_in_force(entry, "ignored") if family is not None else ()
+    return frozenset(name for rule in rules for name in rule.parameters)

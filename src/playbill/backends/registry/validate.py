@@ -17,6 +17,7 @@ from playbill.backends.registry import rules
 from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
 from playbill.backends.registry.field_conflicts import field_conflicts
 from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, UNREAD, EntryKey
+from playbill.backends.registry.hosted_models import judge_hosted_model
 from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
 from playbill.backends.registry.unsupported import unsupported
 
@@ -133,6 +134,7 @@ _WERE_PATTERNS = {"eos_to_cull": _eos_of_regex, "cot_end_tag": _tag_of_regex}
 def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
     """Return everything that is wrong or odd with one entry, worst first; knows its neighbours not."""
     findings = [*flat.findings, *_missing(flat.entry, where), *_backend(flat), *field_conflicts(flat.entry, flat.paths)]
+    findings += judge_hosted_model(flat.entry, flat.paths)
     if flat.entry.get("backend") not in [*GONE_BACKENDS]:  # of an entry that can't run no key matters
         for key, value in flat.entry.items():
             findings.extend(_judge_key(flat, key, value))

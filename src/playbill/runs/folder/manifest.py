@@ -19,10 +19,8 @@ from typing import Any
 from playbill import __version__
 from playbill.backends.common.jsonfile import read_json, write_json
 from playbill.backends.common.secret import scrub
-from playbill.backends.engines.base import supported_parameters
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
-from playbill.backends.registry.fields.parameters import resolve_parameters
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
 from playbill.runs.inputs.inputs import Inputs
@@ -197,13 +195,12 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
 def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, Any]:
     """Return what a loaded model is, as JSON: the part of the manifest under its label."""
     path = model.prompt_path
-    parameters = resolve_parameters(model.spec, {}, supported_parameters(model.engine), str(spec.get("backend")))
     facts = dict(model.engine.facts())
     found: dict[str, Any] = {
         "model_name": model.name,
         "spec": spec.to_dict(),
         "sources": spec.sources(),
-        "parameters": {"asked": dict(parameters.asked), "effective": dict(parameters.effective)},
+        "parameters": {"asked": dict(model.defaults.asked), "effective": dict(model.defaults.effective)},
         "seeded": seeded,
         "cleaning": asdict(model.cleaning),
         "weights": {key: value for key, value in facts.items() if any(word in key for word in _WEIGHTS)},

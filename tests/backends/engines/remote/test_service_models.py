@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from playbill.backends import Outcome, ParameterError, load_model
-from playbill.backends.registry.service_models import MODEL_FAMILIES
+from playbill.backends.registry.service_models import family_of, model_families
 from playbill.mock_services import MockOptions, MockServer
 
 HELLO = ({"role": "user", "content": "hello"},)
@@ -74,6 +74,24 @@ def test_the_version_of_anthropics_api_is_ours(place, version, named):
     assert ("temperature" in generation.params.effective) is bool(named)
 
 
-def test_every_family_has_its_source_and_date():
-    """And a date in the form that sorts."""
-    assert all(f.source.startswith("https://") and f.as_of.startswith("20") and f.refuses for f in MODEL_FAMILIES)
+def test_every_family_has_its_source_and_date_and_is_found_by_its_own_model():
+    """And a date in the form that sorts; no row is hidden by one before it."""
+    for family in model_families():
+        assert family.source, family.name
+        assert family.as_of.startswith("20"), family.name
+        for service in family.services - family.retired:
+            assert family_of(service, family.model) is family, (service, family.model)
+
+
+def test_what_a_service_ignores_is_not_claimed():
+    """Playbill's own temperature is left out where it has no effect; one that was asked for is sent."""
+    plain = body("google", "gemini-3.8-flash")["generationConfig"]
+    assert "temperature" not in plain
+    assert body("google", "gemini-3.8-flash", {"temperature": 0.5})["generationConfig"]["temperature"] == 0.5
+    assert body("google", "gemini-2.5-flash")["generationConfig"]["temperature"] == 0.0
+
+
+def test_a_refusal_says_the_way_out():
+    """The reason comes from the table of families."""
+    with pytest.raises(ParameterError, match=r"refuses 'temperature': .*api_version: 2023-06-01"):
+        body("anthropic", "claude-haiku-4-5", {"temperature": 0.0})

@@ -83,6 +83,8 @@ class RemoteEngine:
         self._lock = threading.Lock()
         self._closed = False
         self.supported_parameters = wire.supported_parameters
+        self.refused_parameters = wire.refused_parameters
+        self.ignored_parameters = wire.ignored_parameters
 
     @property
     def concurrency(self) -> int:

@@ -12,7 +12,7 @@ from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.registry.fields.table import setting
-from playbill.backends.registry.service_models import refused_by_model
+from playbill.backends.registry.service_models import ignored_by_model, refusals
 from playbill.backends.registry.services import Service
 
 __all__ = ["Body", "Wire"]
@@ -33,16 +33,19 @@ class Wire:
         # With effort none a model doesn't think: it takes sampling parameters, and needs no tokens for thinking.
         asked = bool(self._mode) or bool(setting(entry, "reasoning_model"))
         self._thinks = asked and entry.get("reasoning_effort") != "none"
+        self.refused_parameters = {
+            **dict.fromkeys(entry.get("refuses") or (), "the entry says so in 'refuses'"),
+            **refusals(service.name, model_id(entry), entry),
+        }
+        """Parameters that the model doesn't take, with the reason."""
+        self.ignored_parameters = ignored_by_model(service.name, model_id(entry), entry)
+        """Parameters that the service accepts and ignores for this model."""
         self.supported_parameters = self._supported()
 
     def _supported(self) -> frozenset[str]:
         """Return the service's parameters, without what the model or the entry refuses; and a budget if the model
         thinks."""
-        refused = {
-            *(self._entry.get("refuses") or ()),
-            *(self._service.reasoning_refuses if self._thinks else ()),
-            *refused_by_model(self._service.name, model_id(self._entry), self._entry),
-        }
+        refused = {*self.refused_parameters, *(self._service.reasoning_refuses if self._thinks else ())}
         budget = {"max_thinking_tokens"} if self._thinks else set()
         return (self._service.supported_parameters - refused) | budget
 

@@ -70,12 +70,19 @@ def check_parameter(name: str, value: Any) -> None:
 
 
 def resolve_parameters(
-    entry: Mapping[str, Any], caller: Mapping[str, Any], supported_parameters: frozenset[str], backend: str
+    entry: Mapping[str, Any],
+    caller: Mapping[str, Any],
+    supported: frozenset[str],
+    backend: str,
+    *,
+    refused: Mapping[str, str] | None = None,
+    ignored: frozenset[str] = frozenset(),
 ) -> Parameters:
     """Put defaults, the entry's and the caller's parameters together; later ones win, None is "not asked".
 
-    What entry or caller asked for and the backend can't honour is a ParameterError; Playbill's own defaults
-    are left out there instead.
+    ``refused`` are parameters that the model doesn't take, with the reason and the way out; ``ignored`` those that its
+    service accepts and ignores. Playbill's own defaults are left out for both, and where ``supported`` lacks them.
+    Raises ParameterError for what entry or caller asked for and the backend or the model can't honour.
     """
     asked = {name: entry[name] for name in PARAMETERS if entry.get(name) is not None}
     asked.update({name: value for name, value in caller.items() if value is not None})
@@ -86,14 +93,18 @@ def resolve_parameters(
             f"temperature: {asked['temperature']} samples, but the entry says do_sample: false, which is greedy; take "
             "one of them out"
         )
-    refused = sorted(set(asked) - supported_parameters)
-    if refused:
-        names = ", ".join(f"'{n}'" for n in refused)
+    reasons = refused or {}
+    for name in asked:
+        if name in reasons:
+            why = f": {reasons[name]}" if reasons[name] else ""
+            raise ParameterError(f"the model refuses '{name}'{why}; take it out of the call or of the entry")
+    unsupported = sorted(set(asked) - supported)
+    if unsupported:
+        names = ", ".join(f"'{n}'" for n in unsupported)
         raise ParameterError(
             f"the backend {backend} can't honour {names}; take it out of the call or of the entry"
-            f" (it takes {', '.join(sorted(supported_parameters))})"
+            f" (it takes {', '.join(sorted(supported))})"
         )
-    defaults = {
-        p.name: p.default for p in PARAMETERS.values() if p.default is not None and p.name in supported_parameters
-    }
+    unasked = supported - reasons.keys() - ignored
+    defaults = {p.name: p.default for p in PARAMETERS.values() if p.default is not None and p.name in unasked}
     return Parameters(asked=asked, effective={**defaults, **asked})
