@@ -49,6 +49,10 @@ lock: $(VENV)/.test
 	   $(BIN)/python -m pip list --format=freeze --exclude-editable | sed 's/+cpu//' | grep -viE '^(pip|setuptools)='; } > .lock.new
 	@mv .lock.new requirements-dev.lock
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/site
+	@echo "the site is in build/site: open build/site/index.html"
+
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache
 
@@ -71,3 +75,8 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
 	@$(PIP) --editable ".[all]" --group dev
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	@echo "installing Playbill with what builds its docs"
+	@$(PIP) --editable ".[serve]" --group docs
+	@touch $@

@@ -1,15 +1,22 @@
-"""Write the generated parts of the docs anew, from the tables that the code reads. Knows no text by itself.
+"""Write the generated parts of docs/reference anew, from the tables, commands and docstrings of the code.
 
-python tools/gendocs.py          writes docs/entries.md, docs/services.md, docs/rules.md and the JSON Schema
-python tools/gendocs.py --check  exits 1 where one is not up to date
+python tools/gendocs.py          writes what is out of date: pages of docs/reference, and the JSON Schema
+python tools/gendocs.py --check  writes nothing; names what is out of date, and exits with 1 where anything is
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
+
+import click
 
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.engines.remote.failure import Kind
@@ -19,21 +26,58 @@ from playbill.backends.registry.rules import ENTRY_RULES
 from playbill.backends.registry.schema import schema_file, schema_text
 from playbill.backends.registry.services import REMOTE, SERVICES, Service
 from playbill.backends.registry.unsupported import UNSUPPORTED
+from playbill.cli import cli
 from playbill.proof.rules.live import LIVE_RULES
 from playbill.proof.rules.path import PATH_RULES
 from playbill.proof.rules.table import rules_page
 from playbill.proof.rules.template import TEMPLATE_RULES
 from playbill.runs.audit import RECORD_RULES
 
-DOCS = Path(__file__).parents[1] / "docs"
-ENTRIES = DOCS / "entries.md"
-SERVICES_PAGE = DOCS / "services.md"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+ENTRIES = REFERENCE / "entries.md"
+SERVICES_PAGE = REFERENCE / "services.md"
+COMMANDS = REFERENCE / "command-line.md"
 RULES = {
     "The entry": {**ENTRY_RULES, **TEMPLATE_RULES},
     "The prompt path": PATH_RULES,
     "Live answers": LIVE_RULES,
     "Records": RECORD_RULES,
 }
+
+PYTHON: dict[str, dict[str, tuple[str, ...]]] = {
+    "playbill.backends": {
+        "models": (
+            *("load_model", "find_spec", "load_spec", "Model", "Stream", "Generation"),
+            *("Outcome", "FinishReason", "Usage", "Parameters"),
+        ),
+        "registry": (
+            *("ModelRegistry", "RegistryEntry", "ModelSpec", "BACKENDS", "EntryKey", "ValueType"),
+            *("Finding", "Rule", "Severity"),
+        ),
+        "prompt": (
+            *("render", "make_prompt", "Prompt", "PromptPath", "load_prompt_path"),
+            *("Template", "Tokenizer", "Stops", "StopId", "Message", "CleaningRule", "Tags"),
+        ),
+        "engines": (
+            *("model_from_function", "Backend", "Engine", "Request", "Completion", "Loaded", "Context", "Extent"),
+            *("OnText", "TokenLimits"),
+        ),
+        "keys": ("Credentials", "Credential", "Secret"),
+        "errors": (),
+    },
+    "playbill.runs": {
+        "runs": ("run", "RunResult", "RunInterrupted", "ModelSummary", "parse_model", "read_records"),
+        "inputs": ("open_inputs", "Inputs", "InputFile", "Dialogue"),
+        "observers": ("Observer", "Silent", "Plan", "Workload", "Tick"),
+    },
+    "playbill.mock_services": {
+        "server": ("MockServer", "serve_forever", "MockOptions", "ModelRule", "REASONING"),
+        "answers": ("Answers", "Item", "Answer", "Message", "Raw", "echo", "fixed_tokens"),
+        "faults": ("Fault", "FaultKind", "FAULT_HEADER"),
+        "log": ("RequestLog", "Received"),
+    },
+}
+"""Public names by module and subject. Errors are those of the module's names that are exceptions."""
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -59,8 +103,18 @@ def shown(value: object) -> str:
 
 
 def key_row(key: EntryKey) -> list[str]:
-    required = names(key.required_by) if key.required_by else ""
-    return [f"`{key.name}`", key.type.name, key.summary, names(key.read_by), required, shown(key.default)]
+    type_ = key.type.name if key.default is None else f"{key.type.name}; {shown(key.default)} by default"
+    aliases = f" Also read as {names(key.aliases)}." if key.aliases else ""
+    return [f"`{key.name}`", key.summary + aliases, type_, readers(key)]
+
+
+def readers(key: EntryKey) -> str:
+    """Who reads a key, and for whom an entry needs it."""
+    if not key.required_by:
+        return names(key.read_by)
+    if key.required_by == key.read_by:
+        return f"{names(key.read_by)}; required"
+    return f"{names(key.read_by)}; required by {names(key.required_by)}"
 
 
 def engine_row(key: EntryKey) -> list[str]:
@@ -111,7 +165,7 @@ ERRORS = {
 
 
 def service_parts() -> dict[str, str]:
-    """The generated parts of docs/services.md."""
+    """The generated parts of reference/services.md."""
     head = ["backend", "address", "variable", "parameters (and their names there)", "refused by reasoning models"]
     return {
         "services": table(head, (service_row(SERVICES[name]) for name in REMOTE)),
@@ -119,12 +173,103 @@ def service_parts() -> dict[str, str]:
     }
 
 
+def option_row(option: click.Parameter) -> list[str]:
+    """The names of an option, and what its help says."""
+    record = option.get_help_record(click.Context(cli)) if isinstance(option, click.Option) else None
+    names, text = record if record is not None else (f"{option.name}", "")
+    return [f"`{names}`", code_options(text)]
+
+
+def code_options(text: str) -> str:
+    """Option names in prose, shown as code, for `--` would become a dash."""
+    return re.sub(r"(?<![`\w-])--[a-z][a-z-]*", lambda match: f"`{match[0]}`", text)
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """The help of a command: prose as prose, and blocks that click leaves alone as code."""
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b"):
+            yield "```text\n" + paragraph.removeprefix("\b").strip("\n") + "\n```"
+        else:
+            yield code_options(" ".join(paragraph.split()))
+
+
+def command_pages(command: click.Command, name: str, level: int = 2) -> Iterator[str]:
+    """A command and those below it, in the order of `playbill --help`."""
+    context = click.Context(command, info_name=name)
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"{'#' * level} `{name}`\n\n```text\n{name} {usage}\n```"
+    yield from paragraphs(command.help or "")
+    rows = [option_row(option) for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    if rows:
+        yield table(["option", "what it does"], rows)
+    if isinstance(command, click.Group):
+        for sub in command.list_commands(context):
+            found = command.get_command(context, sub)
+            if found is not None:
+                yield from command_pages(found, f"{name} {sub}", level + 1 if level > 2 else level)
+
+
+def python_groups(module: str) -> dict[str, list[str]]:
+    """A module's public names by subject, as far as they are there; a name that has no subject stands in the first."""
+    public = import_module(module)
+    left = list(public.__all__)
+    groups: dict[str, list[str]] = {}
+    for title, names in PYTHON[module].items():
+        groups[title] = [name for name in names if name in left]
+        left = [name for name in left if name not in names]
+    if "errors" in groups:
+        groups["errors"] = [name for name in left if is_error(getattr(public, name))]
+        left = [name for name in left if name not in groups["errors"]]
+    groups[next(iter(groups))] += left
+    return groups
+
+
+def is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def name_row(module: str, name: str) -> list[str]:
+    """A public name, and the first sentence of its docstring."""
+    value = getattr(import_module(module), name)
+    own = isinstance(value, type) or inspect.isfunction(value)
+    first = ((inspect.getdoc(value) if own else assigned_doc(module, name)) or inspect.getdoc(type(value)) or "").split(
+        "\n\n"
+    )[0]
+    return [f"`{name}`", re.sub(r"\\`\\`|``", "`", " ".join(first.split()))]
+
+
+def assigned_doc(module: str, name: str) -> str | None:
+    """The text below the assignment of a name, in the module that it is imported from."""
+    tree = ast.parse(inspect.getsource(import_module(module)))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+            return assigned_doc(str(node.module), name)
+    for node, following in pairwise(tree.body):
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == name and isinstance(following, ast.Expr):
+            return inspect.cleandoc(ast.literal_eval(following.value))
+    return None
+
+
+def python_parts(module: str) -> dict[str, str]:
+    """The generated parts of a module's page: a table of names for each subject."""
+    return {
+        f"api {module}/{title}": table(["name", "what it is"], (name_row(module, name) for name in names))
+        for title, names in python_groups(module).items()
+    }
+
+
+def python_page(module: str) -> Path:
+    return REFERENCE / f"python-{module.rpartition('.')[2].replace('_', '-')}.md"
+
+
 def parts() -> dict[str, str]:
-    """The generated parts of docs/entries.md by the names of their markers."""
+    """The generated parts of reference/entries.md by the names of their markers."""
     keys = [key_row(key) for key in ENTRY_KEYS.values() if key.name not in PARAMETERS]
     parameters = [[f"`{p.name}`", p.type.name, p.summary, shown(p.default)] for p in PARAMETERS.values()]
     return {
-        "keys": table(["key", "type", "meaning", "read by", "required by", "default"], keys),
+        "keys": table(["key", "meaning", "type", "read by"], keys),
         "parameters": table(["parameter", "type", "meaning", "default"], parameters),
         "engines": table(
             ["key", *(f"`{e}`" for e in LOCAL)], (engine_row(ENTRY_KEYS[n]) for n in ENTRY_KEYS if n in UNSUPPORTED)
@@ -149,7 +294,10 @@ def filled(page: Path, made: dict[str, str]) -> str:
 def main() -> None:
     wanted = {ENTRIES: filled(ENTRIES, parts()), schema_file(): schema_text()}
     wanted[SERVICES_PAGE] = filled(SERVICES_PAGE, service_parts())
-    wanted[DOCS / "rules.md"] = rules_page(RULES)
+    wanted[REFERENCE / "rules.md"] = rules_page(RULES)
+    wanted[COMMANDS] = filled(COMMANDS, {"commands": "\n\n".join(command_pages(cli, "playbill"))})
+    for module in PYTHON:
+        wanted[python_page(module)] = filled(python_page(module), python_parts(module))
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" not in sys.argv[1:]:
         for path in stale:

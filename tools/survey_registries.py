@@ -1,4 +1,4 @@
-"""Judge and import registries, and write what was found, summed up by code, to docs/registries.md.
+"""Judge and import registries, and write what was found, summed up by code, to docs/reference/registries.md.
 
 python tools/survey_registries.py FILE...
 
@@ -18,7 +18,7 @@ from playbill.proof import RULES, check_all
 from playbill.proof.add.importing import import_registry
 from playbill.proof.check import Options
 
-PAGE = Path(__file__).parents[1] / "docs" / "registries.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "registries.md"
 HEAD = """\
 # What was found in real registries
 

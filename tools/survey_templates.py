@@ -1,4 +1,4 @@
-"""Judge real chat templates and tokenizers by the rules, and write what was found to docs/templates.md.
+"""Judge real chat templates and tokenizers by the rules, and write what was found to docs/reference/templates.md.
 
 python tools/survey_templates.py FOLDER          FOLDER holds *.jinja and ggml-vocab-*.gguf files
 python tools/survey_templates.py FOLDER --check  exits 1 where the page is not up to date
@@ -27,7 +27,7 @@ from playbill.proof.check import judge_path
 from playbill.proof.checks.probe import Probe
 from playbill.proof.checks.template import PROMPT_CHECKS, TEXT_CHECKS, Subject, judge_template
 
-PAGE = Path(__file__).parents[1] / "docs" / "templates.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "templates.md"
 DATE = datetime(2026, 11, 23)
 # Tokenizers of the archive and the templates in it that were made for them.
 PAIRS = {
@@ -46,7 +46,7 @@ HEAD = """\
 The {templates} chat templates of the llama-cpp-python 0.3.36 source archive, judged by the rules of
 [rules.md](rules.md), each as if an entry without further keys used it, with `<s>` and `</s>` as BOS and EOS. That
 Playbill renders them as transformers does, character for character, is a test of its own
-(`tests/test_template_parity.py`). A template that asks for tools fails without them: PB118.
+(`tests/backends/prompt/template/test_parity.py`). A template that asks for tools fails without them: PB118.
 
 This page is generated: `python tools/survey_templates.py FOLDER`. Not every finding is a fault. A note is a fact
 that is good to know, and a warning one that an entry has to answer: what stands here is what `playbill check`

@@ -29,7 +29,7 @@ def audit(paths: tuple[Path, ...], summary: bool, as_json: bool) -> int:
     """Judge records: those of `playbill run`, and results of clembench and clemcore.
 
     Every generation is checked for failures of the layer around the model: special tokens in answers, prompts
-    with two BOS tokens, thinking taken as the answer, empty answers that cost tokens, and more; docs/rules.md
+    with two BOS tokens, thinking taken as the answer, empty answers that cost tokens, and more; docs/reference/rules.md
     lists them. Where a record lacks the evidence, that is counted as "cannot tell".
 
     Exits with 1 where there is an error, and with 2 where a file can't be read.

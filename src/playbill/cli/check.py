@@ -121,7 +121,7 @@ def _explain(code: str, as_json: bool) -> int:
     known = {**RULES, **RECORD_RULES}
     rules = [rule for rule in known.values() if rule.code == code.upper() or rule.name == code.lower()]
     if not rules:
-        raise InputError(f"no rule has the code '{code}'; docs/rules.md lists them: {', '.join(known)}")
+        raise InputError(f"no rule has the code '{code}'; docs/reference/rules.md lists them: {', '.join(known)}")
     if as_json:
         click.echo(json.dumps([_as_json(rule) for rule in rules], ensure_ascii=False, indent=2))
     else:

@@ -1,1 +1,1 @@
-"""The dialogues of `make demo`, in the manner of dialogue games. Data only."""
+"""The files that `playbill demo` puts into a folder: dialogues, and registries that show entries. Data only."""

@@ -163,6 +163,7 @@ def backends_of(points: Iterable[EntryPoint]) -> dict[str, Backend]:
 
 
 BACKENDS: Mapping[str, Backend] = _Catalogue()
+"""All backends by name: the built-in ones, then those that installed packages register."""
 
 
 def backend_names() -> tuple[str, ...]:

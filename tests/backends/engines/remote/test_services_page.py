@@ -1,4 +1,4 @@
-"""docs/services.md says what the wires do."""
+"""docs/reference/services.md says what the wires do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playbill.backends.engines.remote.wires import anthropic, openai
 from playbill.backends.registry.services import REMOTE, SERVICES
 
 google = pytest.importorskip("playbill.backends.engines.remote.wires.google", reason="needs the extra `google`")
-PAGE = (Path(__file__).parents[4] / "docs" / "services.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs" / "reference" / "services.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("wire", [openai, anthropic, google], ids=lambda wire: wire.__name__.rpartition(".")[2])

@@ -14,7 +14,8 @@ SERVICE_KEYS = (
         "base_url",
         v.STRING,
         "Where the service is, up to what stands before `/chat/completions` (or the client's own path). Without it "
-        "the address beside the key, else the service's own. A key goes only where it may (docs/services.md).",
+        "the address beside the key, else the service's own. A key goes only where it may "
+        "(docs/reference/services.md).",
         REMOTE,
     ),
     EntryKey(

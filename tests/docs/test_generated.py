@@ -12,7 +12,7 @@ from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.validate import flatten, judge_entry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_generated_docs_are_up_to_date():
@@ -23,7 +23,7 @@ def test_generated_docs_are_up_to_date():
 
 def test_every_key_has_its_line():
     """With its meaning."""
-    page = (ROOT / "docs" / "entries.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "entries.md").read_text(encoding="utf-8")
     table = page.partition("<!-- generated: keys -->")[2].partition("<!-- end: keys -->")[0]
     for name in {*ENTRY_KEYS} - {*PARAMETERS}:
         assert table.count(f"\n| `{name}` |") == 1
@@ -33,7 +33,7 @@ def test_every_key_has_its_line():
 
 def test_the_example_entry_is_right():
     """Nothing is said of it."""
-    page = (ROOT / "docs" / "entries.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "entries.md").read_text(encoding="utf-8")
     example = re.search(r"```json\n(\[.*?\n\])\n```", page, re.DOTALL)
     assert example
     assert [judge_entry(flatten(entry)) for entry in json.loads(example[1])] == [()]
