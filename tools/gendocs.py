@@ -24,6 +24,7 @@ from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.table import ENTRY_KEYS, EVERY, LOCAL, METADATA, UNREAD, EntryKey
 from playbill.backends.registry.rules import ENTRY_RULES
 from playbill.backends.registry.schema import schema_file, schema_text
+from playbill.backends.registry.service_models import family_of, ignored_by_model, model_families, refusals
 from playbill.backends.registry.services import REMOTE, SERVICES, Service
 from playbill.backends.registry.unsupported import UNSUPPORTED
 from playbill.cli import cli
@@ -33,6 +34,7 @@ from playbill.proof.rules.table import rules_page
 from playbill.proof.rules.template import TEMPLATE_RULES
 from playbill.runs.audit import RECORD_RULES
 
+_PINNED = {"api_version": "2023-06-01"}
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 ENTRIES = REFERENCE / "entries.md"
 SERVICES_PAGE = REFERENCE / "services.md"
@@ -164,11 +166,39 @@ ERRORS = {
 }
 
 
+def greedy(service: str, model: str) -> str:
+    """How a model is asked for its likeliest tokens, if it can be."""
+    for entry, words in ({}, "yes"), ({"reasoning_effort": "none"}, "with effort none"), (_PINNED, "with the pin"):
+        family = family_of(service, model)
+        if entry.get("reasoning_effort") and family is not None and "none" not in family.thinking.efforts:
+            continue
+        if "temperature" in refusals(service, model, entry):
+            continue
+        if "temperature" in ignored_by_model(service, model, entry):
+            return "no: ignored"
+        return words
+    return "no: refused"
+
+
+def family_rows() -> Iterator[list[str]]:
+    """The current families of hosted models, by service."""
+    for service in REMOTE:
+        for family in model_families():
+            if service not in family.services or service in family.retired:
+                continue
+            thinking = family.thinking
+            efforts = ", ".join(thinking.efforts)
+            end = family.retires.get(service, "")
+            ids = ", ".join(f"`{pattern}`" for pattern in family.patterns[:3])
+            yield [f"`{service}`", ids, greedy(service, family.model), thinking.default, efforts, end]
+
+
 def service_parts() -> dict[str, str]:
     """The generated parts of reference/services.md."""
     head = ["backend", "address", "variable", "parameters (and their names there)", "refused by reasoning models"]
     return {
         "services": table(head, (service_row(SERVICES[name]) for name in REMOTE)),
+        "models": table(["backend", "models", "greedy", "thinks", "effort words", "ends"], family_rows()),
         "failures": table(["what happened", "tried again", "error in the end"], map(failure_row, Kind)),
     }
 
