@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import format_datetime, formatdate
 
 import pytest
 
@@ -73,3 +74,58 @@ def test_who_asks_to_wait_for_hours_has_no_quota_left():
     failure = classify(429, {"retry-after": "7200"}, {"error": {"message": "slow down"}})
     assert failure.kind is Kind.QUOTA
     assert "7200 s" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+        "input length and `max_tokens` exceed context limit: 199000 + 4096 > 200000",
+        "This model's maximum prompt length is 131072 but the request contains 140000 tokens.",
+        "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+        "too many tokens: the total number of tokens in the prompt cannot exceed 4081",
+        "Please reduce the length of the messages or completion.",
+    ],
+)
+def test_a_prompt_that_is_too_long_is_known_by_each_services_words(message):
+    """SGLang's, Anthropic's, xAI's, vLLM's, Cohere's and Groq's."""
+    assert classify(400, {}, {"error": {"message": message}}).kind is Kind.CONTEXT
+    assert classify(400, {}, {"object": "error", "message": message, "code": 400}).kind is Kind.CONTEXT
+
+
+def test_a_policy_is_a_refusal_and_a_malformed_prompt_is_not():
+    """OpenAI says `invalid_prompt` of both."""
+    said = "Invalid prompt: your prompt was flagged as potentially violating our usage policy."
+    assert classify(400, {}, {"error": {"message": said, "code": "invalid_prompt"}}).kind is Kind.REFUSED
+    assert classify(400, {}, {"error": {"message": "bad role", "code": "invalid_prompt"}}).kind is Kind.REQUEST
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (429, {"type": "rate_limit_error", "details": {"error_code": "enforced_spend_limit_reached"}}),
+        (429, {"type": "x", "code": "organization_spend_limit_exceeded"}),
+        (429, {"type": "x", "code": "credit_balance_exhausted"}),
+        (400, {"type": "invalid_request_error", "message": "You have reached your specified API usage limits."}),
+    ],
+)
+def test_spent_money_stops_the_model_at_once(status, error):
+    """It is no rate limit: another attempt costs time and mends nothing."""
+    assert classify(status, {}, {"error": error}).kind is Kind.QUOTA
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 529])
+def test_nobody_waits_for_years(status):
+    """Whatever the status says beside it."""
+    assert classify(status, {"retry-after": "99999999"}, {"error": {"message": "busy"}}).kind is Kind.QUOTA
+
+
+def test_a_date_without_a_zone_is_utc(monkeypatch):
+    """`-0000` says UTC; in no time zone of this machine it is local time."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    soon = formatdate(time.time() + 30)
+    assert soon.endswith("-0000")
+    assert 25 < (retry_after({"retry-after": soon}) or 0) <= 30
+    monkeypatch.delenv("TZ")
+    time.tzset()

@@ -5,6 +5,7 @@ Hooks on the HTTP client write into the capture of the task that sends, and set 
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
@@ -49,8 +50,10 @@ class Capture:
 
     def text(self) -> str:
         """Return the response's body as received, its content encoding undone."""
-        response = httpx2.Response(self.status or 0, headers=self._plain_headers(), content=bytes(self._received))
-        return response.text
+        return self._response().text
+
+    def _response(self) -> httpx2.Response:
+        return httpx2.Response(self.status or 0, headers=self._plain_headers(), content=bytes(self._received))
 
     def _plain_headers(self) -> dict[str, str]:
         kept = ("content-type", "content-encoding")
@@ -58,7 +61,11 @@ class Capture:
 
     def json(self) -> Any:
         """Return the response's body; raises ValueError where it is no JSON."""
-        return json.loads(self.text())
+        # By its bytes, as the official clients read it: JSON is UTF-8, whatever a charset in the header says.
+        try:
+            return json.loads(self._response().content)
+        except RecursionError as e:
+            raise ValueError("nested too deeply") from e
 
     def request_body(self) -> Any:
         """Return the request's body, as sent."""
@@ -106,6 +113,8 @@ class Capture:
                 return
             place, width = min(ends)
             block = bytes(self._received[self._read_to : place])
+            if self._read_to == 0:
+                block = block.removeprefix(codecs.BOM_UTF8)
             self._read_to = place + width
             self._take(b"\n".join(_data(line) for line in block.splitlines() if line.startswith(b"data:")))
 
@@ -115,7 +124,7 @@ class Capture:
             return
         try:
             event = json.loads(data)
-        except ValueError:  # a comment, or a piece of garbage: the client has its own opinion of that
+        except (ValueError, RecursionError):  # a comment, or a piece of garbage: the client has its own opinion of that
             return
         if isinstance(event, dict):
             self.events.append(event)

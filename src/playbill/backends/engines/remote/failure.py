@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -63,8 +64,14 @@ class _Said:
     delay: float | None
 
 
-_QUOTA = ("insufficient_quota", "billing_error", "insufficient_balance", "billing_not_active", "billing_hard_limit")
+_QUOTA = (
+    *("insufficient_quota", "billing_error", "insufficient_balance", "billing_not_active", "billing_hard_limit"),
+    # https://help.openai.com/articles/6614457 and the Anthropic client's _error_classes.py
+    *("credit_balance_exhausted", "spend_limit_exceeded", "usage_limit_exceeded", "spend_limit_reached"),
+)
+_QUOTA_WORDS = ("credit balance is too low", "you have reached your specified api usage limits")
 _REFUSED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
+_REFUSED_WORDS = ("usage polic", "content policy", "content management policy", "violating our")
 _CONTEXT_CODES = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
 _CONTEXT_WORDS = (
     "prompt is too long",
@@ -72,6 +79,13 @@ _CONTEXT_WORDS = (
     "input token count",
     "context window",
     "exceeds the available context size",
+    "model's context length",  # SGLang
+    "exceed context limit",  # Anthropic, of prompt and limit together
+    "maximum prompt length",  # xAI
+    "maximum model length",  # vLLM
+    "too many tokens",  # Cohere
+    "input is too long",
+    "reduce the length of the messages",
 )
 
 
@@ -82,7 +96,7 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Failure:
     if seconds is None:
         seconds = said.delay
     kind = _kind(status, said)
-    if kind is Kind.RATE_LIMIT and seconds is not None and seconds > LONGEST_RETRY_AFTER:
+    if kind.may_pass and seconds is not None and seconds > LONGEST_RETRY_AFTER:
         kind = Kind.QUOTA
     words = f"{status}: {said.message}" if said.message else f"status {status}"
     if kind is Kind.QUOTA and seconds is not None:
@@ -96,9 +110,11 @@ def _kind(status: int, said: _Said) -> Kind:
         any(code in said.codes for code in _CONTEXT_CODES) or any(words in message for words in _CONTEXT_WORDS)
     ):
         return Kind.CONTEXT
-    if status in (400, 403) and any(code in said.codes for code in _REFUSED):
+    if status in (400, 403) and (
+        any(code in said.codes for code in _REFUSED) or any(words in message for words in _REFUSED_WORDS)
+    ):
         return Kind.REFUSED
-    if status == 402 or any(code in said.codes for code in _QUOTA) or "credit balance is too low" in message:
+    if status == 402 or any(code in said.codes for code in _QUOTA) or any(words in message for words in _QUOTA_WORDS):
         return Kind.QUOTA
     if status == 429:
         return Kind.QUOTA if "perday" in said.quota_ids else Kind.RATE_LIMIT
@@ -122,9 +138,11 @@ def _read(body: Any) -> _Said:
         return _Said(str(error)[:500], "", "", None)
     message = error.get("message") or error.get("detail") or body.get("message") or ""
     details = error.get("details")
-    details = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    details = details if isinstance(details, list) else [details]  # Anthropic's is one object
+    details = [d for d in details if isinstance(d, dict)]
     inner = error.get("innererror")
     codes = [error.get("code"), error.get("type"), error.get("status"), *(d.get("reason") for d in details)]
+    codes += [d.get("error_code") for d in details]
     codes.append(inner.get("code") if isinstance(inner, dict) else None)
     return _Said(
         str(message)[:500],
@@ -135,7 +153,8 @@ def _read(body: Any) -> _Said:
 
 
 def _quota_ids(details: list[dict[str, Any]]) -> list[str]:
-    violations = [v for d in details for v in d.get("violations", ()) if isinstance(v, dict)]
+    lists = (d.get("violations") for d in details)
+    violations = [v for found in lists if isinstance(found, list) for v in found if isinstance(v, dict)]
     return [str(v.get("quotaId", "")) for v in violations]
 
 
@@ -155,8 +174,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if seconds is not None or not text:
         return seconds
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:  # "-0000" says UTC, and nothing of the sender's zone
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - time.time())
+    except (ValueError, OverflowError):
         return None
 
 

@@ -15,6 +15,7 @@ from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.failure import Failure, Kind, classify
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
+from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
@@ -187,13 +188,12 @@ def _completion(message: dict[str, Any]) -> Completion:
 
 def _usage(said: Any) -> Usage:
     """Its input tokens leave out what was read from or written to its cache; ours are all of them."""
-    if not isinstance(said, dict):
-        return Usage()
-    read, written = said.get("cache_read_input_tokens"), said.get("cache_creation_input_tokens")
-    fresh = said.get("input_tokens")
-    thinking = (said.get("output_tokens_details") or {}).get("thinking_tokens")
+    said = as_object(said)
+    read, written = count(said.get("cache_read_input_tokens")), count(said.get("cache_creation_input_tokens"))
+    fresh = count(said.get("input_tokens"))
+    thinking = count(as_object(said.get("output_tokens_details")).get("thinking_tokens"))
     total = None if fresh is None else fresh + (read or 0) + (written or 0)
-    return Usage(total, said.get("output_tokens"), read, thinking)
+    return Usage(total, count(said.get("output_tokens")), read, thinking)
 
 
 _functions = wire_functions(AnthropicWire, f"anthropic {anthropic.__version__}")

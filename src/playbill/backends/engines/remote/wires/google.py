@@ -14,6 +14,7 @@ from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
+from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
@@ -32,6 +33,11 @@ _FINISH = {
     "PROHIBITED_CONTENT": FinishReason.REFUSED,
     "SPII": FinishReason.REFUSED,
     "LANGUAGE": FinishReason.REFUSED,
+    "IMAGE_SAFETY": FinishReason.REFUSED,
+    "ESCALATION": FinishReason.REFUSED,
+    "MODEL_ARMOR": FinishReason.REFUSED,
+    "PUP_LIMITED_DISABLED": FinishReason.REFUSED,
+    "CONTINUATION": FinishReason.LENGTH,
 }
 
 
@@ -111,7 +117,7 @@ class GoogleWire(Wire):
         arguments: dict[str, Any] = {
             "model": model_id(self._entry),
             "contents": body["contents"],
-            "config": types.GenerateContentConfig(http_options=options),
+            "config": types.GenerateContentConfig(http_options=options, automatic_continuation=False),
         }
         if not stream:
             await self._client.aio.models.generate_content(**arguments)
@@ -163,7 +169,7 @@ def _completion(bodies: list[dict[str, Any]]) -> Completion:
     for body in bodies:
         frame |= {name: value for name, value in body.items() if value is not None and name != "candidates"}
     finish = next((r for body in reversed(bodies) if (r := _candidate(body).get("finishReason"))), None)
-    blocked = (frame.get("promptFeedback") or {}).get("blockReason")
+    blocked = as_object(frame.get("promptFeedback")).get("blockReason")
     if finish is None and blocked is None:
         raise Failure(Kind.BROKEN, "200, but the answer has no candidate that came to its end")
     parts = [part for body in bodies for part in _content_parts(body)]
@@ -187,11 +193,10 @@ def _completion(bodies: list[dict[str, Any]]) -> Completion:
 
 def _usage(said: Any) -> Usage:
     """It counts thoughts beside the candidate's tokens; our output tokens include them."""
-    if not isinstance(said, dict):
-        return Usage()
-    answer, thinking = said.get("candidatesTokenCount"), said.get("thoughtsTokenCount")
+    said = as_object(said)
+    answer, thinking = count(said.get("candidatesTokenCount")), count(said.get("thoughtsTokenCount"))
     output = None if answer is None and thinking is None else (answer or 0) + (thinking or 0)
-    return Usage(said.get("promptTokenCount"), output, said.get("cachedContentTokenCount"), thinking)
+    return Usage(count(said.get("promptTokenCount")), output, count(said.get("cachedContentTokenCount")), thinking)
 
 
 _functions = wire_functions(GoogleWire, f"google-genai {genai.__version__}")

@@ -18,6 +18,7 @@ from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
+from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
@@ -32,12 +33,14 @@ _FINISH = {
     "eos": FinishReason.STOP,  # Together
     "stop_sequence": FinishReason.STOP,
     "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+    "MAX_TOKENS": FinishReason.LENGTH,
     "model_length": FinishReason.LENGTH,  # Mistral
     "content_filter": FinishReason.REFUSED,
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
 }
-_BROKEN_OFF = ("error", "insufficient_system_resource")  # OpenRouter and Mistral; DeepSeek
+_BROKEN_OFF = ("error", "insufficient_system_resource", "abort")  # OpenRouter and Mistral; DeepSeek; vLLM and SGLang
 
 
 class OpenAIWire(Wire):
@@ -117,7 +120,9 @@ class OpenAIWire(Wire):
         if not stream:
             await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
             return
-        asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        asked = {**body, "stream": True}
+        if self._service.name != "mistral":  # which refuses the field, and tells the usage unasked
+            asked["stream_options"] = {"include_usage": True}
         chunks = await self._client.post(
             _PATH,
             body=asked,
@@ -137,6 +142,8 @@ class OpenAIWire(Wire):
         if not choices:
             raise Failure(Kind.BROKEN, "200, but the answer has no choices")
         message = choices[0].get("message")
+        if message is None and _FINISH.get(str(choices[0].get("finish_reason"))) is FinishReason.REFUSED:
+            message = {}  # what was to be said was filtered, whole
         if not isinstance(message, dict):
             raise Failure(Kind.BROKEN, "200, but the answer's first choice has no message")
         return _completion(message, choices[0].get("finish_reason"), body, choices[0].get("logprobs"))
@@ -210,13 +217,12 @@ def _completion(message: dict[str, Any], finish: Any, frame: dict[str, Any], log
 
 
 def _usage(said: Any) -> Usage:
-    if not isinstance(said, dict):
-        return Usage()
-    prompt, answer = said.get("prompt_tokens"), said.get("completion_tokens")
-    cached = (said.get("prompt_tokens_details") or {}).get("cached_tokens")
+    said = as_object(said)
+    prompt, answer = count(said.get("prompt_tokens")), count(said.get("completion_tokens"))
+    cached = count(as_object(said.get("prompt_tokens_details")).get("cached_tokens"))
     if cached is None:
-        cached = said.get("prompt_cache_hit_tokens")  # DeepSeek
-    thinking = (said.get("completion_tokens_details") or {}).get("reasoning_tokens")
+        cached = count(said.get("prompt_cache_hit_tokens"))  # DeepSeek
+    thinking = count(as_object(said.get("completion_tokens_details")).get("reasoning_tokens"))
     if (
         thinking
         and prompt is not None
@@ -229,7 +235,8 @@ def _usage(said: Any) -> Usage:
 
 def _choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     choices = body.get("choices")
-    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    return [choice for choice in found if choice.get("index") in (0, None)]  # of several answers, the first
 
 
 def _delta(choice: Mapping[str, Any]) -> dict[str, Any]:
