@@ -8,6 +8,7 @@ import pickle
 import stat
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from playbill.backends import Credential, Credentials, CredentialsError, EngineE
 from playbill.backends.common.secret import MASK, Secret, scrub
 from playbill.backends.credentials import allow, set_key, user_key_file
 from playbill.backends.loading import model_from_function
+from playbill.runs import run
 
 KEY = "hf_averysecretkey_0123456789"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -226,9 +228,9 @@ def test_a_secret_shows_in_no_text_of_its_own(place):
 
 def test_a_loaded_secret_is_scrubbed_wherever_it_turns_up():
     """In every part of a nested value, and the longer of two that overlap first."""
-    Secret("overlap-secret")
-    Secret("overlap-secret-and-more")
-    value = {"a": ["x overlap-secret-and-more y", ("overlap-secret",)], "overlap-secret": 1, "n": None}
+    Secret("overlap-secret-1")
+    Secret("overlap-secret-1-and-more")
+    value = {"a": ["x overlap-secret-1-and-more y", ("overlap-secret-1",)], "overlap-secret-1": 1, "n": None}
     assert scrub(value) == {"a": [f"x {MASK} y", (MASK,)], MASK: 1, "n": None}
 
 
@@ -238,7 +240,7 @@ def test_a_short_secret_is_not_scrubbed():
     assert scrub("abc") == "abc"
 
 
-def test_no_part_of_a_generation_shows_a_secret(caplog):
+def test_no_part_of_a_generation_but_its_text_shows_a_secret(caplog):
     """Whether the model repeats it, or fails with it in the message; neither does the log."""
     Secret(KEY)
 
@@ -252,6 +254,32 @@ def test_no_part_of_a_generation_shows_a_secret(caplog):
         for answer in (lambda messages: f"your key is {KEY}", fail, refuse):
             with model_from_function(answer) as model:
                 generation = model.generate(HELLO)
-                assert KEY not in repr(generation)
-                assert MASK in repr(generation)
+                shown = repr(replace(generation, text=""))
+                assert KEY not in shown
+                assert MASK in shown
     assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("word", ["anything", "no-key-needed", "EMPTY_EMPTY"])
+def test_a_placeholder_that_is_a_word_eats_no_words(word):
+    """Servers without keys are given such; an answer may hold the word."""
+    Secret(word)
+    assert scrub(f"I can do {word}.") == f"I can do {word}."
+
+
+def test_a_key_with_a_line_feed_is_scrubbed_in_every_form():
+    """As it is, escaped as in JSON and Python, and each of its lines."""
+    key = "sk-fake-0001-first\nsk-fake-0002-second"
+    Secret(key)
+    for shown in (key, json.dumps(key), repr(key), "sk-fake-0002-second"):
+        assert "sk-fake" not in scrub(f"the header {shown} is malformed")
+
+
+def test_an_answer_that_holds_a_key_goes_on_unchanged_and_is_scrubbed_in_the_record(place):
+    """What is written to disk is what counts."""
+    secret = "sk-fake-1234567890-in-an-answer"
+    Secret(secret)
+    model = model_from_function(lambda messages: f"It is {secret}.")
+    assert model.generate([{"role": "user", "content": "hello"}]).text == f"It is {secret}."
+    run([{"id": "d", "turns": ["hello"]}], ("m", model), out="out")
+    assert secret not in (place / "out" / "m" / "records.jsonl").read_text()

@@ -251,10 +251,10 @@ def test_what_was_warned_of_is_kept_with_the_start():
 
 def test_the_manifest_holds_no_secret():
     """A secret in an entry or a command is masked in the manifest."""
-    Secret("sk-of-the-manifest")
-    run(GAME, {**SCRIPT, "x_note": "sk-of-the-manifest"}, out="r", command=["playbill", "sk-of-the-manifest"])
-    assert "sk-of-the-manifest" not in Path("r/manifest.json").read_text()
-    assert run(GAME, {**SCRIPT, "x_note": "sk-of-the-manifest"}, out="r").models["script"].new_records == 0
+    Secret("sk-of-the-manifest-1")
+    run(GAME, {**SCRIPT, "x_note": "sk-of-the-manifest-1"}, out="r", command=["playbill", "sk-of-the-manifest-1"])
+    assert "sk-of-the-manifest-1" not in Path("r/manifest.json").read_text()
+    assert run(GAME, {**SCRIPT, "x_note": "sk-of-the-manifest-1"}, out="r").models["script"].new_records == 0
 
 
 def test_one_model_that_fails_stops_no_other():

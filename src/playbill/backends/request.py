@@ -212,7 +212,7 @@ def make_generation(task: Task, completion: Completion) -> Generation:
     outcome = _outcome(completion, cleaned.text, thinking, cleaned.in_thinking)
     return Generation(
         outcome=outcome,
-        text=scrub(cleaned.text),
+        text=cleaned.text,  # it goes on into the dialogue, so it is never changed; records scrub it
         raw=scrub(raw),
         thinking=scrub(thinking),
         prompt=scrub(task.prompt.text),

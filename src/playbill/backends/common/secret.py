@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +11,19 @@ __all__ = ["MASK", "Secret", "scrub"]
 
 MASK = "[secret]"
 _SHORTEST = 8
+_WORD = re.compile(r"[A-Za-z]+(?:[-_ ][A-Za-z]+)*")
+"""A placeholder as `anything` or `no-key-needed`, which servers without keys are given. Scrubbing it would eat
+words."""
 _known: tuple[str, ...] = ()  # longest first; replaced, never changed, so that any thread may read it
 
 
 def _remember(value: str) -> None:
+    """Know a secret, also as it looks once it was escaped or stripped, so that it can be scrubbed."""
     global _known
-    if len(value) >= _SHORTEST and value not in _known:
-        _known = tuple(sorted({*_known, value}, key=lambda s: (-len(s), s)))
+    forms = {value, value.strip(), json.dumps(value)[1:-1], repr(value)[1:-1], *value.splitlines()}
+    new = {form for form in forms if len(form) >= _SHORTEST and not _WORD.fullmatch(form)} - {*_known}
+    if new:
+        _known = tuple(sorted({*_known, *new}, key=lambda s: (-len(s), s)))
 
 
 class Secret:
@@ -54,7 +62,8 @@ class Secret:
 def scrub(value: Any) -> Any:
     """Return a JSON value or text in which every secret that was loaded is replaced by a mask.
 
-    Exact occurrences only, of secrets of eight or more characters: a shorter one would damage ordinary text.
+    Only exact occurrences, and not of secrets that are shorter than eight characters or plain words, since these
+    stand in ordinary text as well.
     """
     if not _known:
         return value
