@@ -26,6 +26,7 @@ __all__ = ["mock_server"]
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), help="Requests at once; more get 429.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
 @click.option("--api-key", metavar="KEY", help="Refuse all other keys.")
+@click.option("--lenient", is_flag=True, help="Take parameters that the named models are known to refuse.")
 @click.option("--serve-model", "names", multiple=True, metavar="NAME", help="Know only these models; repeatable.")
 def mock_server(
     host: str,
@@ -39,6 +40,7 @@ def mock_server(
     seed: int,
     api_key: str | None,
     names: tuple[str, ...],
+    lenient: bool,
 ) -> None:
     """Serve OpenAI's, Anthropic's and Google's wires on this machine, until Ctrl-C.
 
@@ -61,6 +63,7 @@ def mock_server(
         concurrency=concurrency,
         api_key=api_key,
         models=names,
+        lenient=lenient,
     )
     log = serve_forever(options, echo if answer is None else answer, _announce)
     for outcome, count in sorted(log.counts.items()):

@@ -43,7 +43,7 @@ class MockOptions:
     same request came before, not on the order of arrival. ``requests_per_second`` lets bursts of one second's
     worth pass, and ``concurrency`` is how many requests may be in work; more than that gets 429 with
     ``Retry-After``. With ``api_key``, other keys get the service's 401. Without ``models``, any model name is
-    served.
+    served. Models that Playbill's table of families knows refuse what their service refuses; ``lenient`` lets it pass.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +57,7 @@ class MockOptions:
     api_key: str | None = field(default=None, repr=False)
     models: tuple[str, ...] = ()
     rules: tuple[ModelRule, ...] = ()
+    lenient: bool = False
     idle_seconds: float | None = None
     keep_requests: int = 10_000
     tls_certificate: Path | None = None

@@ -16,12 +16,16 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from playbill.backends.errors import ParameterError
+from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.service_models import refusals
+from playbill.backends.registry.services import SERVICES
 from playbill.mock_services.answers import Answers, Ask, Item, Raw, as_answer, source_of
 from playbill.mock_services.faults import Fault, FaultKind, FaultMix
 from playbill.mock_services.http import HttpRequest, Reply
 from playbill.mock_services.limits import Limiter
 from playbill.mock_services.replies import answer_reply, error_reply, fault_reply, json_reply
 from playbill.mock_services.wires import WIRES, Problem, Wire, WireError
+from playbill.mock_services.wires.base import as_dict
 
 if TYPE_CHECKING:
     from playbill.mock_services.options import MockOptions
@@ -116,6 +120,8 @@ class Service:
         if self._options.models and name not in self._options.models:
             raise WireError(Problem(FaultKind.NOT_FOUND, f"The model `{name}` does not exist", "model"))
         self._check_rules(wire, ask)
+        if not self._options.lenient:
+            self._check_family(wire, ask, request)
         try:
             return ask, Fault.parse(demand) if demand else None
         except ParameterError as error:
@@ -131,6 +137,22 @@ class Service:
                 problem = wire.unsupported(param, given[param]) if param in given else None
                 if problem is not None:
                     raise WireError(problem)
+
+    def _check_family(self, wire: Wire, ask: Ask, request: HttpRequest) -> None:
+        """Refuse what the model's family refuses, by the table that entries are judged by."""
+        given = wire.parameters(ask.body)
+        names = {name: SERVICES[wire.name].renamed.get(name, name) for name in PARAMETERS}
+        sent = {name: given[own] for name, own in names.items() if given.get(own) is not None}
+        settings = {
+            **sent,
+            "api_version": request.headers.get("anthropic-version"),
+            "reasoning_effort": ask.body.get("reasoning_effort"),
+            "thinking_mode": as_dict(ask.body.get("thinking")).get("type") not in (None, "disabled"),
+        }
+        for name in refusals(wire.name, ask.model, settings):
+            problem = wire.unsupported(names[name], sent[name]) if name in sent else None
+            if problem is not None:
+                raise WireError(problem)
 
     def _befall(self, wire: Wire, ask: Ask, fault: Fault, number: int, latency: float) -> Decision:
         reply = fault_reply(wire, ask, fault, number, self._options.chunk_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 
 import pytest
@@ -95,3 +96,43 @@ def test_a_refusal_says_the_way_out():
     """The reason comes from the table of families."""
     with pytest.raises(ParameterError, match=r"refuses 'temperature': .*api_version: 2023-06-01"):
         body("anthropic", "claude-haiku-4-5", {"temperature": 0.0})
+
+
+CURRENT = [
+    (service, family.model)
+    for family in model_families()
+    for service in ("openai", "anthropic", "google")
+    if service in family.services and service not in family.retired and family.api != "responses"
+]
+
+
+@pytest.mark.parametrize(("service", "model"), CURRENT, ids=lambda value: value)
+def test_the_plain_entry_of_every_current_family_is_answered_by_the_strict_rehearsal(place, service, model):
+    """With no refused request: nothing is sent that the family is known to refuse."""
+    with MockServer("Hi.", MockOptions(api_key="key-number-1")) as server:
+        address = server.openai_url if service == "openai" else server.url
+        (place / "key.json").write_text(json.dumps({service: {"api_key": "key-number-1", "base_url": address}}))
+        with load_model({"model_name": model, "backend": service}) as loaded:
+            assert loaded.generate(HELLO).outcome is Outcome.ANSWERED
+        assert server.counts == {"answered": 1}
+
+
+@pytest.mark.parametrize(
+    ("service", "model", "refused"),
+    [
+        ("openai", "gpt-6.2-sol", "temperature"),
+        ("anthropic", "claude-opus-5-5", "temperature"),
+        ("google", "gemini-4-neon", "presence_penalty"),
+    ],
+)
+def test_the_rehearsal_refuses_what_the_service_would(place, service, model, refused):
+    """Sent past Playbill's own check by `extra_body`, as another client might; leniency is an option."""
+    extra = {"generationConfig": {"presencePenalty": 0.5}} if service == "google" else {refused: 0.5}
+    for lenient in (False, True):
+        with MockServer("Hi.", MockOptions(lenient=lenient)) as server:
+            address = server.openai_url if service == "openai" else server.url
+            (place / "key.json").write_text(json.dumps({service: {"api_key": "key-number-1", "base_url": address}}))
+            with load_model({"model_name": model, "backend": service, "extra_body": extra}) as loaded:
+                found = loaded.generate(HELLO).outcome
+        by_version = service == "anthropic"  # the version itself refuses it, whatever the model
+        assert found is (Outcome.ANSWERED if lenient and not by_version else Outcome.ERROR)
