@@ -79,6 +79,12 @@ class Worker:
                 self._stop()  # what is left of it may be in no state to serve the next one
         raise _error(failure, self.limits)
 
+    @property
+    def pid(self) -> int | None:
+        """The id of the process that renders now; None where none was started, or it has ended."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
     def close(self) -> None:
         """End the process. The next request would start another."""
         with self._lock:
