@@ -29,7 +29,8 @@ BODIES = {
     "usage with a list": (answer(OK, {"prompt_tokens": 1, "prompt_tokens_details": [1]}), Outcome.ANSWERED, "ok"),
     "usage as a list": (answer(OK, [1, 2]), Outcome.ANSWERED, "ok"),
     "half a surrogate": (answer({**OK, "message": {"content": "hi \ud83d"}}), Outcome.ANSWERED, "hi \ufffd"),
-    "deep": (answer(OK, json.loads("[" * 500 + "]" * 500)), Outcome.ANSWERED, "ok"),
+    "deep": (answer(OK, json.loads("[" * 500 + "]" * 500)), Outcome.ERROR, ""),
+    "deeper than a reader goes": (b'{"choices": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Outcome.ERROR, ""),
 }  # fmt: skip
 
 

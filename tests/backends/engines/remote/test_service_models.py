@@ -72,6 +72,8 @@ def test_the_version_of_anthropics_api_is_ours(place, version, named):
             generation = model.generate(HELLO)
         sent = server.requests[0]
     assert (generation.outcome, sent.headers["anthropic-version"]) == (Outcome.ANSWERED, version)
+    assert generation.details["api_version"] == version
+    assert {"authorization", "anthropic-version", "user-agent"} < set(generation.details["headers"])
     assert ("temperature" in generation.params.effective) is bool(named)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 
 from playbill.backends.engines.remote.failure import Failure, Kind
+from playbill.backends.engines.remote.values import DEEPEST, is_deeper
 
 __all__ = ["Capture", "http_client"]
 
@@ -31,6 +32,7 @@ class Capture:
         self._received = bytearray()
         self._read_to = 0
         self.sent: bytes | None = None
+        self.sent_headers = httpx2.Headers()
         self.status: int | None = None
         self.headers = httpx2.Headers()
         self.events: list[dict[str, Any]] = []
@@ -63,9 +65,12 @@ class Capture:
         """Return the response's body; raises ValueError where it is no JSON."""
         # By its bytes, as the official clients read it: JSON is UTF-8, whatever a charset in the header says.
         try:
-            return json.loads(self._response().content)
+            value = json.loads(self._response().content)
         except RecursionError as e:
             raise ValueError("nested too deeply") from e
+        if is_deeper(value, DEEPEST):
+            raise ValueError("nested too deeply")
+        return value
 
     def request_body(self) -> Any:
         """Return the request's body, as sent."""
@@ -126,7 +131,7 @@ class Capture:
             event = json.loads(data)
         except (ValueError, RecursionError):  # a comment, or a piece of garbage: the client has its own opinion of that
             return
-        if isinstance(event, dict):
+        if isinstance(event, dict) and not is_deeper(event, DEEPEST):
             self.events.append(event)
             if self._on_event is not None:
                 self._on_event(event)
@@ -188,6 +193,8 @@ def http_client(timeout: httpx2.Timeout, ca_bundle: str | None, headers: Mapping
         if capture is not None:
             capture.sent = request.content
         request.headers = httpx2.Headers({**headers, **_http_headers(request)})
+        if capture is not None:
+            capture.sent_headers = request.headers
         request.extensions["timeout"] = timeout.as_dict()
 
     async def receiving(response: httpx2.Response) -> None:

@@ -241,7 +241,11 @@ def _is_empty(completion: Completion) -> bool:
 
 
 def _identity(capture: Capture) -> dict[str, Any]:
-    """Return the request's id at the service, which its support asks for."""
+    """Return the request's id at the service, which its support asks for; the headers' names, and the API's version."""
     ids: Callable[[str], str | None] = capture.headers.get
     found = ids("x-request-id") or ids("request-id")
-    return {"request_id": found} if found else {}
+    details: dict[str, Any] = {"request_id": found} if found else {}
+    details["headers"] = sorted(capture.sent_headers)
+    if version := capture.sent_headers.get("anthropic-version"):
+        details["api_version"] = version
+    return details
