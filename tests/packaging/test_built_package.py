@@ -18,6 +18,7 @@ NEEDED = (
     "playbill/py.typed",
     "playbill/backends/model_registry.json",
     "playbill/backends/model_registry.schema.json",
+    "playbill/backends/registry/service_models.json",
     "playbill/demo/dialogues.jsonl",
     "playbill/runs/report/page.html",
     "playbill/runs/report/page.css",
