@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["REMOTE", "SERVICES", "Service"]
 
@@ -19,7 +20,8 @@ class Service:
     ``wire`` is the engine that speaks to it (None: it answers no chats), ``keyless`` says that it may be used
     without a key. ``supported_parameters`` are the generation parameters that it takes, ``renamed`` those with names of
     their own. ``reasoning_refuses`` is what its reasoning models don't take (``reasoning_model`` in an entry), and
-    ``reasoning_renamed`` what they call otherwise.
+    ``reasoning_renamed`` what they call otherwise. ``off`` has the values with which samplers that nobody asked for are
+    switched off: servers apply what the model's repository recommends unless a request says otherwise.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Service:
     renamed: Mapping[str, str] = field(default_factory=dict)
     reasoning_refuses: frozenset[str] = frozenset()
     reasoning_renamed: Mapping[str, str] = field(default_factory=dict)
+    off: Mapping[str, Any] = field(default_factory=dict)
 
 
 _PLAIN = frozenset(["temperature", "max_tokens", "top_p", "stop"])
@@ -44,6 +47,10 @@ _MORE = frozenset(["top_k", "min_p", "repetition_penalty"])
 # client's own documentation adds `stop`.
 _REFUSED = frozenset(["temperature", "top_p", "stop", "logprobs"]) | _PENALTIES
 _LIMIT = {"max_tokens": "max_completion_tokens"}
+_ALL_OFF = {
+    **{"top_p": 1.0, "top_k": -1, "min_p": 0.0},
+    **{"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0},
+}
 
 _ROWS = (
     # https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
@@ -204,6 +211,7 @@ _ROWS = (
         base_url="http://localhost:8000/v1",
         keyless=True,
         supported_parameters=_OPENAI | _MORE,
+        off=_ALL_OFF,
     ),
     # https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     Service(
@@ -213,6 +221,7 @@ _ROWS = (
         base_url="http://localhost:8080/v1",
         keyless=True,
         supported_parameters=_OPENAI | _MORE,
+        off={**_ALL_OFF, "top_k": 0},
         renamed={"repetition_penalty": "repeat_penalty"},
     ),
     # https://docs.sglang.io/basic_usage/openai_api_completions.html
@@ -223,6 +232,7 @@ _ROWS = (
         base_url="http://localhost:30000/v1",
         keyless=True,
         supported_parameters=_OPENAI | _MORE,
+        off=_ALL_OFF,
     ),
     # The Anthropic client: address and variable in _client.py, parameters in types/message_create_params.py. It
     # lists no sampling settings any more, since API version 2026-10-21 takes none: see service_models.py.

@@ -36,6 +36,8 @@ REVIEWED = {
     "azure dated": ({"api-key"}, {"api_version": "2025-04-01-preview"}),
     "anthropic": ({"authorization", "anthropic-version"}, {}),
     "google": ({"x-goog-api-key"}, {}),
+    "anthropic at a gateway": ({"anthropic-version", "x-api-key"}, {"key_header": "x-api-key"}),
+    "google at a gateway": ({"authorization"}, {"key_header": "authorization"}),
 }
 
 

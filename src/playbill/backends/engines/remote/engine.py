@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection
@@ -156,6 +157,7 @@ class RemoteEngine:
             if _is_empty(completion) and empty < self._retry_empty:
                 empty += 1
                 continue
+            self._compare_model(completion)
             return replace(
                 completion,
                 request=capture.request_body(),
@@ -164,6 +166,15 @@ class RemoteEngine:
                 attempts=attempts,
                 details={**completion.details, **_identity(capture)},
             )
+
+    def _compare_model(self, completion: Completion) -> None:
+        """Say once where a hosted service names another model than the one that was asked for."""
+        asked, served = str(self._facts.get("model_id", "")), completion.details.get("served_model")
+        if self._connection.service.keyless or not isinstance(served, str) or not asked:
+            return
+        ours, theirs = (name.lower().rpartition("/")[2].partition(":")[0] for name in (asked, served))
+        if not (theirs.startswith(ours) or ours.startswith(theirs)):
+            warn_once(f"{self._connection.name}: asked for {asked}, and {served} answered; its records say so")
 
     async def _enter(self, *, again: bool) -> None:
         if self._deadline is None:

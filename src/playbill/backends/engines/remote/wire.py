@@ -42,6 +42,11 @@ class Wire:
         """Parameters that the service accepts and ignores for this model."""
         self.supported_parameters = self._supported()
 
+    def key_header(self, connection: Connection, default: str) -> dict[str, str]:
+        """Return the header that carries the key: the entry's choice, else the service's own, ``default``."""
+        name = str(self._entry.get("key_header") or default)
+        return {name: f"Bearer {connection.key}" if name == "authorization" else connection.key}
+
     def _supported(self) -> frozenset[str]:
         """Return the service's parameters, without what the model or the entry refuses; and a budget if the model
         thinks."""
@@ -79,7 +84,12 @@ class Wire:
 
     def implied(self, request: Request) -> Mapping[str, Any]:
         """Return parameters that the wire had to choose itself, for ``params.effective``."""
-        return {"max_thinking_tokens": self._thinking_budget(request.params)} if self._thinks else {}
+        budget = {"max_thinking_tokens": self._thinking_budget(request.params)} if self._thinks else {}
+        return {**self._switched_off(request.params), **budget}
+
+    def _switched_off(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The samplers that nobody asked for, at the values that switch them off."""
+        return {name: value for name, value in self._service.off.items() if name not in params}
 
     def _thinking_budget(self, params: Mapping[str, Any]) -> int:
         asked = params.get("max_thinking_tokens")

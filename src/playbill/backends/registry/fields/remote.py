@@ -26,6 +26,12 @@ SERVICE_KEYS = (
         REMOTE,
     ),
     EntryKey(
+        "key_header",
+        v.choice("authorization", "x-api-key", "api-key", "x-goog-api-key"),
+        "The header that carries the key, where a gateway wants another one than the service itself.",
+        REMOTE,
+    ),
+    EntryKey(
         "api_version",
         v.STRING,
         "The version of the API: for azure as 2025-04-01-preview; for anthropic 2023-06-01 instead of 2026-10-21, so "

@@ -311,3 +311,33 @@ def test_azure_is_spoken_to_by_deployment_or_by_its_v1(place):
         ("/openai/deployments/mine/chat/completions", "api-version=2025-04-01-preview"),
         ("/openai/v1/chat/completions", ""),
     ]
+
+
+@pytest.mark.parametrize(("name", "top_k"), [("vllm_server", -1), ("sglang_server", -1), ("llamacpp_server", 0)])
+def test_own_servers_are_told_that_samplers_are_off(opened, name, top_k):
+    """Else the repository's generation_config acts; what was asked for stays, and effective says all of it."""
+    sent = body(name, params={"top_p": 0.9})
+    assert (sent["top_k"], sent["top_p"], sent["presence_penalty"]) == (top_k, 0.9, 0.0)
+    with MockServer("Hi.") as server:
+        model = {"model_name": "m", "backend": name, "base_url": server.openai_url}
+        with load_model(model) as loaded:
+            assert loaded.generate(HELLO).params.effective["top_k"] == top_k
+
+
+def test_another_model_than_the_one_asked_for_is_said_once(place, caplog):
+    """A dated name of the same model is none."""
+
+    def served(model):
+        said = {"id": "x", "object": "chat.completion", "created": 1, "model": model}
+        choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+        return Raw(json.dumps({**said, "choices": [choice]}).encode())
+
+    for answers, said in (("gpt-4.1-2025-04-14", 0), ("gpt-9-other", 1)):
+        with MockServer(lambda ask, name=answers: served(name)) as server:
+            (place / "key.json").write_text(
+                json.dumps({"openai": {"api_key": "key-number-1", "base_url": server.openai_url}})
+            )
+            with load_model({"model_name": "m", "backend": "openai", "model_id": "gpt-4.1"}) as model:
+                for _ in range(2):
+                    assert model.generate(HELLO).outcome is Outcome.ANSWERED
+        assert sum("gpt-9-other answered" in record.getMessage() for record in caplog.records) == said

@@ -57,7 +57,7 @@ class AnthropicWire(Wire):
             timeout=connection.timeout,
             http_client=connection.client(
                 f"anthropic/{anthropic.__version__}",
-                {"authorization": f"Bearer {connection.key}", "anthropic-version": self._version},
+                {**self.key_header(connection, "authorization"), "anthropic-version": self._version},
             ),
         )
 

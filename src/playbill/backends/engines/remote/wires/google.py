@@ -57,7 +57,7 @@ class GoogleWire(Wire):
             base_url=connection.base_url,
             api_version=self._entry.get("api_version") or "v1beta",
             httpx_async_client=connection.client(
-                f"google-genai/{genai.__version__}", {"x-goog-api-key": connection.key}
+                f"google-genai/{genai.__version__}", self.key_header(connection, "x-goog-api-key")
             ),
             retry_options=types.HttpRetryOptions(attempts=1),  # one discipline, and it is ours
         )

@@ -57,7 +57,7 @@ class OpenAIWire(Wire):
         """Make the client; it connects when it sends."""
         version = self._entry.get("api_version")
         dated_azure = self._service.name == "azure" and bool(version)
-        key = {"api-key": connection.key} if dated_azure else {"authorization": f"Bearer {connection.key}"}
+        key = self.key_header(connection, "api-key" if dated_azure else "authorization")
         http = connection.client(f"openai/{openai.__version__}", key)
         common: dict[str, Any] = {
             "api_key": connection.key,
@@ -103,7 +103,7 @@ class OpenAIWire(Wire):
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
         names = {**self._service.renamed, **(self._service.reasoning_renamed if self._thinks else {})}
         found: dict[str, Any] = {}
-        for name, value in params.items():
+        for name, value in {**self._switched_off(params), **params}.items():
             if name == "logprobs":
                 found |= {"logprobs": True, "top_logprobs": value}
             elif name == "max_tokens":
