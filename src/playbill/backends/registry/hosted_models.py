@@ -47,7 +47,11 @@ def _thinking(
     thinking = family.thinking
     effort = entry.get("reasoning_effort")
     known = (*thinking.efforts, *thinking.responses_efforts)
-    if isinstance(effort, str) and known and effort not in known:
+    if effort == "none" and thinking.off is None and thinking.default == "always":
+        message = f"{model} always thinks, so effort 'none' can't be had"
+        fix = f"write one of {', '.join(known)}" if known else "take it out"
+        yield rules.REFUSED_KEY.at(paths.get("reasoning_effort", where), message, fix)
+    elif isinstance(effort, str) and known and effort not in known and (effort != "none" or thinking.off is None):
         message = f"{model} knows no effort '{effort}'"
         yield rules.REFUSED_KEY.at(paths.get("reasoning_effort", where), message, f"write one of {', '.join(known)}")
     asked = entry.get("reasoning_model") or entry.get("thinking_mode") or effort == "none"

@@ -9,6 +9,7 @@ import pytest
 
 from playbill.backends import Outcome, ParameterError, load_model
 from playbill.backends.registry.service_models import family_of, model_families
+from playbill.backends.registry.validate import flatten, judge_entry
 from playbill.mock_services import MockOptions, MockServer
 
 HELLO = ({"role": "user", "content": "hello"},)
@@ -138,3 +139,39 @@ def test_the_rehearsal_refuses_what_the_service_would(place, service, model, ref
                 found = loaded.generate(HELLO).outcome
         by_version = service == "anthropic"  # the version itself refuses it, whatever the model
         assert found is (Outcome.ANSWERED if lenient and not by_version else Outcome.ERROR)
+
+
+def test_effort_none_switches_thinking_off_in_each_services_way():
+    """A fragment of the body for Claude and Gemini; an error, and one of `check`, where a model always thinks."""
+    assert body("anthropic", "claude-sonnet-5", reasoning_effort="none")["thinking"] == {"type": "disabled"}
+    assert "output_config" not in body("anthropic", "claude-sonnet-5", reasoning_effort="none")
+    flash = body("google", "gemini-2.5-flash", reasoning_effort="none")["generationConfig"]
+    assert flash["thinkingConfig"] == {"thinkingBudget": 0}
+    for service, model in (("anthropic", "claude-opus-5-5"), ("google", "gemini-4-neon")):
+        with pytest.raises(ParameterError, match="can't be told not to think"):
+            body(service, model, reasoning_effort="none")
+        entry = {"model_name": "m", "backend": service, "model_id": model, "reasoning_effort": "none"}
+        assert "PB123" in [finding.code for finding in judge_entry(flatten(entry))]
+    known = {"model_name": "m", "backend": "anthropic", "model_id": "claude-sonnet-5", "reasoning_effort": "none"}
+    assert judge_entry(flatten(known)) == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "model", "effort", "right"),
+    [
+        ("cohere", "command-a-reasoning-08-2025", "medium", False),
+        ("openai", "gpt-6.2-sol", "none", False),
+        ("openai", "gpt-6.2-sol", "low", True),
+    ],
+)
+def test_check_knows_the_effort_words_of_each_family(service, model, effort, right):
+    """A word that the model doesn't know is an error that lists those that it does."""
+    entry = {
+        "model_name": "m",
+        "backend": service,
+        "model_id": model,
+        "reasoning_effort": effort,
+        "reasoning_model": True,
+    }
+    errors = [finding for finding in judge_entry(flatten(entry)) if finding.code == "PB123"]
+    assert (errors == []) is right

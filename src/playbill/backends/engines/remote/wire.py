@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.errors import ParameterError
 from playbill.backends.registry.fields.table import setting
-from playbill.backends.registry.service_models import ignored_by_model, refusals
+from playbill.backends.registry.service_models import family_of, ignored_by_model, refusals
 from playbill.backends.registry.services import Service
 
 __all__ = ["Body", "Wire"]
@@ -33,6 +34,7 @@ class Wire:
         # With effort none a model doesn't think: it takes sampling parameters, and needs no tokens for thinking.
         asked = bool(self._mode) or bool(setting(entry, "reasoning_model"))
         self._thinks = asked and entry.get("reasoning_effort") != "none"
+        self._family = family_of(service.name, model_id(entry))
         self.refused_parameters = {
             **dict.fromkeys(entry.get("refuses") or (), "the entry says so in 'refuses'"),
             **refusals(service.name, model_id(entry), entry),
@@ -41,6 +43,21 @@ class Wire:
         self.ignored_parameters = ignored_by_model(service.name, model_id(entry), entry)
         """Parameters that the service accepts and ignores for this model."""
         self.supported_parameters = self._supported()
+
+    def thinking_off(self) -> dict[str, Any]:
+        """Return the fragment of the body that switches thinking off for effort none; empty where it is off anyway.
+
+        Raises ParameterError where the model is known to think always.
+        """
+        if self._entry.get("reasoning_effort") != "none" or self._family is None:
+            return {}
+        thinking = self._family.thinking
+        if thinking.off is None and thinking.default in ("on", "always"):
+            raise ParameterError(
+                f"{model_id(self._entry)} can't be told not to think; take reasoning_effort out, or write one of "
+                f"{', '.join(thinking.efforts) or 'its efforts'}"
+            )
+        return dict(thinking.off or {})
 
     def key_header(self, connection: Connection, default: str) -> dict[str, str]:
         """Return the header that carries the key: the entry's choice, else the service's own, ``default``."""

@@ -74,7 +74,8 @@ class AnthropicWire(Wire):
         if system:
             body["system"] = system
         body |= self._parameters(request.params)
-        if self._entry.get("reasoning_effort"):
+        body |= self.thinking_off()
+        if self._entry.get("reasoning_effort") not in (None, "none"):
             body["output_config"] = {"effort": self._entry["reasoning_effort"]}
         return body | (self._entry.get("extra_body") or {})
 

@@ -103,6 +103,8 @@ class GoogleWire(Wire):
 
     def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         config: dict[str, Any] = {"includeThoughts": True} if self._thinks else {}
+        if self._entry.get("reasoning_effort") == "none":
+            return dict(self.thinking_off().get("generationConfig", {}).get("thinkingConfig", {}))
         if self._entry.get("reasoning_effort"):  # Gemini 3 takes a level in a budget's place
             config["thinkingLevel"] = str(self._entry["reasoning_effort"]).upper()
         elif self._mode is True or (self._thinks and params.get("max_thinking_tokens") is not None):
