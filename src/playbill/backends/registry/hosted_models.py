@@ -31,6 +31,7 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
     where = paths.get("model_id") or paths.get("model_name", "model_id")
     yield from _refused(entry, paths, refusals(service, model, entry))
     yield from _thinking(entry, family, model, paths, where)
+    yield from _budget(entry, family, model, paths, where)
     yield from _lifecycle(service, family, model, where)
 
 
@@ -61,6 +62,26 @@ def _thinking(
         if "none" in thinking.efforts:
             fix += ', or reasoning_effort to "none"'
         yield rules.THINKS_UNASKED.at(where, message, fix)
+
+
+def _budget(
+    entry: Mapping[str, Any], family: ModelFamily, model: str, paths: Mapping[str, str], where: str
+) -> Iterator[Finding]:
+    """A budget of thinking tokens: whether the model takes one, and within which bounds."""
+    thinking, tokens = family.thinking, entry.get("max_thinking_tokens")
+    if entry.get("thinking_mode") is not True or thinking.ask is None:
+        return
+    if thinking.budget is None:
+        adaptive = '"adaptive"' if "adaptive" in str(thinking.ask) else None
+        fix = f"set thinking_mode to {adaptive}" if adaptive else "set reasoning_model and reasoning_effort instead"
+        message = f"{model} takes no budget of thinking tokens"
+        yield rules.REFUSED_KEY.at(paths.get("thinking_mode", where), message, fix)
+        return
+    least, most = thinking.budget
+    if isinstance(tokens, int) and ((least is not None and tokens < least) or (most is not None and tokens > most)):
+        bounds = f"{least} to {most}" if most is not None else f"{least} or more"
+        message = f"{tokens} is outside of what {model} takes as a budget: {bounds}"
+        yield rules.REFUSED_KEY.at(paths.get("max_thinking_tokens", where), message, "write a number within the bounds")
 
 
 def _lifecycle(service: str, family: ModelFamily, model: str, where: str) -> Iterator[Finding]:

@@ -175,3 +175,21 @@ def test_check_knows_the_effort_words_of_each_family(service, model, effort, rig
     }
     errors = [finding for finding in judge_entry(flatten(entry)) if finding.code == "PB123"]
     assert (errors == []) is right
+
+
+@pytest.mark.parametrize(
+    ("service", "model", "tokens", "said"),
+    [
+        ("anthropic", "claude-opus-5-5", 4000, "takes no budget"),
+        ("google", "gemini-4-neon", 4000, "takes no budget"),
+        ("anthropic", "claude-haiku-4-5", 100, "1024 or more"),
+        ("google", "gemini-2.5-pro", 64, "128 to 32768"),
+        ("google", "gemini-2.5-pro", 4000, None),
+        ("anthropic", "claude-haiku-4-5", 2000, None),
+    ],
+)
+def test_check_knows_who_takes_a_budget_and_its_bounds(service, model, tokens, said):
+    """The error gives the service's bounds, or the other way to ask."""
+    entry = {"model_name": "m", "backend": service, "model_id": model, "thinking_mode": True}
+    errors = [f.message for f in judge_entry(flatten({**entry, "max_thinking_tokens": tokens})) if f.code == "PB123"]
+    assert (errors == []) if said is None else (said in errors[0])
