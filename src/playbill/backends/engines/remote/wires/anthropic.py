@@ -96,7 +96,9 @@ class AnthropicWire(Wire):
             elif name != "max_thinking_tokens":
                 found[name] = value
         if self._mode == "adaptive":
-            found["thinking"] = {"type": "adaptive"}
+            # From Opus 4.7 on the thinking comes back empty unless a summary of it is asked for.
+            hidden = self._family is not None and self._family.thinking.text == "empty"
+            found["thinking"] = {"type": "adaptive", **({"display": "summarized"} if hidden else {})}
         elif self._mode:
             found["thinking"] = {"type": "enabled", "budget_tokens": self._thinking_budget(params)}
         return found
