@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY ?= passive
 DEMO_MODEL := SmolLM2-135M-Instruct-Q4
 DEMO_INPUT := src/playbill/demo/dialogues.jsonl
 
-.PHONY: help demo test test-all lint types format lock docs bench clean
+.PHONY: help demo test test-all lint types format lock docs clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def chat(
 def _ask() -> str | None:
     """Return the next line of the person, or None at the end."""
     if sys.stdin.isatty():
-        import readline  # noqa: F401 - gives input() its line editing
+        with suppress(ImportError):  # Windows has none, and edits lines itself
+            import readline  # noqa: F401 - gives input() its line editing
     try:
         line = input("> " if sys.stdin.isatty() else "")
     except EOFError:

@@ -83,6 +83,7 @@ def test_every_key_that_is_said_to_be_read_is_read_somewhere():
     import playbill.backends
     from playbill.backends.registry.backends import BUILT_IN
     from playbill.backends.registry.fields.parameters import PARAMETERS
+    from playbill.backends.registry.services import REMOTE
     from playbill.backends.registry.unsupported import UNSUPPORTED
 
     code = "".join(
@@ -91,7 +92,7 @@ def test_every_key_that_is_said_to_be_read_is_read_somewhere():
         if path.parent.name != "fields" and path.name != "unsupported.py"
     )
     engines = Path(playbill.backends.__file__).parent / "engines"
-    built = {name for name in BUILT_IN if (engines / name).exists() or (engines / f"{name}.py").exists()}
+    built = {*REMOTE, *(name for name in BUILT_IN if (engines / name).exists() or (engines / f"{name}.py").exists())}
     for key in ENTRY_KEYS.values():
         refused = {backend for backend, why in UNSUPPORTED.get(key.name, {}).items() if why.refused}
         readers = set(BUILT_IN) if key.read_by == EVERY else set(key.read_by) - refused

@@ -57,6 +57,7 @@ def test_many_threads_share_a_worker(worker):
         assert list(pool.map(task, range(500))) == [str(i) for i in range(500)]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 def test_a_worker_that_was_killed_is_replaced(worker):
     """Whoever ends the process between two renderings, the second one finds a new process."""
     render_in(worker, "a", HELLO)
@@ -66,6 +67,7 @@ def test_a_worker_that_was_killed_is_replaced(worker):
     assert render_in(worker, "b", HELLO) == "b"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 def test_a_worker_that_dies_while_it_renders_is_an_error(worker):
     """A process that is gone in the middle is said to be gone, with the signal that ended it."""
     render_in(worker, "a", HELLO)
@@ -77,6 +79,7 @@ def test_a_worker_that_dies_while_it_renders_is_an_error(worker):
     assert render_in(worker, "b", HELLO) == "b"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 def test_ctrl_c_in_the_middle_leaves_no_stale_answer(worker):
     """After an interrupt the next rendering gets its own text, not the one that was under way."""
     render_in(worker, "a", HELLO)
