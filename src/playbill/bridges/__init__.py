@@ -1,1 +1,1 @@
-"""Other harnesses, playing with Playbill's models. One folder per harness; importing this loads none of them."""
+"""Bridges: other harnesses play with Playbill's models. One folder for each; importing this loads none of them."""

@@ -1,4 +1,4 @@
-"""The command line: arguments and printing, nothing else. What a command does is done elsewhere.
+"""The command line: arguments and printing, nothing else.
 
 A command's module is imported when the command is called, so that `playbill list` stays fast.
 """

@@ -1,4 +1,4 @@
-"""`playbill add SOURCE`: a right entry for a model, shown with the origin of each value, then written."""
+"""`playbill add SOURCE`: derive a model's entry, show where each value comes from, and write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`playbill audit DIR|FILE …`: records judged; what is wrong at each call, and how much of a run it touches."""
+"""`playbill audit DIR|FILE …`: judge records, and say how much of a run each fault touches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`playbill check`: is an entry right? How deep it was looked into, and each finding with its mend."""
+"""`playbill check`: judge entries, and say how deep each was looked into and how to mend each finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`playbill diff A B [FILE]`: the same messages through two prompt paths, and where they first differ."""
+"""`playbill diff A B [FILE]`: give the same messages to two prompt paths, and show where they first differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`playbill import FILE`: a registry of clembench or clemcore in the flat form, with a report of the changes."""
+"""`playbill import FILE`: bring a registry of clembench or clemcore into the flat form, and report the changes."""
 
 from __future__ import annotations
 

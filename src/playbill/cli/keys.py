@@ -1,4 +1,4 @@
-"""`playbill keys`: which services have an API key, from where, and setting one."""
+"""`playbill keys`: list which services have an API key and from where, and set one."""
 
 from __future__ import annotations
 

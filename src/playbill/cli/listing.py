@@ -1,4 +1,4 @@
-"""`playbill list` and `playbill backends`: what there is."""
+"""`playbill list` and `playbill backends`: the models and backends that there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`playbill mock-server`: a server that speaks the services' wires, to rehearse a run without spending."""
+"""`playbill mock-server`: a server that speaks the services' APIs, to rehearse a run without spending."""
 
 from __future__ import annotations
 

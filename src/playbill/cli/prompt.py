@@ -1,4 +1,4 @@
-"""`playbill prompt NAME [FILE]`: exactly what would be sent, without loading weights."""
+"""`playbill prompt NAME [FILE]`: print exactly what would be sent, without loading weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`playbill replay DIR`: a run made again from its own records, and what is different today."""
+"""`playbill replay DIR`: make a run's prompts and texts again from its records, and compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`playbill report DIR`: a run as one HTML page."""
+"""`playbill report DIR`: write a run as one HTML page."""
 
 from __future__ import annotations
 

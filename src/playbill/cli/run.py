@@ -1,4 +1,4 @@
-"""`playbill run INPUT … -m NAME …`: dialogues in, records out."""
+"""`playbill run INPUT … -m NAME …`: let models answer dialogues, and keep records."""
 
 from __future__ import annotations
 

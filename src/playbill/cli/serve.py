@@ -1,4 +1,4 @@
-"""`playbill serve NAME …`: an OpenAI-compatible server of the named models."""
+"""`playbill serve NAME …`: serve the named models over an OpenAI-compatible API."""
 
 from __future__ import annotations
 

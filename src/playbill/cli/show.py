@@ -1,4 +1,4 @@
-"""`playbill show NAME`: the spec as found, value by value with its origin."""
+"""`playbill show NAME`: print the spec that a name finds, and where each value comes from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A server that speaks the services' wires and answers, fails and delays as told: to test engines, and to
-rehearse a run without spending.
+"""A mock server that speaks the services' APIs, and answers, fails and delays as told.
 
-Knows no model and no engine. It needs ``h11``, from the ``serve`` extra.
+For tests of engines, and to rehearse a run without spending. It refuses what a named model is known to refuse. Needs
+``h11``, from the extra ``serve``.
 """
 
 from playbill.mock_services.answers import Answer, Answers, Item, Message, Raw, echo, fixed_tokens

@@ -1,8 +1,4 @@
-"""What the mock server says: an answer with everything that a service tells about it, and where answers come
-from.
-
-Knows no wire: each wire puts an ``Answer`` into its own words.
-"""
+"""The mock server's answers: text, thinking and token counts, and where they come from. Knows no API."""
 
 from __future__ import annotations
 

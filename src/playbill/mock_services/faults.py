@@ -1,8 +1,4 @@
-"""Everything that goes wrong with a real service, by name, and how often.
-
-Knows what a fault is called and how it is drawn; how it looks on a wire is the wire's business, and how it is
-sent is the connection's.
-"""
+"""The faults that the mock server can have, by name, and how often each befalls a request."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""One HTTP/1.1 connection of the mock server: whole requests in, replies out, well-formed or broken on
-purpose.
+"""One HTTP/1.1 connection of the mock server: whole requests in; replies out, well-formed or broken on purpose.
 
-Knows nothing of models or services. h11 does the framing; what is cut, reset or left hanging is done here, on
-the transport.
+h11 frames messages; what is cut, reset or left hanging is done here, on the transport. Knows no model and no service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rate limits: so many requests a second, so many at once.
-
-Knows no wire and no clock: it is told the time.
-"""
+"""Rate limits of the mock server: requests a second, and requests at once. Knows no clock."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a mock server received, for the tests and rehearsals that look at it from another thread.
-
-Knows requests as bytes; what was done with each is one word.
-"""
+"""The log of requests that a mock server received, readable from another thread."""
 
 from __future__ import annotations
 

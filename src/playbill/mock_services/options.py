@@ -1,7 +1,4 @@
-"""The settings of a mock server: one frozen dataclass, the same for tests and for the command line.
-
-Knows what can be set and checks it; does nothing.
-"""
+"""The settings of a mock server: one frozen dataclass, for tests and for the command line."""
 
 from __future__ import annotations
 

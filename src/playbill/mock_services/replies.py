@@ -1,7 +1,4 @@
-"""From an answer or a fault to the reply that goes out, whatever the wire.
-
-Knows how each kind of fault is made of a wire's own words; doesn't know when one is due.
-"""
+"""Make the reply to an answer or a fault, in a wire's own words. Doesn't decide when a fault is due."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The mock server itself: sockets on an event loop, in a thread for tests or in the foreground for a command.
-
-Knows how to start, count and stop; what is answered, the service decides.
-"""
+"""Run the mock server: sockets on an event loop, in a thread for tests or in the foreground for a command."""
 
 from __future__ import annotations
 

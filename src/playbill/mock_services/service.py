@@ -1,7 +1,6 @@
-"""What a mock server does with each request: the decision, from the path to the reply.
+"""Decide what a mock server does with each request, from the path to the reply.
 
-Knows wires, faults, limits and answers; sockets and threads are others' business. It runs on one event loop's
-thread and takes no locks of its own.
+Runs on one event loop's thread and takes no locks. Knows no socket.
 """
 
 from __future__ import annotations

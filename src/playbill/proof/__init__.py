@@ -1,6 +1,6 @@
-"""Is this entry right, before it costs anything? `check`, `add`, `import` and `diff`, as functions.
+"""Prove an entry before it costs anything: `check`, `add`, `import` and `diff`, as functions.
 
-Knows no run and no command line. Importing this loads no engine.
+Importing this loads no engine. Knows no run and no command line.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One entry judged in three depths: as written, with its tokenizer, with its weights; and how deep that went.
+"""Judge one entry at three depths: as written, with its tokenizer, with its weights; and say how deep that went.
 
-Gathers the checks; each stands elsewhere. Raises for what can't be found, never for what is wrong with it.
+Raises for what can't be found, never for what is wrong with an entry.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run tells who watches it: all that a progress display needs, and nothing about how it looks."""
+"""What a run tells its observer: all that a progress display needs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A run answered again from its own records: rendered and cleaned anew, and compared with what was recorded.
+"""Replay a run from its own records: render and clean anew, and compare with what was recorded.
 
-No model and no network: templates, dates and cleaning rules are those of the manifest; the code is today's.
+Needs no model and no network: templates, dates and cleaning rules are the manifest's; the code is today's.
 """
 
 from __future__ import annotations

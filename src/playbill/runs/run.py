@@ -1,7 +1,6 @@
-"""A run: dialogues in, records out. Checks everything that can be checked, then runs model after model.
+"""Run models over dialogues. Checks everything that can be checked first, then runs model after model.
 
 Local models run one after the other, for memory's sake; those of services at the same time, each in a thread.
-Shows nothing: an `Observer` may.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""One model's part of a run: dialogues advance independently, answers become records as they come.
+"""One model's part of a run: dialogues advance independently, and answers become records as they come.
 
-One loop submits, and writes what callbacks put into its queue; nothing else touches the store. Knows no input
-file and no manifest.
+One loop submits, and writes what callbacks put into its queue; nothing else touches the store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seeds of single answers, derived from the seed of a run: stable whatever the order, the machine or the start."""
+"""Derive the seed of each answer from the seed of a run, whatever the order, the machine or the start."""
 
 from __future__ import annotations
 

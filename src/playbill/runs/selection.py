@@ -1,4 +1,4 @@
-"""Which models a run has, each under a label of its own. Loads none of them."""
+"""Select the models of a run, each under a label of its own. Loads none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's records add up to, as data. Prints nothing."""
+"""Sum up a model's records, as data. Prints nothing."""
 
 from __future__ import annotations
 

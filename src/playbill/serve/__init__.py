@@ -1,4 +1,1 @@
-"""Playbill as a server: for other programs, and, in ``mock``, for rehearsals and tests.
-
-Importing this package loads no web server.
-"""
+"""Playbill as an OpenAI-compatible server, for other programs. Importing this package loads no web server."""

@@ -1,4 +1,4 @@
-"""Generations in the form of OpenAI's chat completions, whole and in chunks. Pure data; knows no HTTP."""
+"""Write generations in the form of OpenAI's chat completions, whole and in chunks. Knows no HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client is told when there is no answer: an HTTP status and OpenAI's error object. Knows no web server."""
+"""Tell a client why there is no answer: an HTTP status and OpenAI's error object."""
 
 from __future__ import annotations
 

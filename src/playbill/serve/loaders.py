@@ -1,4 +1,4 @@
-"""From the names that a server may use to the functions that load them. Loads nothing, and no web server."""
+"""Make the functions that load the models that a server names. Loads nothing itself."""
 
 from __future__ import annotations
 

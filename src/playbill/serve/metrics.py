@@ -1,4 +1,4 @@
-"""Counts of what the server did, as Prometheus reads them. Knows no web server and no model."""
+"""Count what the server did, for Prometheus. Knows no web server and no model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where clemcore is: the Python in whose environment games are played. Knows nothing of games."""
+"""Find clemcore: the Python in whose environment games are played."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder made ready for plain ``clem run``: a backend file that clemcore finds, and entries that name it."""
+"""Prepare a folder for plain ``clem run``: a backend file that clemcore finds, and entries that name it."""
 
 from __future__ import annotations
 

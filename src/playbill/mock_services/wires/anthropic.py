@@ -1,7 +1,4 @@
-"""Anthropic messages.
-
-Knows the form of requests, answers, streams and errors of this one wire.
-"""
+"""The mock server's side of Anthropic's Messages API."""
 
 from __future__ import annotations
 

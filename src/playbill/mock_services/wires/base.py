@@ -1,6 +1,6 @@
-"""What every wire must be able to say, and the few helpers that they share.
+"""What every wire of the mock server can do, and the helpers that wires share.
 
-Knows no wire. A wire is stateless: it reads a request, and writes answers and errors in its service's form.
+A wire is stateless: it reads a request, and writes answers and errors in its service's form.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Google's generateContent and streamGenerateContent, as the Gemini API speaks them. Streams are always SSE.
-
-Knows the form of requests, answers, streams and errors of this one wire.
-"""
+"""The mock server's side of Google's generateContent and streamGenerateContent. Streams are always SSE."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""OpenAI chat completions, as OpenAI and the many compatible services speak it, Azure's deployments included.
-
-Knows the form of requests, answers, streams and errors of this one wire.
-"""
+"""The mock server's side of OpenAI's Chat Completions, Azure's deployments included."""
 
 from __future__ import annotations
 

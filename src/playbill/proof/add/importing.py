@@ -1,6 +1,6 @@
-"""A registry of clembench or clemcore brought into the flat form, and what had to be changed on the way.
+"""Import a registry of clembench or clemcore into the flat form, and report each change.
 
-Reads one file and writes none. What an entry means is never guessed: what can't be read is reported, and left out.
+Reads one file and writes none. What an entry means is never guessed: what can't be read is reported and left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Entries put into a registry file as text, so that every byte of what is there stays. Judges no entry."""
+"""Insert entries into a registry file as text, so that every byte of what is there stays. Judges no entry."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""JSON over HTTP from a server that somebody named: with a time limit, a size limit, and errors in words.
+"""Fetch JSON over HTTP from a server that the user named, bounded in time and size, with errors in plain words.
 
-Knows no service. A key is sent only where it was given for, and never to where a redirect leads.
+A key is sent only where it was given for, and never to where a redirect leads.
 """
 
 from __future__ import annotations

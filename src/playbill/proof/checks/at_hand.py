@@ -1,4 +1,4 @@
-"""Whether what an entry names is on this machine already. Fetches nothing, imports no engine."""
+"""Tell whether what an entry names is on this machine already. Fetches nothing, imports no engine."""
 
 from __future__ import annotations
 

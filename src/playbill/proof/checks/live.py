@@ -1,7 +1,4 @@
-"""What a model really answers: a handful of short questions, greedy, one at a time and all at once.
-
-Loads weights. Knows no engine by name.
-"""
+"""Check a model's real answers: a handful of short questions, greedy, one at a time and all at once. Loads weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of an entry by the entries around it, and of keys by each other. Opens no file."""
+"""Check an entry against the entries around it, and keys against each other. Opens no file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a tokenizer adds to what the template shows: BOS, stop tokens, special strings, the context, slow or fast.
+"""Check a prompt path: BOS, stop tokens, special strings, context, slow or fast tokenizer. Needs no weights.
 
-Each check is a function from a `PathSubject` to findings. Needs no weights.
+Each check is a function from a `PathSubject` to findings.
 """
 
 from __future__ import annotations

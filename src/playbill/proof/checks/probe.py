@@ -1,4 +1,4 @@
-"""A chat template under probes: short conversations of all shapes, rendered once each. Judges nothing."""
+"""Probe a chat template with short conversations of all shapes, each rendered once. Judges nothing."""
 
 from __future__ import annotations
 

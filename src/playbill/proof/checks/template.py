@@ -1,6 +1,6 @@
-"""What a template's text shows without any tokenizer: syntax, variables, roles, prompts, turns, dates.
+"""Check a template's text without a tokenizer: syntax, variables, roles, prompts, turns, dates.
 
-Each check is a function from a `Subject` to findings. Knows no file and no engine.
+Each check is a function from a `Subject` to findings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a template shows that its model thinks before it answers: end tags, or channels. Judges nothing."""
+"""Find out from a template whether its model thinks before it answers: end tags, or channels. Judges nothing."""
 
 from __future__ import annotations
 

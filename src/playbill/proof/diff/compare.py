@@ -1,4 +1,4 @@
-"""Two renderings of the same messages: do they differ, and where first. Knows not how they were made."""
+"""Compare two renderings of the same messages: whether they differ, and where first."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The two sides of a `diff`: a model's prompt path here, or a server that renders and tokenizes itself.
 
-Each side is given the same prepared messages, and says what text and ids it makes of them. Compares nothing.
+Each side gets the same prepared messages, and returns its text and ids.
 """
 
 from __future__ import annotations

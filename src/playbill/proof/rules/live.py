@@ -1,4 +1,4 @@
-"""The rules for what a model really answers: PB301 on. Only the rules; what judges by them stands in `live`."""
+"""The rules for a model's real answers: PB301 on. `proof.checks.live` judges by them."""
 
 from __future__ import annotations
 

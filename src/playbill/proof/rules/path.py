@@ -1,4 +1,4 @@
-"""The rules for the prompt path: PB201 on. Only the rules; what judges by them stands beside them."""
+"""The rules for the prompt path: PB201 on. `proof.checks.path` and `proof.checks.template` judge by them."""
 
 from __future__ import annotations
 

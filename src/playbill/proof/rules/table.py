@@ -1,4 +1,4 @@
-"""All rules that are known here, in one table: those of entries, templates, the prompt path and live answers."""
+"""The table of all rules: for entries, templates, the prompt path and live answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The rules for an entry among its neighbours (PB113 on) and for what its template's text says of itself.
+"""The rules for an entry among its neighbours (PB113 on) and for its template's text.
 
-Only the rules: what judges by them stands in `neighbours` and `template_checks`.
+`proof.checks.neighbours` and `proof.checks.template` judge by them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The audit itself: every call judged by every rule, findings given out as they are found, counts kept.
+"""Audit calls: judge each by every rule, yield findings as they are found, and count.
 
-Memory is bounded: findings are not kept, and dialogues are remembered up to a number. Knows no layout.
+Memory is bounded: findings are not kept, and dialogues are remembered up to a number.
 """
 
 from __future__ import annotations

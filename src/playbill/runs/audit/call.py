@@ -1,6 +1,6 @@
-"""One call of a model as its record shows it: the one form into which every layout is brought.
+"""A call of a model as its record shows it: the one form into which every layout is brought.
 
-What a record doesn't hold is None, so that a rule can tell "not so" from "not known". Knows no layout and no rule.
+What a record doesn't hold is None, so that a rule can tell "not so" from "not known".
 """
 
 from __future__ import annotations

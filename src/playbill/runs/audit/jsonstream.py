@@ -1,7 +1,4 @@
-"""Reading JSON of any size piece by piece: the elements of a list, the members of an object.
-
-Holds one element at a time, so that a file's size doesn't matter. Knows nothing of what the elements mean.
-"""
+"""Read JSON of any size piece by piece: the elements of a list, the members of an object. Holds one at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a call is judged: what a rule may say, and what it may remember of earlier calls. Knows no rule.
-
-What is remembered is bounded, so that the size of a run doesn't matter.
-"""
+"""What a rule may say of a call, and what it may remember of earlier ones, bounded in number."""
 
 from __future__ import annotations
 

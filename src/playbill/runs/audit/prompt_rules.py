@@ -1,4 +1,4 @@
-"""What can be wrong with a prompt: small functions over the evidence of one call. Knows no layout of records."""
+"""Judge prompts: small functions over the evidence of one call. Knows no layout of records."""
 
 from __future__ import annotations
 

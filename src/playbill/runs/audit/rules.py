@@ -1,4 +1,4 @@
-"""The table of what records are judged by: code, name, severity, words, and the function that judges.
+"""The table of the rules for records: code, name, severity, words, and the function that judges.
 
 The functions are in `prompt_rules`, `answer_rules` and `run_rules`; the page of the docs is made from this table.
 """

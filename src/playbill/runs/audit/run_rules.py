@@ -1,4 +1,4 @@
-"""What can be wrong with a run as a whole: what changed within it. Knows no layout of records."""
+"""Judge a run as a whole: what changed within it. Knows no layout of records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files hold records, and which reader reads them. Knows no rule."""
+"""Find the files that hold records, and the reader of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an audit counts: calls, dialogues, findings and what couldn't be told, per model. Pure data."""
+"""What an audit counts for each model: calls, dialogues, findings, and what couldn't be told. Pure data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the headers of turns look like in a rendered prompt, over the families of chat templates."""
+"""Find the headers of turns in a rendered prompt, over the families of chat templates."""
 
 from __future__ import annotations
 

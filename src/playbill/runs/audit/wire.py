@@ -1,6 +1,6 @@
-"""What services and local libraries answered, taken out of the response bodies they are recorded as.
+"""Read answers out of recorded response bodies: of OpenAI, Anthropic, Google, Cohere, Mistral and llama.cpp.
 
-Knows the shapes of OpenAI, Anthropic, Google, Cohere, Mistral and llama.cpp; what it doesn't find is None.
+What isn't there is None.
 """
 
 from __future__ import annotations

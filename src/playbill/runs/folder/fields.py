@@ -1,4 +1,4 @@
-"""The types of a record's fields, for those who read records that others may have touched. Knows no file."""
+"""Check the types of a record's fields, for readers of records that others may have touched."""
 
 from __future__ import annotations
 

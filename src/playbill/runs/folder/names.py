@@ -1,4 +1,4 @@
-"""Names of folders made of labels and inputs: readable, and safe on every file system. Touches no disk."""
+"""Make folder names from labels and inputs: readable, and safe on every file system. Touches no disk."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One record: everything that is kept of one turn, and its form as a line of a file.
+"""A record: everything that is kept of one turn, and its form as a line of a file.
 
-Knows no file. Fields that a reader may rely on are in `FIELDS`; the key of a record is (id, turn, sample).
+Readers may rely on the fields in `FIELDS`; the key of a record is (id, turn, sample).
 """
 
 from __future__ import annotations

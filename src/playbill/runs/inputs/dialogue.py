@@ -1,7 +1,4 @@
-"""A dialogue, and how it goes on: which messages are sent next, given the answers so far.
-
-Knows no model and no file. What an answer's outcome means for the dialogue is `Outcome.goes_on`.
-"""
+"""A dialogue, and its next messages given the answers so far. Knows no model and no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input files taken apart: the objects of a JSONL or JSON file one by one, each with its line. Knows no dialogue."""
+"""Read the objects of a JSONL or JSON file one by one, each with its line. Knows no dialogue."""
 
 from __future__ import annotations
 

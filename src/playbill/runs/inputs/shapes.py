@@ -1,7 +1,4 @@
-"""The shapes in which people write dialogues, each made a `Dialogue`, or refused with what is wrong and what to type.
-
-Works on one parsed object; knows no file. What makes a message well-formed is `check_messages`' business.
-"""
+"""Read dialogues in the shapes that people write; refuse others with what is wrong and what to type."""
 
 from __future__ import annotations
 

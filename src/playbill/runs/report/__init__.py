@@ -1,4 +1,4 @@
-"""The report page of a run: one HTML file that holds all of it and needs nothing else. Judges by `audit`."""
+"""The report page of a run: one HTML file that holds all of it. It judges by `audit`."""
 
 from __future__ import annotations
 

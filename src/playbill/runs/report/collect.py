@@ -1,7 +1,6 @@
-"""What the report page shows, taken out of a run's folder: totals for each model, and its dialogues turn by turn.
+"""Collect what the report page shows from a run's folder: totals for each model, and dialogues turn by turn.
 
-A turn holds only what its earlier turn doesn't: histories grow, and a page that repeated them would be many times
-as large. Knows no HTML.
+A turn holds only what its earlier turn doesn't, since histories grow. Knows no HTML.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spreads of numbers, for small histograms that can be compared with each other. Pure arithmetic."""
+"""Spreads of numbers, for small histograms that can be compared with each other."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""An entry derived from a source: a GGUF file, a model's folder, the hub, a server; each value with its origin.
+"""Derive an entry from a source: a GGUF file, a model's folder, the hub, or a server; each value with its origin.
 
-Writes nothing. Which kind of source a text means is decided here, how each is read stands in its own module.
+Decides which kind of source a text means; each kind is read in a module of its own. Writes nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a model card and the hub say of a model: licence, languages, gated or not, how many parameters.
+"""Read what a model card and the hub say of a model: licence, languages, gated or not, number of parameters.
 
-Knows no tokenizer. A card is a stranger's text: of its head only plain values are taken.
+A card is a stranger's text, so only plain values of its head are taken.
 """
 
 from __future__ import annotations

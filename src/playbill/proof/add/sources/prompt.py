@@ -1,7 +1,4 @@
-"""What a model's own prompt path says that an entry needs: end tokens, thinking tags, split prefix, context.
-
-Knows no file: a prompt path is opened without weights, and looked at.
-"""
+"""Read what a model's prompt path says that an entry needs: end tokens, thinking tags, split prefix, context."""
 
 from __future__ import annotations
 

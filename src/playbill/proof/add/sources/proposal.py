@@ -1,4 +1,4 @@
-"""A proposed entry: its values in the order of the table of keys, and where each came from. Derives nothing."""
+"""A proposed entry: its values in the order of the table of keys, and the origin of each."""
 
 from __future__ import annotations
 

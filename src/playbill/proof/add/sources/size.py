@@ -1,4 +1,4 @@
-"""How many parameters a model has, by the files that say so. Reads headers and indices, never weights."""
+"""Count a model's parameters from headers and indices of its files, never from weights."""
 
 from __future__ import annotations
 
