@@ -153,3 +153,31 @@ def test_paths_and_methods_that_there_are_not_are_said_in_openais_form(url):
     """A wrong path is a 404, a wrong method a 405, both with an error object."""
     assert httpx.get(f"{url}/embeddings").json()["error"]["code"] == "unknown_url"
     assert httpx.get(f"{url}/chat/completions").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"type": "message"},
+        {"type": "text"},
+        {"annotations": []},
+        {"audio": None, "tool_calls": []},
+        {"function_call": {}},
+    ],
+)
+def test_what_clients_send_back_with_an_answer_is_no_fault(url, extra):
+    """A past answer comes back as the clients' own types dump it: with keys that say nothing to a model."""
+    past = [
+        *HELLO,
+        {"role": "assistant", "content": "One.", "refusal": None, **extra},
+        {"role": "user", "content": "on"},
+    ]
+    assert ask(url, messages=past).status_code == 200
+
+
+@pytest.mark.parametrize("extra", [{"annotations": [{"type": "url_citation"}]}, {"type": "function_call"}])
+def test_what_says_something_to_a_model_is_refused_by_name(url, extra):
+    """A key with a meaning that can't be kept is never dropped in silence."""
+    answer = ask(url, messages=[{"role": "user", "content": "hi", **extra}])
+    assert answer.status_code == 400
+    assert f"messages[0].{next(iter(extra))}" in answer.json()["error"]["message"]

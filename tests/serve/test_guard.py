@@ -55,6 +55,15 @@ def test_a_key_is_asked_for_everywhere_but_on_healthz(serve):
     assert httpx.get(url.replace("/v1", "/healthz")).json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_key_with_other_letters_than_ascii_matches(serve, encoding):
+    """A header is bytes: a client may send the key as UTF-8 or as Latin-1, and no other key gets in."""
+    url = serve(rules=Rules(key=Secret("schlüssel-lang-genug"))).url
+    right, wrong = (f"Bearer {key}".encode(encoding) for key in ("schlüssel-lang-genug", "schlössel-lang-genug"))
+    assert httpx.get(f"{url}/models", headers={b"Authorization": right}).status_code == 200
+    assert httpx.get(f"{url}/models", headers={b"Authorization": wrong}).status_code == 401
+
+
 def test_other_machines_are_let_in_with_a_key_only():
     """An address that others can reach is refused where there is no key."""
     with pytest.raises(PlaybillError, match="PLAYBILL_SERVE_KEY"):

@@ -51,6 +51,13 @@ _MESSAGE_KEYS = frozenset(
     {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "reasoning"}
 )
 
+_SAYS_NOTHING: Mapping[str, tuple[Any, ...]] = {
+    "type": ("message", "text"),
+    "annotations": ([],),
+    "function_call": ({},),
+}
+"""Keys of a message that clients send back with a past answer; with these values they are dropped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
@@ -140,7 +147,11 @@ def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _message(message: Any, where: str) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise _bad(where, "is not an object")
-    kept = {key: value for key, value in message.items() if value is not None or key == "content"}
+    kept = {
+        key: value
+        for key, value in message.items()
+        if key == "content" or (value is not None and value not in _SAYS_NOTHING.get(key, ()))
+    }
     if unknown := sorted(kept.keys() - _MESSAGE_KEYS):
         raise _bad(f"{where}.{unknown[0]}", "is not supported here")
     if isinstance(kept.get("content"), list):

@@ -99,9 +99,19 @@ class Guard:
         if self._rules.key is None:
             return
         scheme, _, given = authorization.partition(" ")
-        right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._rules.key.reveal().encode())
+        # A header is bytes, which Starlette reads as Latin-1; clients write a key in UTF-8 or in Latin-1.
+        sent, key = given.strip().encode("latin-1", "replace"), self._rules.key.reveal()
+        forms = [key.encode("utf-8", "surrogatepass")]
+        if _is_latin(key):
+            forms.append(key.encode("latin-1"))
+        right = sum(hmac.compare_digest(sent, form) for form in forms) > 0
         if scheme.lower() != "bearer" or not right:
             raise ApiError(401, "this server needs its key, as 'Authorization: Bearer …'", code="invalid_api_key")
+
+
+def _is_latin(key: str) -> bool:
+    """Return whether Latin-1 can write the key."""
+    return all(ord(letter) < 256 for letter in key)
 
 
 def _name_of(host: str) -> str | None:
