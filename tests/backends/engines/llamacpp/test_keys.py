@@ -306,6 +306,24 @@ class TestPlan:
         assert (plan.n_ctx, plan.limit) == (2048, 8192)
         assert make_plan(entry(), self.header(), dialogues=4, memory=1 << 34, longest=longest).n_ctx == 1024
 
+    def test_a_plan_never_chooses_between_the_factors_of_longrope(self) -> None:
+        """llama.cpp takes the long ones where a slot has more than the first training's tokens, 512 here."""
+        model = {"general.architecture": "phi3", "phi3.context_length": 8192, "phi3.embedding_length": 64}
+        model["phi3.rope.scaling.original_context_length"] = 512
+        header = GgufHeader(model, {}, frozenset(), frozenset(["rope_factors_long.weight"]))
+
+        def n_ctx(longest: int | None, memory: int = 1 << 34, **keys: Any) -> int:
+            asked = {**entry(), "n_ctx": None, **keys}
+            return make_plan(asked, header, dialogues=1, memory=memory, longest=longest).n_ctx
+
+        lengths = (None, 40, 500, 5000)
+        assert all(n_ctx(longest) > 512 for longest in lengths)
+        assert all(n_ctx(longest, context_size="2k") > 512 for longest in lengths)
+        assert all(n_ctx(longest, context_size=400) <= 512 for longest in lengths)
+        assert all(n_ctx(longest, n_ctx=512) <= 512 for longest in lengths)
+        with pytest.raises(EngineError, match=r"memory holds a context of 512 tokens.* set n_ctx to 512 or less"):
+            n_ctx(40, memory=512 * kv_bytes_per_token(header))
+
     def test_unbounded_thinking_takes_the_whole_context(self) -> None:
         extent = Extent(text_bytes=10, messages=1, answers=1)
         thinks = {**entry(), "cot_end_tag": "</think>"}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.engines.llamacpp.gguf_faults import find_fault
 from playbill.backends.errors import WeightsError
 
 __all__ = ["GgufHeader", "read_header"]
@@ -21,18 +22,20 @@ _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _BULKY = ("tokenizer.ggml.merges", "tokenizer.ggml.scores")
 _VERSIONS = (2, 3)
+_MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
     """``values`` by key, without the merges and scores of the tokenizer; ``raw`` is each pair as it stands.
 
-    ``formats`` are those of the weights' matrices, by ggml's numbers.
+    ``formats`` are those of the weights' matrices, by ggml's numbers; ``tensors`` are the names of all tensors.
     """
 
     values: Mapping[str, Any]
     raw: Mapping[str, bytes]
     formats: frozenset[int]
+    tensors: frozenset[str] = frozenset()
 
     def of_model(self, name: str) -> Any:
         """Return a value that is named after the architecture, as ``llama.context_length``; None where there is
@@ -43,16 +46,24 @@ class GgufHeader:
 def read_header(path: Path, *parts: Path) -> GgufHeader:
     """Read a file's header, with the formats of those ``parts`` too that a split model has beside it.
 
-    Raises WeightsError for what is no GGUF file, or is cut off.
+    Raises WeightsError for what is no GGUF file, is cut off, or would make llama.cpp end the process.
     """
     header = _read(path)
-    return replace(header, formats=header.formats.union(*(_read(part).formats for part in parts if part != path)))
+    others = [_read(part) for part in parts if part != path]
+    return replace(
+        header,
+        formats=header.formats.union(*(other.formats for other in others)),
+        tensors=header.tensors.union(*(other.tensors for other in others)),
+    )
 
 
 def _read(path: Path) -> GgufHeader:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _Reader(content).header()
+            header = _Reader(content).header()
+        if fault := find_fault(header.values, header.raw):
+            raise _Malformed(fault)
+        return header
     except (struct.error, UnicodeDecodeError, _Malformed, ValueError, MemoryError) as e:
         raise WeightsError(f"{path} is no GGUF file that can be read: {e}; download it again?") from e
     except OSError as e:
@@ -79,21 +90,26 @@ class _Reader:
         for _ in range(count):
             start = self._at
             key = self._string()
+            if key in raw:
+                raise _Malformed(f"it has the key {key[:80]!r} twice")
             (kind,) = self._unpack("<I")
             value = self._value(kind, keep=key not in _BULKY)
             if key not in _BULKY:
                 values[key] = value
             raw[key] = self._content[start : self._at]
-        return GgufHeader(values, raw, frozenset(self._formats(tensors)))
+        described = list(self._tensors(tensors))
+        formats = frozenset(kind for _, dimensions, kind in described if dimensions > 1)  # a vector keeps its own
+        return GgufHeader(values, raw, formats, frozenset(name for name, _, _ in described))
 
-    def _formats(self, tensors: int) -> Iterator[int]:
-        """Yield the format of each tensor that is no mere vector."""
-        for _ in range(tensors):
-            self._bytes()
+    def _tensors(self, count: int) -> Iterator[tuple[str, int, int]]:
+        """Yield each tensor's name, number of dimensions and format."""
+        for _ in range(count):
+            name = self._string()
             (dimensions,) = self._unpack("<I")
+            if dimensions > _MOST_DIMENSIONS:
+                raise _Malformed(f"a tensor has {dimensions} dimensions")
             *_, kind, _ = self._unpack(f"<{dimensions}QIQ")
-            if dimensions > 1:
-                yield kind
+            yield name, dimensions, kind
 
     def _unpack(self, form: str) -> tuple[Any, ...]:
         found = struct.unpack_from(form, self._content, self._at)
@@ -124,7 +140,11 @@ class _Reader:
     def _array(self, keep: bool) -> list[Any]:
         kind, length = self._unpack("<IQ")
         if kind in _SCALARS:
+            if length > len(self._content):
+                raise _Malformed("it is cut off")
             return list(self._unpack(f"<{length}{_SCALARS[kind]}"))
+        if kind == _ARRAY:
+            raise _Malformed("it has an array of arrays, which llama.cpp doesn't read")
         found = []
         for _ in range(length):
             value = self._value(kind)

@@ -33,6 +33,7 @@ _SLOTS_OF_A_THREAD = 4  # more make a CPU no faster, and fewer prompts find thei
 _SLOTS_OF_A_GPU = 32
 _MOST_KEPT = 64
 _ROUNDING = 256
+_LONG_FACTORS = frozenset(["rope_factors_long.weight", "blk.0.rope_factors_long.weight"])
 _LEAST_CONTEXT = 512
 _UNSTATED_CONTEXT = 4096
 _F16 = 2
@@ -91,8 +92,9 @@ def make_plan(
 ) -> MemoryPlan:
     """Lay out an engine for so many dialogues at once, in so many bytes of memory beside the weights.
 
-    The context's length comes first, because answers depend on it; slots only make it faster. None of the
-    dialogues comes to more than ``longest`` tokens (None: not known).
+    The context's length comes first; slots only make it faster. None of the dialogues comes to more than ``longest``
+    tokens (None: not known). How long they get never reaches an answer: see `_least_context`. Raises EngineError where
+    memory doesn't hold the context that answers depend on.
     """
     per_token = kv_bytes_per_token(header)
     affordable = memory // per_token
@@ -100,8 +102,14 @@ def make_plan(
     threads = setting(entry, "threads") or usable_cores()
     most = batch_limit(entry) or _most_slots(entry, threads)
     wanted = min(dialogues or most, most)
-    needed = limit if longest is None else min(limit, longest)
+    least = _least_context(header, limit)
+    needed = limit if longest is None else min(limit, max(longest, least))
     length = _length(entry, needed, affordable)
+    if length < least:
+        raise EngineError(
+            f"{entry.get('model_name')}: memory holds a context of {length} tokens, with which this model (LongRoPE) "
+            f"computes otherwise than with its {limit}; set n_ctx to {least - 1} or less to have it so, or free memory"
+        )
     limit = length if length < needed else limit
     n_ctx = _rounded(length)
     slots = max(1, min(wanted, affordable // n_ctx))
@@ -118,6 +126,18 @@ def make_plan(
     kept = 0 if dialogues is not None and dialogues <= slots else min(dialogues or 4 * slots, _MOST_KEPT)
     cache = min(left, kept * n_ctx * per_token) // _MIB
     return MemoryPlan(slots, n_ctx, limit, threads, min(cache, _MOST_CACHE_MIB))
+
+
+def _least_context(header: GgufHeader, limit: int) -> int:
+    """Return the context that a slot must have, in tokens, so that answers depend on the entry and the file alone.
+
+    llama.cpp chooses LongRoPE's factors by the context that is allocated and not by a dialogue's length: the long ones
+    beyond the length of the first training. So the choice follows ``limit``, whatever the dialogues need.
+    """
+    switch = header.of_model("rope.scaling.original_context_length") or header.of_model("context_length")
+    if not switch or _LONG_FACTORS.isdisjoint(header.tensors):
+        return 0
+    return int(switch) + 1 if _rounded(limit) > int(switch) else 0
 
 
 def _most_slots(entry: Mapping[str, Any], threads: int) -> int:
