@@ -16,7 +16,9 @@ HELLO = ({"role": "user", "content": "hello"},)
 
 
 def body(backend, model_id, params=None, **entry):
-    module = import_module(f"playbill.backends.engines.remote.wires.{'openai' if backend == 'azure' else backend}")
+    module = import_module(
+        f"playbill.backends.engines.remote.wires.{backend if backend in ('anthropic', 'google') else 'openai'}"
+    )
     whole = {"model_name": "m", "backend": backend, "model_id": model_id, "base_url": "http://x/v1", **entry}
     return module.request_body(whole, HELLO, params or {})
 
@@ -33,7 +35,7 @@ def body(backend, model_id, params=None, **entry):
         ("openai", "o3", {}),
         ("openai", "gpt-5.1", {"reasoning_effort": "low"}),
         ("openai", "gpt-5.6", {}),
-        ("openai", "gpt-6.2-sol", {"reasoning_effort": "none"}),
+        ("openai", "gpt-6.2-sol", {}),
         ("azure", "gpt-6.2-sol", {}),
     ],
 )
@@ -147,13 +149,35 @@ def test_effort_none_switches_thinking_off_in_each_services_way():
     assert "output_config" not in body("anthropic", "claude-sonnet-5", reasoning_effort="none")
     flash = body("google", "gemini-2.5-flash", reasoning_effort="none")["generationConfig"]
     assert flash["thinkingConfig"] == {"thinkingBudget": 0}
-    for service, model in (("anthropic", "claude-opus-5-5"), ("google", "gemini-4-neon")):
+    for service, model in (
+        ("anthropic", "claude-opus-5-5"),
+        ("google", "gemini-4-neon"),
+        ("openai", "gpt-6.2-sol"),
+        ("xai", "grok-4.5"),
+    ):
         with pytest.raises(ParameterError, match="can't be told not to think"):
             body(service, model, reasoning_effort="none")
         entry = {"model_name": "m", "backend": service, "model_id": model, "reasoning_effort": "none"}
         assert "PB123" in [finding.code for finding in judge_entry(flatten(entry))]
     known = {"model_name": "m", "backend": "anthropic", "model_id": "claude-sonnet-5", "reasoning_effort": "none"}
     assert judge_entry(flatten(known)) == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "model", "fragment"),
+    [
+        ("openai", "gpt-5.4-mini", {"reasoning_effort": "none"}),
+        ("openai", "a-model-nobody-knows", {"reasoning_effort": "none"}),
+        ("deepseek", "deepseek-v4-pro", {"thinking": {"type": "disabled"}}),
+        ("together", "moonshotai/Kimi-K3", {"reasoning": {"enabled": False}}),
+        ("vllm_server", "Qwen/Qwen3-8B", {"chat_template_kwargs": {"enable_thinking": False}}),
+    ],
+)
+def test_effort_none_on_the_wire_that_most_services_share(service, model, fragment):
+    """Each has its own switch; the word itself goes out only where it is the switch, or nothing is known."""
+    sent = body(service, model, reasoning_effort="none")
+    switches = ("reasoning_effort", "thinking", "reasoning", "chat_template_kwargs")
+    assert {key: sent[key] for key in switches if key in sent} == fragment
 
 
 @pytest.mark.parametrize(

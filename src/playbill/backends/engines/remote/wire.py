@@ -52,7 +52,7 @@ class Wire:
         if self._entry.get("reasoning_effort") != "none" or self._family is None:
             return {}
         thinking = self._family.thinking
-        if thinking.off is None and thinking.default in ("on", "always"):
+        if thinking.off is None and thinking.default in ("on", "always") and "none" not in thinking.efforts:
             raise ParameterError(
                 f"{model_id(self._entry)} can't be told not to think; take reasoning_effort out, or write one of "
                 f"{', '.join(thinking.efforts) or 'its efforts'}"

@@ -78,7 +78,9 @@ class OpenAIWire(Wire):
         }
         body |= self._parameters(request.params)
         effort = self._entry.get("reasoning_effort")
-        if self._service.name == "openrouter":  # one object for all providers
+        if off := self.thinking_off():  # effort none, where the family is known: in the server's own way
+            body |= off
+        elif self._service.name == "openrouter":  # one object for all providers
             wanted = {"effort": effort, "max_tokens": None if effort else request.params.get("max_thinking_tokens")}
             if wanted := {name: value for name, value in wanted.items() if value is not None}:
                 body["reasoning"] = wanted
