@@ -20,7 +20,7 @@ from playbill.backends.common.findings import Finding
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import PlaybillError
-from playbill.backends.loading import preview
+from playbill.backends.loading import open_prompt_path
 from playbill.backends.registry.spec import ModelSpec
 from playbill.proof import RULES
 from playbill.proof.check import judge_path
@@ -82,7 +82,7 @@ def of_tokenizer(file: Path, template: str | None) -> str:
     own = {"premade_chat_template": True} if template is None else {"custom_chat_template": template}
     spec = ModelSpec.from_dict({**entry, "premade_chat_template": False, **own})
     try:
-        path = preview(spec, credentials=Credentials([]))
+        path = open_prompt_path(spec, credentials=Credentials([]))
     except PlaybillError as e:
         return re.sub(r"\S*/(ggml-vocab)", r"\1", str(e))
     assert path is not None
