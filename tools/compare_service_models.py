@@ -15,7 +15,7 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -106,6 +106,23 @@ def _hurts_temperature(row: ModelFamily, *, plain: bool) -> bool:
     return False
 
 
+def _teller(source: str, service: str, model: str, row: ModelFamily | None) -> Callable[[str, Any, Any], Difference]:
+    """Return a function that makes differences of one model, from what differs, their value and ours."""
+
+    def say(what: str, theirs: Any, ours: Any) -> Difference:
+        return Difference(
+            source=source,
+            service=service,
+            family=row.name if row else "-",
+            model=model,
+            what=what,
+            theirs=str(theirs),
+            ours=str(ours),
+        )
+
+    return say
+
+
 def _litellm(path: Path) -> Iterator[Difference]:
     for name, facts in json.loads(path.read_text(encoding="utf-8")).items():
         service = _LITELLM.get(facts.get("litellm_provider", ""))
@@ -117,18 +134,7 @@ def _litellm(path: Path) -> Iterator[Difference]:
         row = family_of(service, model)
         gone = facts.get("deprecation_date", "9999") <= max(family.as_of for family in model_families())
 
-        def say(
-            what: str, theirs: Any, ours: Any, row: ModelFamily | None = row, model: str = model, service: str = service
-        ) -> Difference:
-            return Difference(
-                source="litellm",
-                service=service,
-                family=row.name if row else "-",
-                model=model,
-                what=what,
-                theirs=str(theirs),
-                ours=str(ours),
-            )
+        say = _teller("litellm", service, model, row)
 
         if row is None or row.status == "unknown":
             if not gone:
@@ -184,23 +190,7 @@ def _modelsdev(path: Path) -> Iterator[Difference]:
                 continue
             row = family_of(service, model)
 
-            def say(
-                what: str,
-                theirs: Any,
-                ours: Any,
-                row: ModelFamily | None = row,
-                model: str = model,
-                service: str = service,
-            ) -> Difference:
-                return Difference(
-                    source="models.dev",
-                    service=service,
-                    family=row.name if row else "-",
-                    model=model,
-                    what=what,
-                    theirs=str(theirs),
-                    ours=str(ours),
-                )
+            say = _teller("models.dev", service, model, row)
 
             if row is None or row.status == "unknown":
                 if facts.get("status") != "deprecated" and row is None:
@@ -241,15 +231,7 @@ def _openai_sdk(path: Path) -> Iterator[Difference]:
             if ours != date and not (
                 row and "openai" in row.retired and date <= max(family.as_of for family in model_families())
             ):
-                yield Difference(
-                    source="openai SDK",
-                    service="openai",
-                    family=row.name if row else "-",
-                    model=model,
-                    what="retires",
-                    theirs=date,
-                    ours=str(ours),
-                )
+                yield _teller("openai SDK", "openai", model, row)("retires", date, ours)
 
 
 def _anthropic_sdk(path: Path) -> Iterator[Difference]:
@@ -262,15 +244,7 @@ def _anthropic_sdk(path: Path) -> Iterator[Difference]:
         row = family_of("anthropic", model)
         ours = row.retires.get("anthropic") if row else None
         if ours != date:
-            yield Difference(
-                source="anthropic SDK",
-                service="anthropic",
-                family=row.name if row else "-",
-                model=model,
-                what="retires",
-                theirs=date,
-                ours=str(ours),
-            )
+            yield _teller("anthropic SDK", "anthropic", model, row)("retires", date, ours)
     for row in model_families():
         if (
             "anthropic" in row.services
@@ -278,15 +252,7 @@ def _anthropic_sdk(path: Path) -> Iterator[Difference]:
             and not row.retired
             and not any(family_of("anthropic", m) is row for m in table)
         ):
-            yield Difference(
-                source="anthropic SDK",
-                service="anthropic",
-                family=row.name,
-                model=row.model,
-                what="retires",
-                theirs="None",
-                ours=str(row.retires),
-            )
+            yield _teller("anthropic SDK", "anthropic", row.model, row)("retires", None, row.retires)
 
 
 def _reason_for(difference: Difference, reasons: tuple[Reason, ...]) -> str | None:

@@ -170,7 +170,8 @@ def greedy(service: str, model: str) -> str:
     """How a model is asked for its likeliest tokens, if it can be."""
     for entry, words in ({}, "yes"), ({"reasoning_effort": "none"}, "with effort none"), (_PINNED, "with the pin"):
         family = family_of(service, model)
-        if entry.get("reasoning_effort") and family is not None and "none" not in family.thinking.efforts:
+        switch = family is None or family.thinking.off is not None or "none" in family.thinking.efforts
+        if entry.get("reasoning_effort") and not switch:
             continue
         if "temperature" in refusals(service, model, entry):
             continue

@@ -77,7 +77,7 @@ def user_key_file() -> Path:
 
 
 def key_files(named: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
-    """Return the files in which keys are looked for, first in order first: the caller's, then the usual ones."""
+    """Return the files in which keys are looked for, in this order: the caller's, then the usual ones."""
     usual = [_HERE, user_key_file(), Path.home() / ".clemcore" / "key.json"]
     return [*(Path(os.path.expanduser(p)) for p in named), *usual]
 

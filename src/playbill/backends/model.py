@@ -57,6 +57,7 @@ class Model:
         self._supported_parameters = _supported(engine, prompt_path, self._rule)
         self._refused: Mapping[str, str] = getattr(engine, "refused_parameters", {})
         self._ignored: frozenset[str] = getattr(engine, "ignored_parameters", frozenset())
+        self._exclusive: Sequence[frozenset[str]] = getattr(engine, "exclusive_parameters", ())
         self.defaults = self._resolve({})
         """The parameters of a call that asks for none."""
         self._watch = ContentionWatch(self.name, threads) if threads is not None else None
@@ -69,6 +70,7 @@ class Model:
             self._backend,
             refused=self._refused,
             ignored=self._ignored,
+            exclusive=self._exclusive,
         )
 
     @property

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from playbill.backends.errors import BackendUnavailable, InputError
-from playbill.backends.loading import find_spec
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry
 from playbill.cli.run import run
@@ -46,13 +45,12 @@ def demo(ctx: click.Context, folder: Path, models: tuple[str, ...]) -> int:
     Exits with 1 where records ended in an error.
     """
     # Imported here: the report's modules are needed by this command and `report` alone.
-    from playbill.runs import parse_model
     from playbill.runs.report import write_report
 
     for name in put_files(folder):
         click.echo(f"playbill: {folder / name} differs from the packaged file; it stays as it is", err=True)
     registry = folder / FILE_NAME
-    _require_packages([parse_model(text) for text in models], ModelRegistry.load([registry]))
+    _require_packages(models, ModelRegistry.load([registry]))
     code = int(
         ctx.invoke(run, inputs=(str(folder / DIALOGUES),), models=models, out=folder / "run", registries=(registry,))
     )
@@ -88,11 +86,12 @@ def _packaged() -> Iterator[tuple[str, bytes]]:
             yield file.name, file.read_bytes()
 
 
-def _require_packages(models: Iterable[object], registry: ModelRegistry) -> None:
+def _require_packages(models: Iterable[str], registry: ModelRegistry) -> None:
     """Raise BackendUnavailable with the line to type, and the demo that needs nothing."""
-    for model in models:
-        selector = model[1] if isinstance(model, tuple) else model
-        backend = BACKENDS.get(str(find_spec(selector, registry=registry).get("backend")))  # type: ignore[arg-type]
+    from playbill.runs.selection import choose_models, parse_model
+
+    for chosen in choose_models([parse_model(text) for text in models], registry, {}):
+        backend = BACKENDS.get(str(chosen.spec.get("backend")))
         if backend is not None and (missing := backend.missing()):
             raise BackendUnavailable(
                 f"the backend {backend.name} needs {', '.join(missing)}; type: {backend.install}, or see the demo "

@@ -44,7 +44,7 @@ _EVENTS = [
 
 
 def make_app(pool: Pool, rules: Rules, metrics: Metrics) -> Starlette:
-    """Yield the application. It starts the pool when it starts, and closes it when it ends."""
+    """Make the application. It starts the pool when it starts, and closes it when it ends."""
     chat = _Chat(pool, metrics)
     started = int(time.time())
 
@@ -97,7 +97,7 @@ def make_app(pool: Pool, rules: Rules, metrics: Metrics) -> Starlette:
 
 
 async def _http_error(request: Request, e: Exception) -> Response:
-    """Return a path or a method that there isn't, in OpenAI's form."""
+    """Return the error for a path or method that isn't served, in OpenAI's form."""
     status = e.status_code if isinstance(e, HTTPException) else 500
     said = f"{request.method} {request.url.path} is not served here; a client's base URL ends in /v1"
     error = ApiError(status, said, code="unknown_url")

@@ -110,7 +110,7 @@ class Guard:
 
 
 def _is_latin(key: str) -> bool:
-    """Return whether Latin-1 can write the key."""
+    """Tell whether Latin-1 can write the key."""
     return all(ord(letter) < 256 for letter in key)
 
 

@@ -87,7 +87,7 @@ def _is_torn(text: str) -> bool:
 
 
 def _first_bad(text: str) -> int:
-    """Return where that stands for which text that parses was refused; only looked for once that is known."""
+    """Return the place of the value for which a text that parses was refused; called only once there is one."""
     keys: list[set[str]] = []
     for token in _TOKEN.finditer(text):
         if token[0] == "{":

@@ -30,6 +30,10 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
         return
     where = paths.get("model_id") or paths.get("model_name", "model_id")
     yield from _refused(entry, paths, refusals(service, model, entry))
+    for group in family.exclusive:
+        if len(both := sorted(name for name in group if entry.get(name) is not None)) > 1:
+            message = f"{model} takes one of {' and '.join(both)} alone"
+            yield rules.REFUSED_KEY.at(paths.get(both[-1], where), message, "take one of them out")
     yield from _thinking(entry, family, model, paths, where)
     yield from _budget(entry, family, model, paths, where)
     yield from _lifecycle(service, family, model, where)
@@ -48,8 +52,8 @@ def _thinking(
     thinking = family.thinking
     effort = entry.get("reasoning_effort")
     known = (*thinking.efforts, *thinking.responses_efforts)
-    if effort == "none" and thinking.off is None and thinking.default == "always":
-        message = f"{model} always thinks, so effort 'none' can't be had"
+    if effort == "none" and not thinking.can_be_off:
+        message = f"{model} can't be told not to think, so effort 'none' can't be had"
         fix = f"write one of {', '.join(known)}" if known else "take it out"
         yield rules.REFUSED_KEY.at(paths.get("reasoning_effort", where), message, fix)
     elif isinstance(effort, str) and known and effort not in known and (effort != "none" or thinking.off is None):

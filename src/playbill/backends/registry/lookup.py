@@ -83,7 +83,7 @@ class _Place:
 
 
 def search_path(named: Iterable[str | os.PathLike[str]] = ()) -> list[_Place]:
-    """Return the files in which entries are looked for, first in order first.
+    """Return the files in which entries are looked for, in this order.
 
     Named by the caller, then by ``PLAYBILL_REGISTRY`` (several with the system's path separator), then
     ``./model_registry.json``, the user's config directory, and the packaged file.
@@ -148,7 +148,7 @@ class ModelRegistry:
         return len(self._entries)
 
     def namesakes(self, name: str) -> tuple[RegistryEntry, ...]:
-        """Return all entries of a name, first in order first."""
+        """Return all entries of a name, in the order of the search."""
         return tuple(self._by_name.get(name, ()))
 
     def find(self, selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:

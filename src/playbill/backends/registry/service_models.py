@@ -3,7 +3,8 @@
 The table of services says what a service takes; this one what its models don't, and how they think. The rows stand in
 ``service_models.json``; the first that matches counts. Marks in a row's ``source``: [D] official document, [T] type,
 docstring or code of an official SDK, [L] another project's code or table, [S] a blog, an issue, a public repository.
-What is not known is None or "unknown". Knows no wire.
+What is not known is None or "unknown". Facts that no code acts on yet (``reserve``, ``show``, ``text_api``,
+``off_efforts``, sizes and dates) are there for people and for tools/compare_service_models.py. Knows no wire.
 """
 
 from __future__ import annotations
@@ -72,14 +73,20 @@ class Thinking:
     text_api: str | None = None
     reserve: int | None = None
 
+    @property
+    def can_be_off(self) -> bool:
+        """Whether effort none is honoured: the model doesn't think unasked, or there is a way to switch it off."""
+        return self.off is not None or "none" in self.efforts or self.default not in ("on", "always")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFamily:
     """A family of models at some services.
 
     ``patterns`` are shell patterns in lower case: one with a slash matches the whole id, one without what follows
-    the last slash. ``model`` is a representative id. ``retires`` has the date of shutdown by service, ``retired``
-    the services where the family is gone. ``rerouted``: another model answers to these ids.
+    the last slash. ``model`` is a representative id. Of each group in ``exclusive`` it takes one parameter alone.
+    ``retires`` has the date of shutdown by service, ``retired`` the services where the family is gone. ``rerouted``:
+    another model answers to these ids.
     """
 
     name: str

@@ -176,7 +176,7 @@ class AnthropicWire:
 
 
 def bad(message: str) -> WireError:
-    """Return a request of the wrong form."""
+    """Return the error for a request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message))
 
 

@@ -160,7 +160,7 @@ def part(values: Json, name: str) -> object:
 
 
 def bad(message: str) -> WireError:
-    """Return a request of the wrong form."""
+    """Return the error for a request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message))
 
 

@@ -181,7 +181,7 @@ class OpenAIWire:
 
 
 def bad(message: str, param: str) -> WireError:
-    """Return a request of the wrong form."""
+    """Return the error for a request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message, param))
 
 

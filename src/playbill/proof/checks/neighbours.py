@@ -18,7 +18,7 @@ __all__ = ["contradictions", "missing_files", "shadows"]
 
 
 def shadows(entry: RegistryEntry, registry: ModelRegistry) -> Iterator[Finding]:
-    """Tell whether an entry of the same name comes before it, in its own file or in another."""
+    """Yield a finding where an entry of the same name comes first, in the same file or in another."""
     namesakes = registry.namesakes(entry.name) if entry.name else ()
     first = namesakes[0] if namesakes else entry
     if first.where == entry.where:

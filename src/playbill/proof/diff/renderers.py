@@ -105,7 +105,7 @@ class _Vllm:
 
 
 def _refusal(e: ServerError) -> Rendering:
-    """Return a server that renders refuses a conversation with status 400 or 500; anything else is a failure."""
+    """Return the refusal where a server refused the conversation (status 400, 422 or 500); raise anything else."""
     if e.status not in (400, 422, 500):
         raise e
     return Rendering(refused=str(e))
@@ -116,7 +116,7 @@ def _prepared(messages: Any) -> Sequence[Message]:
 
 
 def open_renderer(target: str | dict[str, Any], registry: ModelRegistry, context: Context) -> Renderer:
-    """Return a server's address, a GGUF file or model folder, or a selector of an entry, made ready to compare.
+    """Open a server's address, a GGUF file or model folder, or a selector of an entry, ready to compare.
 
     Raises as `load_prompt_path` and `propose`; ServerError for a server that doesn't tokenize, InputError for an
     entry without a prompt path.

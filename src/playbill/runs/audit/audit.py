@@ -120,7 +120,7 @@ class Audit:
             waiting.kept.append((rule, pending, call))
 
     def _release(self, key: tuple[str, str]) -> Iterator[Judged]:
-        """Yield the evidence came: what waited for it is found."""
+        """Yield the findings that waited for evidence, now that it came."""
         waiting = self._waiting.pop(key)
         for rule, pending, call in waiting.kept:
             yield self._found(rule, pending.message, call)

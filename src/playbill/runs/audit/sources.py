@@ -61,5 +61,5 @@ def _in_folder(root: Path) -> Iterator[Source]:
 
 
 def _run_of(path: Path) -> str:
-    """Return a run of Playbill has a folder for each model; anything else is a run of its own."""
+    """Return the run of a file: a run of Playbill has a folder for each model, any other folder is its own."""
     return str(path.parent.parent if path.name == "records.jsonl" else path.parent)

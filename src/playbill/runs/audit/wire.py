@@ -29,9 +29,10 @@ class Answer:
 
 _FINISH = {
     FinishReason.STOP: "stop end_turn stop_sequence eos complete completed word finish_reason_stop",
-    FinishReason.LENGTH: "length max_tokens limit model_length max_output_tokens maximum_tokens",
+    FinishReason.LENGTH: "length max_tokens limit model_length max_output_tokens maximum_tokens "
+    "model_context_window_exceeded continuation",
     FinishReason.REFUSED: "refused refusal content_filter safety prohibited_content recitation blocklist spii "
-    "error_toxic",
+    "language image_safety escalation model_armor pup_limited_disabled error_toxic",
     FinishReason.TOOL_CALLS: "tool_calls tool_use tool_call function_call",
 }
 _WORDS = {word: reason for reason, words in _FINISH.items() for word in words.split()}

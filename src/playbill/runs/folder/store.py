@@ -243,7 +243,7 @@ def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]
 
 
 def _fault(e: OSError, path: Path) -> RunError:
-    """Return what the system refused, in words that say what to do."""
+    """Return the error for what the system refused, saying what to do."""
     return RunError(
         f"can't write {path}: {e.strerror or e}. What was recorded before is whole; once there is room and "
         "permission to write, the same command goes on"

@@ -258,8 +258,7 @@ def _of_path(given: str | os.PathLike[str]) -> Iterator[_Source]:
 
 
 def _spooled(path: Path) -> Path:
-    """Return a pipe can be read once, and dialogues are read twice: its content, in a file. Other paths stay as they
-    are."""
+    """Return a file with a pipe's content: a pipe can be read once, and dialogues are read twice. Other paths stay."""
     if not path.is_fifo():
         return path
     with path.open("rb") as stream, tempfile.NamedTemporaryFile(delete=False) as file:

@@ -68,6 +68,7 @@ def test_a_sound_header_is_read(tmp_path):
         ("tokenizer.ggml.token_type", FLOAT, float("nan"), "token_type is nan instead of a list of numbers"),
         ("tokenizer.ggml.token_type", ARRAY, (INT32, [1]), "5 tokens and 1 types"),
         ("tokenizer.ggml.scores", ARRAY, (FLOAT, [0.0]), "5 tokens and 1 scores"),
+        ("tokenizer.ggml.scores", UINT32, 5, "tokenizer.ggml.scores is no list of numbers"),
         ("tokenizer.ggml.model", UINT32, 7, "tokenizer.ggml.model is 7 instead of a text"),
         ("tokenizer.chat_template", ARRAY, (STRING, ["x"]), "tokenizer.chat_template is ['x'] instead of a text"),
         ("tokenizer.chat_templates", STRING, "x", "tokenizer.chat_templates is no list of names"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, formatdate
+from types import SimpleNamespace
 
 import pytest
 
+from playbill.backends import QuotaUsedUp
+from playbill.backends.engines.remote.errors import error_of
 from playbill.backends.engines.remote.failure import Kind, classify, retry_after
 from playbill.mock_services import FaultKind
 from playbill.mock_services.wires import WIRES, Problem
@@ -112,6 +115,16 @@ def test_a_policy_is_a_refusal_and_a_malformed_prompt_is_not():
 def test_spent_money_stops_the_model_at_once(status, error):
     """It is no rate limit: another attempt costs time and mends nothing."""
     assert classify(status, {}, {"error": error}).kind is Kind.QUOTA
+
+
+@pytest.mark.parametrize(("headers", "said"), [({}, "billing page"), ({"retry-after": "99999999"}, "run it later")])
+def test_the_error_tells_spent_money_from_a_long_wait(headers, said):
+    """Only the first is a matter for the account's owner."""
+    body = {"error": {"message": "busy", **({} if headers else {"code": "insufficient_quota"})}}
+    error = error_of(classify(503 if headers else 429, headers, body), SimpleNamespace(name="x"))
+    assert isinstance(error, QuotaUsedUp)
+    assert said in str(error)
+    assert str(error).count("billing") == ("billing" in said)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503, 529])

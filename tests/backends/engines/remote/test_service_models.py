@@ -143,6 +143,21 @@ def test_the_rehearsal_refuses_what_the_service_would(place, service, model, ref
         assert found is (Outcome.ANSWERED if lenient and not by_version else Outcome.ERROR)
 
 
+def test_of_parameters_that_exclude_each_other_one_is_sent():
+    """Playbill's own temperature gives way to a top_p that was asked for; two that were asked for are an error."""
+    entry = {"api_version": "2023-06-01"}
+    for backend, more in (("anthropic", entry), ("anthropic", {**entry, "top_p": 0.9})):
+        params = {} if "top_p" in more else {"top_p": 0.9}
+        sent = body(backend, "claude-haiku-4-5", params, **more)
+        assert (sent["top_p"], "temperature" in sent) == (0.9, False)
+    assert body("anthropic", "claude-haiku-4-5", {"temperature": 0.5}, **entry)["temperature"] == 0.5
+    with pytest.raises(ParameterError, match="one of 'temperature' and 'top_p' alone"):
+        body("anthropic", "claude-haiku-4-5", {"temperature": 0.5}, top_p=0.9, **entry)
+    both = {"model_name": "m", "backend": "anthropic", "model_id": "claude-haiku-4-5", "top_p": 0.9, **entry}
+    assert [f.code for f in judge_entry(flatten(both))] == []
+    assert "PB123" in [f.code for f in judge_entry(flatten({**both, "temperature": 0.5}))]
+
+
 def test_effort_none_switches_thinking_off_in_each_services_way():
     """A fragment of the body for Claude and Gemini; an error, and one of `check`, where a model always thinks."""
     assert body("anthropic", "claude-sonnet-5", reasoning_effort="none")["thinking"] == {"type": "disabled"}

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[4] / "docs" / "reference" / "services.md").read_t
 def test_every_finish_reason_stands_in_the_row_of_its_meaning(wire):
     """The service's words, and what they become."""
     rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("|")]
-    for word, reason in wire._FINISH.items():
+    for word, reason in wire.FINISH.items():
         assert any(f"`{word}`" in row[1] and f"`{reason.value}`" in row[2] for row in rows), word
 
 

@@ -22,7 +22,8 @@ _COUNTS = (
     "rope.scaling.original_context_length",
 )
 _HEADS = ("attention.head_count", "attention.head_count_kv")
-_LENGTH = struct.Struct("<Q")
+_TYPE, _LENGTH = struct.Struct("<I"), struct.Struct("<Q")
+_ARRAY = 9
 
 
 def find_fault(values: Mapping[str, Any], raw: Mapping[str, bytes]) -> str | None:
@@ -71,15 +72,21 @@ def _vocabulary(values: Mapping[str, Any], raw: Mapping[str, bytes]) -> str | No
         return f"its {_TYPES} is {_shown(types)} instead of a list of numbers"
     if types is not None and len(types) != len(tokens):
         return f"it has {len(tokens)} tokens and {len(types)} types of tokens"
-    scores = _array_length(raw.get(_SCORES), _SCORES)
-    if scores is not None and scores != len(tokens):
+    scores = _array_length(raw[_SCORES], _SCORES) if _SCORES in raw else len(tokens)
+    if scores is None:
+        return f"its {_SCORES} is no list of numbers"
+    if scores != len(tokens):
         return f"it has {len(tokens)} tokens and {scores} scores of tokens"
     return _duplicate(tokens, raw[_TOKENS])
 
 
-def _array_length(pair: bytes | None, key: str) -> int | None:
-    """Return how long the array of a raw pair is: after the key come its type, the type of elements and the length."""
-    return None if pair is None else int(_LENGTH.unpack_from(pair, 8 + len(key.encode()) + 8)[0])
+def _array_length(pair: bytes, key: str) -> int | None:
+    """Return how long the array of a raw pair is, None where its value is none.
+
+    After the key come the type, and of an array the type of its elements and its length.
+    """
+    at = 8 + len(key.encode())
+    return int(_LENGTH.unpack_from(pair, at + 8)[0]) if _TYPE.unpack_from(pair, at)[0] == _ARRAY else None
 
 
 def _duplicate(tokens: Sequence[str], pair: bytes) -> str | None:

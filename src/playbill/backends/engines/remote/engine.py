@@ -86,6 +86,7 @@ class RemoteEngine:
         self.supported_parameters = wire.supported_parameters
         self.refused_parameters = wire.refused_parameters
         self.ignored_parameters = wire.ignored_parameters
+        self.exclusive_parameters = wire.exclusive_parameters
 
     @property
     def concurrency(self) -> int:
@@ -170,7 +171,9 @@ class RemoteEngine:
     def _compare_model(self, completion: Completion) -> None:
         """Say once where a hosted service names another model than the one that was asked for."""
         asked, served = str(self._facts.get("model_id", "")), completion.details.get("served_model")
-        if self._connection.service.keyless or not isinstance(served, str) or not asked:
+        service = self._connection.service
+        # A server of one's own names models as it likes, and Azure is asked for a deployment.
+        if service.keyless or service.name == "azure" or not isinstance(served, str) or not asked:
             return
         ours, theirs = (name.lower().rpartition("/")[2].partition(":")[0] for name in (asked, served))
         if not (theirs.startswith(ours) or ours.startswith(theirs)):
@@ -189,10 +192,10 @@ class RemoteEngine:
             ) from None
 
     async def _attempt(self, body: Body, capture: Capture, *, stream: bool) -> Completion:
-        """Return one attempt, in a place of the limiter that is given back; the limiter is told how it went."""
+        """Make one attempt in a place of the limiter, give the place back, and tell the limiter how it went."""
         started = self._loop.time()
         try:
-            completion = await self._capture(body, capture, stream=stream)
+            completion = await self._send(body, capture, stream=stream)
         except Failure as failure:
             self._tell_limiter(failure, started)
             raise
@@ -202,7 +205,7 @@ class RemoteEngine:
         finally:
             self._limiter.leave()
 
-    async def _capture(self, body: Body, capture: Capture, *, stream: bool) -> Completion:
+    async def _send(self, body: Body, capture: Capture, *, stream: bool) -> Completion:
         try:
             with capture:
                 async with asyncio.timeout(self._connection.seconds):

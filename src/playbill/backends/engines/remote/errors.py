@@ -82,9 +82,8 @@ def error_of(failure: Failure, connection: Connection) -> PlaybillError:
             f"{connection.name} refuses {told} ({failure}); set another with `playbill keys set {connection.section}`"
         )
     if failure.kind is Kind.QUOTA:
-        return QuotaUsedUp(
-            f"{words}; the quota or the money of this account is used up, see the service's billing page"
-        )
+        used_up = "the quota or the money of this account is used up, see the service's billing page"
+        return QuotaUsedUp(f"{words}; {used_up if failure.seconds is None else 'nobody waits that long: run it later'}")
     if failure.kind is Kind.CONTEXT:
         return ContextExceeded(words)
     if failure.kind is Kind.REFUSED:

@@ -53,6 +53,7 @@ def wire_functions(wire_type: Callable[[Mapping[str, Any], Service], Wire], clie
             entry["backend"],
             refused=wire.refused_parameters,
             ignored=wire.ignored_parameters,
+            exclusive=wire.exclusive_parameters,
         )
         return wire.body(Request(messages=messages, params=resolved.effective, folder=folder))
 

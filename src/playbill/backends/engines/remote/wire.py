@@ -42,6 +42,8 @@ class Wire:
         """Parameters that the model doesn't take, with the reason."""
         self.ignored_parameters = ignored_by_model(service.name, model_id(entry), entry)
         """Parameters that the service accepts and ignores for this model."""
+        self.exclusive_parameters = self._family.exclusive if self._family is not None else ()
+        """Groups of parameters of which the model takes one alone."""
         self.supported_parameters = self._supported()
 
     def thinking_off(self) -> dict[str, Any]:
@@ -52,7 +54,7 @@ class Wire:
         if self._entry.get("reasoning_effort") != "none" or self._family is None:
             return {}
         thinking = self._family.thinking
-        if thinking.off is None and thinking.default in ("on", "always") and "none" not in thinking.efforts:
+        if not thinking.can_be_off:
             raise ParameterError(
                 f"{model_id(self._entry)} can't be told not to think; take reasoning_effort out, or write one of "
                 f"{', '.join(thinking.efforts) or 'its efforts'}"

@@ -240,7 +240,7 @@ def _number(pipe: Any) -> int:
 
 
 def _wait(stream: int, event: int, deadline: float) -> None:
-    """Return when the stream is ready; TimeoutError once the deadline is over and it still isn't."""
+    """Wait until the stream is ready. Raises TimeoutError if it isn't by the deadline."""
     poll = select.poll()
     poll.register(stream, event)
     if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):

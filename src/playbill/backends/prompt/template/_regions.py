@@ -42,7 +42,7 @@ def compiled(template: Any) -> tuple[re.Pattern[str], dict[str, tuple[Any, Any]]
 
 
 def pattern_of(field: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
-    """Return a literal, one of several literals, or a regular expression."""
+    """Return the pattern of a literal, of one of several literals, or of a regular expression."""
     if key in field:
         literals = [field[key]] if isinstance(field[key], str) else list(field[key])
         if not literals or not all(literals):

@@ -243,7 +243,7 @@ def report(error: Exception) -> bytes:
 
 
 def answer(body: bytes, limit: int) -> bytes:
-    """Return one request to one reply: ``T`` and text, or ``E`` and what went wrong as JSON."""
+    """Return the reply to one request: ``T`` and text, or ``E`` and what went wrong as JSON."""
     try:
         request = marshal.loads(body)
         text = JOBS[request["job"]](request)
@@ -316,7 +316,7 @@ def write_frame(stream: int, body: bytes) -> None:
 
 
 def private_streams() -> tuple[int, int]:
-    """Return the two pipes under other numbers, and nothing under the usual ones: no print gets among the frames."""
+    """Move the two pipes to other numbers, so that no print gets among the frames, and return them."""
     requests, replies = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):

@@ -5,7 +5,7 @@ An engine says which parameters it supports, and this module judges by that. Kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -77,11 +77,13 @@ def resolve_parameters(
     *,
     refused: Mapping[str, str] | None = None,
     ignored: frozenset[str] = frozenset(),
+    exclusive: Sequence[frozenset[str]] = (),
 ) -> Parameters:
     """Put defaults, the entry's and the caller's parameters together; later ones win, None is "not asked".
 
     ``refused`` are parameters that the model doesn't take, with the reason and the way out; ``ignored`` those that its
-    service accepts and ignores. Playbill's own defaults are left out for both, and where ``supported`` lacks them.
+    service accepts and ignores. ``exclusive`` are groups of which the model takes one alone. Playbill's own defaults
+    are left out for all three, and where ``supported`` lacks them.
     Raises ParameterError for what entry or caller asked for and the backend or the model can't honour.
     """
     asked = {name: entry[name] for name in PARAMETERS if entry.get(name) is not None}
@@ -105,6 +107,11 @@ def resolve_parameters(
             f"the backend {backend} can't honour {names}; take it out of the call or of the entry"
             f" (it takes {', '.join(sorted(supported))})"
         )
-    unasked = supported - reasons.keys() - ignored
+    for group in exclusive:
+        if len(both := sorted(group & asked.keys())) > 1:
+            names = " and ".join(f"'{name}'" for name in both)
+            raise ParameterError(f"the model takes one of {names} alone; take the other out")
+    beside = {name for group in exclusive if group & asked.keys() for name in group}
+    unasked = supported - reasons.keys() - ignored - beside
     defaults = {p.name: p.default for p in PARAMETERS.values() if p.default is not None and p.name in unasked}
     return Parameters(asked=asked, effective={**defaults, **asked})

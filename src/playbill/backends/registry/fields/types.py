@@ -68,7 +68,7 @@ def parse_date(value: object) -> datetime | None:
 
 
 def choice(*allowed: str) -> ValueType:
-    """Return one of some strings."""
+    """Return the type of values that are one of some strings."""
     return ValueType("one of " + ", ".join(f"'{a}'" for a in allowed), {"enum": list(allowed)}, lambda v: v in allowed)
 
 

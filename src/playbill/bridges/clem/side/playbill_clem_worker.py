@@ -293,7 +293,7 @@ def play_all(stage: Stage, benchmark: Any, rows: list[dict[str, Any]], tell: Any
 
 
 def play(stage: Stage, benchmark: Any, row: dict[str, Any]) -> Exception | None:
-    """Return one episode, as clemcore's sequential runner plays it; gives what it failed with."""
+    """Play one episode as clemcore's sequential runner does; return what it failed with, or None."""
     env = GameMasterEnv(benchmark, callbacks=stage.callbacks)
     models = stage.models(f"{benchmark.game_name}-{row['experiment']['name']}-{row['game_instance']['game_id']}")
     options = {"player_models": models, "experiment": row["experiment"], "game_instance": row["game_instance"]}

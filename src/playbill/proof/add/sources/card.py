@@ -56,7 +56,7 @@ def _head(card: Path) -> Mapping[str, Any]:
 
 
 def put_hub_card(proposal: Proposal, repo: str, context: Context) -> list[str]:
-    """Return what the hub says of a repository, and its card; the names of its files.
+    """Put what the hub and the card say of a repository into the proposal, and return the names of its files.
 
     Raises WeightsError and CredentialsError, where it is gated and there is no token, or none with access.
     """

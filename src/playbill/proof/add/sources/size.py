@@ -45,7 +45,7 @@ def _by_index(folder: Path) -> Count | None:
 
 
 def _by_header(file: Path) -> Count | None:
-    """Return the shapes in a safetensors header: eight bytes of length, then JSON."""
+    """Count by the shapes in a safetensors header: eight bytes of length, then JSON."""
     try:
         with file.open("rb") as content:
             (length,) = struct.unpack("<Q", content.read(8))

@@ -299,9 +299,9 @@ def test_a_redirect_is_not_followed(opened):
     assert "points to" in got.error["message"]
 
 
-def test_azure_is_spoken_to_by_deployment_or_by_its_v1(place):
-    """As `api_version` says; the deployment's name is the model_id."""
-    with MockServer("Hi.") as server:
+def test_azure_is_spoken_to_by_deployment_or_by_its_v1(place, caplog):
+    """As `api_version` says; the deployment's name is the model_id, and no sign of another model."""
+    with MockServer(Answer("Hi.", model="gpt-4.1")) as server:
         write_keys(place, azure={"api_key": "key-number-1", "base_url": server.url})
         entry = {"model_name": "m", "backend": "azure", "model_id": "mine"}
         with load_model({**entry, "api_version": "2025-04-01-preview"}) as old, load_model(entry) as new:
@@ -311,6 +311,7 @@ def test_azure_is_spoken_to_by_deployment_or_by_its_v1(place):
         ("/openai/deployments/mine/chat/completions", "api-version=2025-04-01-preview"),
         ("/openai/v1/chat/completions", ""),
     ]
+    assert "answered" not in caplog.text
 
 
 @pytest.mark.parametrize(("name", "top_k"), [("vllm_server", -1), ("sglang_server", -1), ("llamacpp_server", 0)])

@@ -44,6 +44,16 @@ def body(backend, messages=TALK, params=None, **entry):
     return module.request_body({"model_name": "m", "backend": backend, **entry}, tuple(messages), params or {})
 
 
+def test_another_model_than_the_one_asked_for_is_said(asked, caplog):
+    """A name that goes on where ours ends is a version of it; anything else is another model."""
+    for served, other in (("m", False), ("m-2026-01", False), ("models/m", False), ("claude-9", True)):
+        caplog.clear()
+        with MockServer(Answer("Hi.", model=served)) as server:
+            got = asked(server, "anthropic").generate(TALK)
+        assert got.details["served_model"] == served
+        assert (f"asked for m, and {served} answered" in caplog.text) is other
+
+
 @pytest.mark.parametrize("backend", WIRES)
 def test_an_answer_whole_and_streamed(asked, backend):
     """Text, thinking, counts and both bodies; the body that is shown before is the one that is sent."""

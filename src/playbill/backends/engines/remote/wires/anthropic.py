@@ -21,13 +21,13 @@ from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
 
-__all__ = ["AnthropicWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "AnthropicWire", "load", "preview", "request_body"]
 
 _PATH = "/v1/messages"
 API_VERSION = "2026-10-21"
 """The version of the API that is asked for where the entry names none; that of the client (anthropic 2.13)."""
 
-_FINISH = {
+FINISH = {
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
     "max_tokens": FinishReason.LENGTH,
@@ -180,7 +180,7 @@ def _completion(message: dict[str, Any]) -> Completion:
         "redacted_thinking": sum(block.get("type") == "redacted_thinking" for block in blocks) or None,
     }
     return Completion(
-        finish_reason=_FINISH.get(str(finish), FinishReason.UNKNOWN),
+        finish_reason=FINISH.get(str(finish), FinishReason.UNKNOWN),
         finish_reason_raw=None if finish is None else str(finish),
         text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
         thinking="\n\n".join(t for t in thoughts if t) or None,

@@ -21,10 +21,10 @@ from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
 
-__all__ = ["GoogleWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "GoogleWire", "load", "preview", "request_body"]
 
 
-_FINISH = {
+FINISH = {
     "STOP": FinishReason.STOP,
     "MAX_TOKENS": FinishReason.LENGTH,
     "SAFETY": FinishReason.REFUSED,
@@ -176,7 +176,7 @@ def _completion(bodies: list[dict[str, Any]]) -> Completion:
         raise Failure(Kind.BROKEN, "200, but the answer has no candidate that came to its end")
     parts = [part for body in bodies for part in _content_parts(body)]
     called = any("functionCall" in part for part in parts)
-    reason = FinishReason.REFUSED if blocked else _FINISH.get(str(finish), FinishReason.UNKNOWN)
+    reason = FinishReason.REFUSED if blocked else FINISH.get(str(finish), FinishReason.UNKNOWN)
     details = {
         "served_model": frame.get("modelVersion"),
         "response_id": frame.get("responseId"),

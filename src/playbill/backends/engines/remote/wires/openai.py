@@ -24,11 +24,11 @@ from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
 
-__all__ = ["OpenAIWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "OpenAIWire", "load", "preview", "request_body"]
 
 _PATH = "/chat/completions"
 
-_FINISH = {
+FINISH = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,  # Together
     "stop_sequence": FinishReason.STOP,
@@ -144,7 +144,7 @@ class OpenAIWire(Wire):
         if not choices:
             raise Failure(Kind.BROKEN, "200, but the answer has no choices")
         message = choices[0].get("message")
-        if message is None and _FINISH.get(str(choices[0].get("finish_reason"))) is FinishReason.REFUSED:
+        if message is None and FINISH.get(str(choices[0].get("finish_reason"))) is FinishReason.REFUSED:
             message = {}  # what was to be said was filtered, whole
         if not isinstance(message, dict):
             raise Failure(Kind.BROKEN, "200, but the answer's first choice has no message")
@@ -167,7 +167,8 @@ class OpenAIWire(Wire):
         frame: dict[str, Any] = {}
         for event in capture.events:  # usage comes last, identity first
             frame |= {name: value for name, value in event.items() if value is not None and name != "choices"}
-        logprobs = [p for c in choices for p in ((c.get("logprobs") or {}).get("content") or [])]
+        places = (as_object(choice.get("logprobs")).get("content") for choice in choices)
+        logprobs = [place for found in places if isinstance(found, list) for place in found]
         return _completion(message, finish, frame, {"content": logprobs} if logprobs else None)
 
     async def close(self) -> None:
@@ -199,7 +200,7 @@ def _completion(message: dict[str, Any], finish: Any, frame: dict[str, Any], log
     shown = _texts(message.get("content"))
     thinking = message.get("reasoning_content") or message.get("reasoning") or shown.thinking
     refusal = message.get("refusal")
-    reason = FinishReason.REFUSED if refusal else _FINISH.get(str(finish), FinishReason.UNKNOWN)
+    reason = FinishReason.REFUSED if refusal else FINISH.get(str(finish), FinishReason.UNKNOWN)
     details = {
         "served_model": frame.get("model"),
         "provider": frame.get("provider"),
@@ -242,8 +243,7 @@ def _choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _delta(choice: Mapping[str, Any]) -> dict[str, Any]:
-    delta = choice.get("delta")
-    return delta if isinstance(delta, dict) else {}
+    return as_object(choice.get("delta"))
 
 
 def _flat(pieces: Iterable[Any]) -> list[Any]:
