@@ -17,7 +17,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["ModelFamily", "ModelRule", "Thinking", "family_of", "ignored_by_model", "model_families", "refusals"]
+__all__ = [
+    "ModelFamily",
+    "ModelRule",
+    "Thinking",
+    "api_of",
+    "family_of",
+    "ignored_by_model",
+    "model_families",
+    "refusals",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +178,14 @@ def family_of(service: str, model_id: str) -> ModelFamily | None:
         if service in family.services and any(fnmatchcase(whole if "/" in p else last, p) for p in family.patterns):
             return family
     return None
+
+
+def api_of(entry: Mapping[str, Any]) -> str:
+    """Return the API of a service's entry on OpenAI's wire: "chat" or "responses"; its choice, else its family's."""
+    if entry.get("api"):
+        return str(entry["api"])
+    family = family_of(str(entry.get("backend")), str(entry.get("model_id") or entry.get("model_name")))
+    return "responses" if family is not None and family.api == "responses" else "chat"
 
 
 def refusals(service: str, model_id: str, entry: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playbill.backends.registry.fields import types as v
 from playbill.backends.registry.fields.entry_key import EntryKey
-from playbill.backends.registry.services import REMOTE
+from playbill.backends.registry.services import REMOTE, SERVICES
 
 __all__ = ["SERVICE_KEYS"]
 
@@ -37,6 +37,13 @@ SERVICE_KEYS = (
         "The version of the API: for azure as 2025-04-01-preview; for anthropic 2023-06-01 instead of 2026-10-21, so "
         "that Claude Haiku 4.5, Sonnet 4.5, Sonnet 4.6, Opus 4.5 and Opus 4.6 take `temperature`, `top_p` and `top_k`.",
         ("anthropic", "azure", "google"),
+    ),
+    EntryKey(
+        "api",
+        v.choice("chat", "responses"),
+        "Which of OpenAI's APIs is spoken: chat completions, or Responses, where some models answer alone and others "
+        "show their thinking. Without it, Responses for families that answer only there.",
+        tuple(name for name in REMOTE if SERVICES[name].wire == "openai"),
     ),
     EntryKey("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
     EntryKey(

@@ -22,6 +22,7 @@ from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.service_models import api_of
 from playbill.backends.registry.services import Service
 from playbill.backends.registry.thinking_plan import merged
 
@@ -253,7 +254,14 @@ def _flat(pieces: Iterable[Any]) -> list[Any]:
     return [p for piece in pieces for p in (piece if isinstance(piece, list) else [{"type": "text", "text": piece}])]
 
 
-_functions = wire_functions(OpenAIWire, f"openai {openai.__version__}")
+def _wire(entry: Mapping[str, Any], service: Service) -> OpenAIWire:
+    """Return the wire of an entry: the API that it names, or that its model's family answers on alone."""
+    from playbill.backends.engines.remote.wires.responses import ResponsesWire  # which builds on this module
+
+    return (ResponsesWire if api_of(entry) == "responses" else OpenAIWire)(entry, service)
+
+
+_functions = wire_functions(_wire, f"openai {openai.__version__}")
 load = _functions.load
 preview = _functions.preview
 request_body = _functions.request_body
