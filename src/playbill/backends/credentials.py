@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import platformdirs
-
+from playbill.backends.common.home import config_folder, expanded
 from playbill.backends.common.jsonfile import read_json, write_json
 from playbill.backends.common.secret import Secret
-from playbill.backends.errors import CredentialsError, FileFormatError
+from playbill.backends.errors import CredentialsError, FileFormatError, PlaybillError
 from playbill.backends.registry.services import SERVICES
 
 __all__ = ["Credential", "Credentials", "allow", "key_files", "set_key", "user_key_file"]
@@ -73,13 +73,15 @@ def _origin(url: str) -> tuple[str, str, int] | None:
 
 def user_key_file() -> Path:
     """Return the key file in the user's config directory: where `set_key` writes."""
-    return platformdirs.user_config_path("playbill") / "key.json"
+    return config_folder() / "key.json"
 
 
 def key_files(named: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
     """Return the files in which keys are looked for, in this order: the caller's, then the usual ones."""
-    usual = [_HERE, user_key_file(), Path.home() / ".clemcore" / "key.json"]
-    return [*(Path(os.path.expanduser(p)) for p in named), *usual]
+    usual = [_HERE]
+    with suppress(PlaybillError):  # without a home directory the user has no file of keys
+        usual += [user_key_file(), expanded("~/.clemcore/key.json")]
+    return [*map(expanded, named), *usual]
 
 
 class Credentials:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.jsonfile import read_json
+from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.generation import FinishReason
 from playbill.runs.audit.call import Call
@@ -83,7 +83,7 @@ def _read_manifest(path: Path) -> dict[str, _Model]:
     for folder in (path.parent.parent, path.parent):
         if (folder / "manifest.json").is_file():
             try:
-                content = read_json(folder / "manifest.json")
+                content = read_json(folder / "manifest.json", deepest=DEEPEST_OWN)
             except (PlaybillError, OSError) as e:
                 _log.warning("%s", e)
                 return {}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill import __version__
-from playbill.backends.common.jsonfile import read_json, write_json
+from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json, write_json
 from playbill.backends.common.secret import scrub
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
@@ -55,7 +55,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        content = read_json(path)
+        content = read_json(path, deepest=DEEPEST_OWN)
     except OSError as e:
         raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
     if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or "date" not in content:
@@ -148,7 +148,7 @@ class Manifest:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = read_json(path)
+        content = read_json(path, deepest=DEEPEST_OWN)
     except OSError as e:
         raise RunError(f"can't read {path}: {e.strerror}") from e
     if not isinstance(content, dict) or not all(k in content for k in ("schema", "date", "models", "inputs", "starts")):
