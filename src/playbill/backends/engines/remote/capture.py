@@ -52,7 +52,10 @@ class Capture:
 
     def text(self) -> str:
         """Return the response's body as received, its content encoding undone."""
-        return self._response().text
+        try:
+            return self._response().text
+        except UnicodeError:  # UTF-16 by its header, and not by its bytes
+            return bytes(self._received).decode(errors="replace")
 
     def _response(self) -> httpx2.Response:
         return httpx2.Response(self.status or 0, headers=self._plain_headers(), content=bytes(self._received))
