@@ -32,14 +32,20 @@ _BATCH = 100
 _CONTROL = frozenset(map(chr, (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x202E, 0x2066)))
 
 
-def fuzz(strategy: st.SearchStrategy[Any], *, quick: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a test of a check ``(example, *fixtures)``: ``quick`` examples of a fixed seed, and, slow, for a time."""
+def fuzz(
+    strategy: st.SearchStrategy[Any], *, quick: int, fixture: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a test of a check ``(example, place)``: ``quick`` examples of a fixed seed, and, slow, for a time.
+
+    A check may take one more fixture, by its name.
+    """
 
     def decorate(check: Callable[..., None]) -> Callable[..., None]:
         @pytest.mark.parametrize("long", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick", "long"])
         def test(long: bool, fuzz_seconds: float, place: Any, request: Any) -> None:
+            given = (place,) if fixture is None else (place, request.getfixturevalue(fixture))
             if not long:
-                _examples(functools.partial(_bounded_check, check, place), strategy, quick, fixed=True)
+                _examples(functools.partial(_bounded_check, check, given), strategy, quick, fixed=True)
                 return
             until = time.monotonic() + fuzz_seconds
             done, failed = 0, False
@@ -50,7 +56,7 @@ def fuzz(strategy: st.SearchStrategy[Any], *, quick: int) -> Callable[[Callable[
                     return
                 done += 1
                 try:
-                    _bounded_check(check, place, example)
+                    _bounded_check(check, given, example)
                 except Exception:
                     failed = True  # it is shrunk, however long that takes
                     raise
@@ -82,9 +88,9 @@ def _examples(one: Callable[[Any], None], strategy: st.SearchStrategy[Any], coun
     (run if fixed else seed(random.getrandbits(64))(run))()
 
 
-def _bounded_check(check: Callable[..., None], place: Any, example: Any) -> None:
+def _bounded_check(check: Callable[..., None], given: tuple[Any, ...], example: Any) -> None:
     with bounded():
-        check(example, place)
+        check(example, *given)
 
 
 class _Hangs(BaseException):

@@ -76,9 +76,7 @@ def _at(value: Any, path: Path) -> Any:
 def _confused(value: Any, which: int) -> Any:
     """The value as another type: what a careless service or a hand would write."""
     if isinstance(value, str):
-        return ([value], {"text": value}, [{"type": "text", "text": value}], value.encode().hex(), len(value))[
-            which % 5
-        ]
+        return ([value], {"text": value}, [{"type": "text", "text": value}], f" {value}\n", len(value))[which % 5]
     if isinstance(value, bool) or value is None:
         return (str(value).lower(), int(bool(value)), [value], {})[which % 4]
     if isinstance(value, (int, float)):

@@ -19,6 +19,7 @@ __all__ = [
     "Repeating",
     "is_deeper",
     "parse_json",
+    "parse_own_line",
     "read_json",
     "write_atomically",
     "write_json",
@@ -61,6 +62,15 @@ def parse_json(text: str, where: str, *, repeats: bool = False, deepest: int = D
     except ValueError as e:
         line, column = _line_and_column(text, _first_bad(text))
         raise FileFormatError(f"{where}:{line}:{column}: not JSON: {e}") from None
+
+
+def parse_own_line(line: bytes) -> Any:
+    """Return the JSON value in a line that Playbill wrote; None where it is none, or not one that Playbill writes."""
+    try:
+        value = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return None if is_deeper(value, DEEPEST_OWN) else value
 
 
 def _refuse(name: str) -> Any:

@@ -23,6 +23,7 @@ from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
+from playbill.runs.folder.manifest_fields import wrong_part
 from playbill.runs.inputs.inputs import Inputs
 
 __all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "read_manifest"]
@@ -58,9 +59,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         content = read_json(path, deepest=DEEPEST_OWN)
     except OSError as e:
         raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
-    if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or "date" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or content.get("date") is None:
         raise FileFormatError(f"{path}: is no manifest of a run")
-    return content
+    return _checked(content, path)
 
 
 class Manifest:
@@ -153,8 +154,18 @@ def _read(path: Path) -> dict[str, Any]:
         raise RunError(f"can't read {path}: {e.strerror}") from e
     if not isinstance(content, dict) or not all(k in content for k in ("schema", "date", "models", "inputs", "starts")):
         raise FileFormatError(f"{path}: is no manifest of a run; choose another folder with -o")
+    needed = ("schema", "date", "models", "inputs", "starts")
+    if missing := [name for name in needed if content[name] is None]:
+        raise FileFormatError(f"{path}: is no manifest of a run: {missing[0]} is missing")
+    _checked(content, path)
     if content["schema"] > SCHEMA:
         raise RunError(f"{path}: was written by a newer Playbill; upgrade it, or choose another folder with -o")
+    return content
+
+
+def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    if problem := wrong_part(content):
+        raise FileFormatError(f"{path}: is no manifest of a run: {problem}")
     return content
 
 

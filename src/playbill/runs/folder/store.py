@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from playbill.backends.common.jsonfile import parse_own_line
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.generation import Outcome
 from playbill.runs.folder.record import SCHEMA, Record, is_record, to_line
@@ -52,10 +53,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
 
 
 def _parse(line: bytes) -> Record | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    value = parse_own_line(line)
     return value if is_record(value) else None
 
 
