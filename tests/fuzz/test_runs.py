@@ -7,6 +7,7 @@ import shutil
 
 from hypothesis import strategies as st
 
+from playbill.runs.inputs.inputs import open_inputs
 from support.audited import chatml, record
 from support.fuzzing import command, fuzz
 from support.mutations import json_bytes, json_lines
@@ -26,16 +27,19 @@ RECORDS = [
     record(id="d2", turn=1, outcome="error", error={"type": "EngineError", "message": "no"}, text="", raw=None),
     record(id="d3", thinking="hm", outcome="truncated", finish_reason="length", sample=1),
 ]
+DIALOGUE = {"id": "d1", "turns": ["Hello!"]}
 MANIFEST = {
     "schema": 1, "playbill": "0.1", "created": "2026-01-01T00:00:00+00:00", "date": "2026-01-01T00:00:00",
     "seed": None, "repeat": 1,
-    "inputs": {"files": [{"path": "in.jsonl", "dialogues": 1}], "dialogues": 1, "sha256": "x"},
+    "inputs": {"files": [{"path": "in.jsonl", "dialogues": 1}], "dialogues": 1, "sha256": open_inputs([DIALOGUE]).digest},
     "starts": [{"time": "2026-01-01T00:00:00+00:00", "models": ["m"], "playbill": "0.1", "packages": {}}],
     "models": {"m": {
         "folder": "m", "model_name": "m", "spec": {"model_name": "m", "backend": "programmatic", "answers": ["a"]},
         "parameters": {"asked": {}, "effective": {"temperature": 0.0}}, "weights": {"sha256": "a"},
-        "template": {"text": chatml(("user", "{{ messages[0].content }}")), "source": "custom", "variables": {}},
         "cleaning": {"eos_to_cull": ["<|im_end|>"], "thinking_start": "<think>", "end_tokens": ["<|im_end|>"]},
+    }, "local": {
+        "folder": "local", "template": {"text": chatml(("user", "{{ messages[0].content }}")), "source": "custom",
+        "variables": {}}, "cleaning": {"frame": ["a"], "response": None}, "weights": {"sha256": "a"},
     }},
 }  # fmt: skip
 
@@ -43,13 +47,15 @@ MANIFEST = {
 def _read_all(place, manifest, records):
     folder = place / "run"
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "m").mkdir(parents=True)
+    folder.mkdir()
     (folder / "manifest.json").write_bytes(manifest)
-    (folder / "m" / "records.jsonl").write_bytes(records)
+    for label in ("m", "local"):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / "records.jsonl").write_bytes(records)
     for name in ("audit", "replay", "report"):
         command(name, "run")
     command("replay", "run", "--json")
-    (place / "in.jsonl").write_text(json.dumps({"id": "d1", "turns": ["Hello!"]}) + "\n")
+    (place / "in.jsonl").write_text(json.dumps(DIALOGUE) + "\n")
     (place / "r.json").write_text(json.dumps([{"model_name": "m", "backend": "programmatic", "answers": ["a"]}]))
     command("run", "in.jsonl", "-m", "m", "-o", "run", "--registry", "r.json")
     reader = {"model_name": "p", "backend": "replay", "records": "run/m/records.jsonl"}

@@ -23,7 +23,7 @@ from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
-from playbill.runs.folder.manifest_fields import wrong_part
+from playbill.runs.folder.manifest_fields import missing_part, wrong_part
 from playbill.runs.inputs.inputs import Inputs
 
 __all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "read_manifest"]
@@ -152,12 +152,10 @@ def _read(path: Path) -> dict[str, Any]:
         content = read_json(path, deepest=DEEPEST_OWN)
     except OSError as e:
         raise RunError(f"can't read {path}: {e.strerror}") from e
-    if not isinstance(content, dict) or not all(k in content for k in ("schema", "date", "models", "inputs", "starts")):
+    if not isinstance(content, dict):
         raise FileFormatError(f"{path}: is no manifest of a run; choose another folder with -o")
-    needed = ("schema", "date", "models", "inputs", "starts")
-    if missing := [name for name in needed if content[name] is None]:
-        raise FileFormatError(f"{path}: is no manifest of a run: {missing[0]} is missing")
-    _checked(content, path)
+    if problem := missing_part(_checked(content, path)):
+        raise FileFormatError(f"{path}: is no manifest of a run: {problem}; choose another folder with -o")
     if content["schema"] > SCHEMA:
         raise RunError(f"{path}: was written by a newer Playbill; upgrade it, or choose another folder with -o")
     return content

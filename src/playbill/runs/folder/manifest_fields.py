@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-__all__ = ["wrong_part"]
+__all__ = ["missing_part", "wrong_part"]
 
 _FRAME = {
     "schema": (int,),
@@ -48,6 +48,15 @@ def wrong_part(manifest: Mapping[str, Any]) -> str | None:
     'models.m.folder is no string'
     """
     return next(_wrong(manifest), None)
+
+
+def missing_part(manifest: Mapping[str, Any]) -> str | None:
+    """Return what a run needs that goes on in the folder, and the manifest, whose parts are right, hasn't."""
+    needed = [(name, manifest.get(name)) for name in ("schema", "date", "inputs", "models", "starts")]
+    inputs = manifest.get("inputs") or {}
+    needed += [(f"inputs.{name}", inputs.get(name)) for name in ("dialogues", "sha256")]
+    needed += [(f"models.{n}.folder", model.get("folder")) for n, model in (manifest.get("models") or {}).items()]
+    return next((f"{name} is missing" for name, value in needed if value is None), None)
 
 
 def _wrong(manifest: Mapping[str, Any]) -> Iterator[str]:
