@@ -64,9 +64,9 @@ def check_parameter(name: str, value: Any) -> None:
     if known is None:
         near = get_close_matches(name, PARAMETERS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(PARAMETERS)
-        raise ParameterError(f"unknown generation parameter '{name}'; {hint}")
+        raise ParameterError(f"unknown generation parameter '{name}'; {hint}", name)
     if not known.type.accepts(value):
-        raise ParameterError(f"{name}: {value!r} is not {known.type.name}")
+        raise ParameterError(f"{name}: {value!r} is not {known.type.name}", name, has_bad_value=True)
 
 
 def resolve_parameters(
@@ -93,24 +93,26 @@ def resolve_parameters(
     if entry.get("do_sample") is False and asked.get("temperature"):
         raise ParameterError(
             f"temperature: {asked['temperature']} samples, but the entry says do_sample: false, which is greedy; take "
-            "one of them out"
+            "one of them out",
+            "temperature",
         )
     reasons = refused or {}
     for name in asked:
         if name in reasons:
             why = f": {reasons[name]}" if reasons[name] else ""
-            raise ParameterError(f"the model refuses '{name}'{why}; take it out of the call or of the entry")
+            raise ParameterError(f"the model refuses '{name}'{why}; take it out of the call or of the entry", name)
     unsupported = sorted(set(asked) - supported)
     if unsupported:
         names = ", ".join(f"'{n}'" for n in unsupported)
         raise ParameterError(
             f"the backend {backend} can't honour {names}; take it out of the call or of the entry"
-            f" (it takes {', '.join(sorted(supported))})"
+            f" (it takes {', '.join(sorted(supported))})",
+            unsupported[0],
         )
     for group in exclusive:
         if len(both := sorted(group & asked.keys())) > 1:
             names = " and ".join(f"'{name}'" for name in both)
-            raise ParameterError(f"the model takes one of {names} alone; take the other out")
+            raise ParameterError(f"the model takes one of {names} alone; take the other out", both[-1])
     beside = {name for group in exclusive if group & asked.keys() for name in group}
     unasked = supported - reasons.keys() - ignored - beside
     defaults = {p.name: p.default for p in PARAMETERS.values() if p.default is not None and p.name in unasked}
