@@ -23,6 +23,7 @@ from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
+from playbill.runs.folder.inside import check_folders, check_inside
 from playbill.runs.folder.manifest_fields import missing_part, wrong_part
 from playbill.runs.inputs.inputs import Inputs
 
@@ -79,6 +80,7 @@ class Manifest:
         Writes nothing. Raises RunError with every setting that changed.
         """
         path = folder / MANIFEST
+        check_inside(folder, MANIFEST)
         if not path.exists():
             return cls(folder, _new(inputs, repeat, seed), resumed=False)
         content = _read(path)
@@ -103,6 +105,10 @@ class Manifest:
         known = self.content["models"].get(label, {})
         if "spec" in known:
             self._refuse(label, {"spec": _that_counts(known["spec"])}, {"spec": _that_counts(scrub(spec.to_dict()))})
+
+    def is_described(self, label: str) -> bool:
+        """Tell whether the folder's manifest says what model the label's records are of."""
+        return "spec" in self.content["models"].get(label, {})
 
     def reserve(self, label: str, folder: str) -> None:
         """Fix the name of a label's folder."""
@@ -140,7 +146,9 @@ class Manifest:
             self.write()
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all. Raises RunError where that can't be done, or its folder is gone."""
+        if not self.path.parent.is_dir():
+            raise RunError(f"{self.path.parent} was removed during the run; what is to be kept can't be written")
         try:
             write_json(self.path, _as_json(self.content))
         except OSError as e:
@@ -164,6 +172,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
     if problem := wrong_part(content):
         raise FileFormatError(f"{path}: is no manifest of a run: {problem}")
+    check_folders(path, content.get("models") or {})
     return content
 
 

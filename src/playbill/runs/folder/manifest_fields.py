@@ -55,7 +55,6 @@ def missing_part(manifest: Mapping[str, Any]) -> str | None:
     needed = [(name, manifest.get(name)) for name in ("schema", "date", "inputs", "models", "starts")]
     inputs = manifest.get("inputs") or {}
     needed += [(f"inputs.{name}", inputs.get(name)) for name in ("dialogues", "sha256")]
-    needed += [(f"models.{n}.folder", model.get("folder")) for n, model in (manifest.get("models") or {}).items()]
     return next((f"{name} is missing" for name, value in needed if value is None), None)
 
 
