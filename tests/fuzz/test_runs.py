@@ -28,10 +28,11 @@ RECORDS = [
     record(id="d3", thinking="hm", outcome="truncated", finish_reason="length", sample=1),
 ]
 DIALOGUE = {"id": "d1", "turns": ["Hello!"]}
+DIGEST = open_inputs([DIALOGUE]).digest
 MANIFEST = {
     "schema": 1, "playbill": "0.1", "created": "2026-01-01T00:00:00+00:00", "date": "2026-01-01T00:00:00",
     "seed": None, "repeat": 1,
-    "inputs": {"files": [{"path": "in.jsonl", "dialogues": 1}], "dialogues": 1, "sha256": open_inputs([DIALOGUE]).digest},
+    "inputs": {"files": [{"path": "in.jsonl", "dialogues": 1}], "dialogues": 1, "sha256": DIGEST},
     "starts": [{"time": "2026-01-01T00:00:00+00:00", "models": ["m"], "playbill": "0.1", "packages": {}}],
     "models": {"m": {
         "folder": "m", "model_name": "m", "spec": {"model_name": "m", "backend": "programmatic", "answers": ["a"]},

@@ -30,7 +30,7 @@ PIECES = (
     *("{% for m in messages %}", "{% endfor %}", "{{ m.content }}", "{{ messages | tojson }}", "{% set ns.x = 1 %}"),
     *("{{ raise_exception('no') }}", "{% if m.role == 'system' %}", "{% else %}", "{% endif %}", "{{ '%s' % m }}"),
     *("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "{{ ''.__class__ }}", "{{ 'x' * 10 ** 9 }}"),
-    *("{{ range(10 ** 9) | list }}", "{{ 2 ** 10 ** 9 }}", "{{ strftime_now('%Y' * 99) }}", "{% generation %}", "{% endgeneration %}"),
+    *("{{ range(10 ** 9) | list }}", "{{ 2 ** 10 ** 9 }}", "{{ strftime_now('%Y' * 99) }}", "{% generation %}"),
     *("{{ messages | map('tojson') | join }}", "{{ 'a' | replace('', 'b' * 999) }}", "{% include 'x' %}", "{{ self }}"),
 )  # fmt: skip
 TEXTS = st.sampled_from((GENERIC_TEMPLATE, planted.CHATML, planted.GATED))
