@@ -347,3 +347,21 @@ def test_no_control_characters_in_json_and_completion(playbill, tmp_path, monkey
     assert out.split() == ["plain,aplain"]
     (tmp_path / "model_registry.json").write_text('[{"m')
     assert [text.strip() for text in playbill()[1:]] == ["", ""]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has other signals")
+def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
+    """It may come before there is anything to interrupt."""
+    program = (
+        "import builtins, os, signal, sys\n"
+        "real = builtins.__import__\n"
+        "def slow(name, *rest):\n"
+        "    if name == 'click':\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = slow\n"
+        "from playbill.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "playbill: interrupted\n")

@@ -27,6 +27,7 @@ from playbill.backends.model import Model
 from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import ModelRegistry
+from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.inside import check_inside
 from playbill.runs.folder.manifest import MANIFEST, Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
@@ -294,7 +295,8 @@ class _Job:
         path = self._files()[one.label]
         try:
             for record in read_records(path):
-                tally.add(record)
+                if wrong_field(record) is None:
+                    tally.add(record)
         except (OSError, PlaybillError):  # there is nothing yet, or what is there is what the problem is about
             _log.debug("no records to count in %s", path, exc_info=True)
         missing = max(0, self.inputs.turns * self.repeat - tally.records)

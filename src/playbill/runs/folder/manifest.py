@@ -12,12 +12,12 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from playbill import __version__
 from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json, write_json
+from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
@@ -197,7 +197,6 @@ def _inputs(inputs: Inputs) -> dict[str, Any]:
 
 
 def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
-    installed = {(d.metadata["Name"] or "").lower(): d.version for d in distributions()}
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": scrub(list(command)) if command is not None else None,
@@ -206,7 +205,7 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "packages": {name: installed[name] for name in _PACKAGES if name in installed},
+        "packages": {name: found for name in _PACKAGES if (found := installed_version(name)) is not None},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -59,13 +59,13 @@ def missing_part(manifest: Mapping[str, Any]) -> str | None:
 
 
 def _wrong(manifest: Mapping[str, Any]) -> Iterator[str]:
-    yield from _types(manifest, _FRAME, "")
+    yield from _types(manifest, _FRAME, "", null=("seed",))
     yield from _date(manifest, "")
     for name, described in (manifest.get("models") or {}).items():
         where = f"models.{name}."
         if not isinstance(described, dict):
             yield f"models.{name} is no object"
-        yield from _types(described, _MODEL, where)
+        yield from _types(described, _MODEL, where, null=())
         yield from _date(described, where)
         yield from _types(described.get("template") or {}, _TEMPLATE, f"{where}template.")
         if described.get("template") and not described["template"].get("text"):
@@ -83,10 +83,14 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield from _types(start, {"packages": (dict,)}, f"starts[{i}].")
 
 
-def _types(found: Mapping[str, Any], wanted: Mapping[str, tuple[type, ...]], where: str) -> Iterator[str]:
+def _types(
+    found: Mapping[str, Any], wanted: Mapping[str, tuple[type, ...]], where: str, null: Collection[str] | None = None
+) -> Iterator[str]:
+    """Yield what has another type. ``null`` names the parts that may be null; without it all may."""
     for name, types in wanted.items():
-        value = found.get(name)
-        if value is not None and type(value) not in types:  # never bool, whose type is another
+        if name not in found or (found[name] is None and (null is None or name in null)):
+            continue
+        if type(found[name]) not in types:  # never bool, whose type is another
             yield f"{where}{name} is no{_NAMES[types[0]].removeprefix('a').removeprefix('n')}"
 
 
