@@ -127,7 +127,8 @@ class _Chat:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            asked = read_chat_request(await Request(scope, receive).body())
+            body = await Request(scope, receive).body()
+            asked = await asyncio.to_thread(read_chat_request, body)  # a large one takes long, and others wait
             async with AsyncExitStack() as held:
                 model = await self._leased(asked, held)
                 if asked.stream:

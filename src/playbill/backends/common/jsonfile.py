@@ -30,7 +30,10 @@ DEEPEST = 100
 DEEPEST_OWN = DEEPEST + 20
 """Levels of nesting that are read of what Playbill wrote, which holds what it read."""
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
+_LONG = 300
+"""Digits of a number that may be too large to be read."""
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -123,7 +126,7 @@ def is_deeper(value: Any, levels: int) -> bool:
 
 
 def _is_torn(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text)
+    return _SURROGATE.search(text) is not None
 
 
 def _first_bad(text: str) -> int:
@@ -134,19 +137,27 @@ def _first_bad(text: str) -> int:
             keys.append(set())
         elif token[0] == "}":
             keys.pop()
-        else:
-            try:
-                value = json.loads(token[0], parse_constant=_refuse, parse_float=_float)
-            except ValueError:
+        elif token[0][0] != '"':
+            if _is_bad_number(token[0]):
                 return token.start()
-            if not isinstance(value, str):
-                continue
+        else:
+            name = json.loads(token[0]) if "\\" in token[0] else token[0][1:-1]
             is_key = keys and text[token.end() : token.end() + 200].lstrip().startswith(":")
-            if _is_torn(value) or (is_key and value in keys[-1]):
+            if _is_torn(name) or (is_key and name in keys[-1]):
                 return token.start()
             if is_key:
-                keys[-1].add(value)
+                keys[-1].add(name)
     return 0
+
+
+def _is_bad_number(digits: str) -> bool:
+    if len(digits) < _LONG and digits.isdigit():  # most are; in a large text it counts
+        return False
+    try:
+        json.loads(digits, parse_constant=_refuse, parse_float=_float)
+    except ValueError:
+        return True
+    return False
 
 
 def _line_and_column(text: str, place: int) -> tuple[int, int]:
