@@ -29,7 +29,7 @@ DEEPEST = 100
 """Levels of nesting that are read of any JSON; those who copy, compare and write it recurse over it."""
 DEEPEST_OWN = DEEPEST + 20
 """Levels of nesting that are read of what Playbill wrote, which holds what it read."""
-_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
 _LONG = 300
 """Digits of a number that may be too large to be read."""
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")

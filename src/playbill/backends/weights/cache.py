@@ -44,7 +44,7 @@ def remember_sha256(path: Path, digest: str) -> None:
 def _known(path: Path) -> str | None:
     try:
         noted = json.loads(_note(path).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(noted, dict) or noted.get("stamp") != _stamp(path) or noted.get("file") != str(path):
         return None
