@@ -27,7 +27,7 @@ __all__ = ["bounded", "command", "fuzz", "peak_memory"]
 HANGS = 30.0
 """Seconds; what should take milliseconds and takes so long, hangs, on a busy machine too."""
 GROWS = 200 * 2**20
-"""Bytes by which one example may raise the memory of the process."""
+"""Bytes by which one example, or all of a target after the first hundred, may raise the memory of the process."""
 _BATCH = 100
 _CONTROL = frozenset(map(chr, (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x202E, 0x2066)))
 
@@ -61,9 +61,14 @@ def fuzz(
                     failed = True  # it is shrunk, however long that takes
                     raise
 
+            warm = 0
             while time.monotonic() < until:
                 _examples(one, strategy, _BATCH, fixed=False)
-            print(f"\n{check.__name__}: {done} examples, {done / max(fuzz_seconds, 0.001):.0f} a second")
+                warm = warm or peak_memory()
+            grown = peak_memory() - warm
+            rate = done / max(fuzz_seconds, 0.001)
+            print(f"\n{check.__name__}: {done} examples, {rate:.0f} a second, grown by {grown >> 20} MiB")
+            assert grown < GROWS, f"grows: {grown >> 20} MiB in {done} examples"
 
         test.__name__, test.__doc__, test.__module__ = check.__name__, check.__doc__, check.__module__
         return test
