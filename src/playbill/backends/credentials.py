@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playbill.backends.common.home import config_folder, expanded
+from playbill.backends.common.home import MissingHome, config_folder, expanded, home_folder
 from playbill.backends.common.jsonfile import read_json, write_json
 from playbill.backends.common.secret import Secret
-from playbill.backends.errors import CredentialsError, FileFormatError, PlaybillError
+from playbill.backends.errors import CredentialsError, FileFormatError
 from playbill.backends.registry.services import SERVICES
 
 __all__ = ["Credential", "Credentials", "allow", "key_files", "set_key", "user_key_file"]
@@ -79,9 +79,11 @@ def user_key_file() -> Path:
 def key_files(named: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
     """Return the files in which keys are looked for, in this order: the caller's, then the usual ones."""
     usual = [_HERE]
-    with suppress(PlaybillError):  # without a home directory the user has no file of keys
-        usual += [user_key_file(), expanded("~/.clemcore/key.json")]
-    return [*map(expanded, named), *usual]
+    with suppress(MissingHome):
+        usual.append(user_key_file())
+    with suppress(MissingHome):
+        usual.append(home_folder() / ".clemcore" / "key.json")
+    return [*(expanded(p) for p in named), *usual]
 
 
 class Credentials:

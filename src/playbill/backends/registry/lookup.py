@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
-from playbill.backends.common.home import config_folder
+from playbill.backends.common.home import MissingHome, config_folder, expanded
 from playbill.backends.common.jsonfile import read_json
 from playbill.backends.common.warn import warn_once
 from playbill.backends.errors import FileFormatError, PlaybillError, UnificationError, UnknownModel
@@ -91,9 +91,9 @@ def search_path(named: Iterable[str | os.PathLike[str]] = ()) -> list[_Place]:
     if isinstance(named, (str, os.PathLike)):
         named = [named]
     from_env = [part for part in os.environ.get("PLAYBILL_REGISTRY", "").split(os.pathsep) if part]
-    places = [_Place(Path(os.path.expanduser(path)), True) for path in (*named, *from_env)]
+    places = [_Place(expanded(path), True) for path in (*named, *from_env)]
     places.append(_Place(Path(FILE_NAME), False))
-    with suppress(PlaybillError):  # without a home directory the user has no registry
+    with suppress(MissingHome):
         places.append(_Place(user_file(), False))
     places.append(_Place(packaged_file(), True))
     first: dict[str, _Place] = {}
