@@ -133,7 +133,15 @@ class MessageError(PlaybillError):
 
 
 class ParameterError(PlaybillError):
-    """A generation parameter is unknown, has a bad value, or can't be honoured by the backend."""
+    """A generation parameter is unknown, has a bad value, or can't be honoured by the backend.
+
+    ``parameter`` is its name, where one is at fault; ``has_bad_value`` tells that only the value is.
+    """
+
+    def __init__(self, message: str, parameter: str | None = None, *, has_bad_value: bool = False) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        self.has_bad_value = has_bad_value
 
 
 class EngineError(PlaybillError):

@@ -73,7 +73,7 @@ def read_generation_config(source: Source) -> dict[str, Any]:
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise WeightsError(f"{path} is not JSON: {e}") from e
     return content if isinstance(content, dict) else {}
 

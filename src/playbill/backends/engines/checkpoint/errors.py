@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
+from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
 from playbill.backends.errors import BackendUnavailable, EntryError, PlaybillError, WeightsError
 
@@ -28,7 +28,7 @@ def load_failures(model_name: str, what: str, *, preview: bool) -> Iterator[None
         if "trust_remote_code" in str(e):
             raise _remote_code(model_name, what, preview) from e
         raise WeightsError(
-            f"{model_name}: transformers {version('transformers')} can't load {what}: {_first_lines(e)}"
+            f"{model_name}: transformers {installed_version('transformers')} can't load {what}: {_first_lines(e)}"
         ) from e
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.packages import installed_version
 from playbill.backends.engines.checkpoint.source import Source
 
 __all__ = ["SentencePieceTokenizer", "load_slow"]
@@ -63,8 +63,8 @@ class SentencePieceTokenizer:
             "class": type(self._backend).__name__,
             "slow": True,
             "slow_asked": True,
-            "transformers": version("transformers"),
-            "sentencepiece": version("sentencepiece"),
+            "transformers": installed_version("transformers"),
+            "sentencepiece": installed_version("sentencepiece"),
         }
 
 

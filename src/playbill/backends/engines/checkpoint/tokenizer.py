@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
+from playbill.backends.common.packages import installed_version
 from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.checkpoint.sentencepiece import load_slow
 from playbill.backends.engines.checkpoint.source import Source
@@ -59,8 +59,8 @@ class TransformersTokenizer:
             "slow": self._rust is None,
             "slow_asked": self._slow_asked,
             "adds_bos": self._adds_bos,
-            "transformers": version("transformers"),
-            "tokenizers": version("tokenizers"),
+            "transformers": installed_version("transformers"),
+            "tokenizers": installed_version("tokenizers"),
         }
 
 
@@ -103,7 +103,7 @@ def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
         return slow
     warn_once(
         f"{entry.get('model_name')}: slow_tokenizer is true, but the model brings no SentencePiece file that fits, and "
-        f"transformers {version('transformers')} has no Python tokenizer for it; the fast one "
+        f"transformers {installed_version('transformers')} has no Python tokenizer for it; the fast one "
         f"({type(raw).__name__}) is used, whose ids may differ from its training's"
     )
     return TransformersTokenizer(raw, slow_asked=True)

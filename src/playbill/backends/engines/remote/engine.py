@@ -233,7 +233,7 @@ class RemoteEngine:
             return
         ours, theirs = (name.lower().rpartition("/")[2].partition(":")[0] for name in (asked, served))
         if not (theirs.startswith(ours) or ours.startswith(theirs)):
-            warn_once(f"{self._connection.name}: asked for {asked}, and {served} answered; its records say so")
+            warn_once(f"{self._connection.name}: asked for {asked}, and {served[:80]} answered; its records say so")
 
     async def _enter(self, *, again: bool) -> None:
         if self._deadline is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from playbill.backends.engines.remote.capture import Capture
+from playbill.backends.engines.remote.capture import MOST_BYTES, Capture
 from playbill.backends.engines.remote.connection import Connection
 from playbill.backends.engines.remote.failure import Failure, Kind, classify
 from playbill.backends.errors import (
@@ -39,6 +39,8 @@ def failure_of(e: Exception, capture: Capture) -> Exception:
         return Failure(Kind.CONNECTION, f"no answer: {type(cause).__name__}{f': {cause}' if str(cause) else ''}")
     if capture.status >= 300:
         return status_failure(capture)
+    if capture.too_large:
+        return Failure(Kind.TOO_LARGE, f"{capture.status}, but the answer is larger than {MOST_BYTES:,} bytes")
     for event in capture.events:
         if "error" in event:
             return _in_body(event)

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     SERVER = "server"
     BROKEN = "broken"
     """A 200 that is no completion."""
+    TOO_LARGE = "too_large"
+    """An answer without an end, or larger than any answer is."""
     RATE_LIMIT = "rate_limit"
     OVERLOADED = "overloaded"
     KEY = "key"

@@ -91,9 +91,9 @@ def check_parameter(name: str, value: Any) -> None:
     if known is None:
         near = get_close_matches(name, PARAMETERS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(PARAMETERS)
-        raise ParameterError(f"unknown generation parameter '{name}'; {hint}")
+        raise ParameterError(f"unknown generation parameter '{name}'; {hint}", name)
     if not known.type.accepts(value):
-        raise ParameterError(f"{name}: {value!r} is not {known.type.name}")
+        raise ParameterError(f"{name}: {value!r} is not {known.type.name}", name, has_bad_value=True)
 
 
 def resolve_parameters(
@@ -116,7 +116,8 @@ def resolve_parameters(
     if entry.get("do_sample") is False and asked.get("temperature"):
         raise ParameterError(
             f"temperature: {asked['temperature']} samples, but the entry says do_sample: false, which is greedy; take "
-            "one of them out"
+            "one of them out",
+            "temperature",
         )
     _check_asked(asked, supported, backend, rules)
     effective, not_sent = dict[str, Any](), dict[str, str]()
@@ -137,18 +138,19 @@ def _check_asked(asked: Mapping[str, Any], supported: frozenset[str], backend: s
     for name in asked:
         if name in rules.refused:
             why = f": {rules.refused[name]}" if rules.refused[name] else ""
-            raise ParameterError(f"the model refuses '{name}'{why}; take it out of the call or of the entry")
+            raise ParameterError(f"the model refuses '{name}'{why}; take it out of the call or of the entry", name)
     unsupported = sorted(set(asked) - supported)
     if unsupported:
         names = ", ".join(f"'{n}'" for n in unsupported)
         raise ParameterError(
             f"the backend {backend} can't honour {names}; take it out of the call or of the entry"
-            f" (it takes {', '.join(sorted(supported))})"
+            f" (it takes {', '.join(sorted(supported))})",
+            unsupported[0],
         )
     for group in rules.exclusive:
         if len(both := sorted(group & asked.keys())) > 1:
             names = " and ".join(f"'{name}'" for name in both)
-            raise ParameterError(f"the model takes one of {names} alone; take the other out")
+            raise ParameterError(f"the model takes one of {names} alone; take the other out", both[-1])
     for name, (least, most) in rules.bounds.items():
         value = asked.get(name)
         if value is not None and ((least is not None and value < least) or (most is not None and value > most)):

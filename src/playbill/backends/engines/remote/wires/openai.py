@@ -6,6 +6,7 @@ Differences between services are data in `playbill.backends.registry.services`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -172,7 +173,8 @@ class OpenAIWire(Wire):
             frame |= {name: value for name, value in event.items() if value is not None and name != "choices"}
         places = (as_object(choice.get("logprobs")).get("content") for choice in choices)
         logprobs = [place for found in places if isinstance(found, list) for place in found]
-        return _completion(message, finish, frame, {"content": logprobs} if logprobs else None)
+        whole = _completion(message, finish, frame, {"content": logprobs} if logprobs else None)
+        return replace(whole, text="".join(map(self.delta, capture.events)))  # what was shown
 
     async def close(self) -> None:
         if self._client is not None:
