@@ -15,7 +15,7 @@ from playbill.backends.engines.base import Context
 from playbill.backends.errors import InputError
 from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry
 from playbill.cli.check import print_verdicts
-from playbill.cli.listing import print_columns
+from playbill.cli.listing import print_columns, print_json
 from playbill.cli.options import json_option, key_file_option
 from playbill.proof.add.insert import Insertion, plan_insertion
 from playbill.proof.add.sources import Proposal, propose
@@ -59,7 +59,7 @@ def add(
     insertion.write()
     if as_json:
         shown = [{"entry": proposal.entry, "origins": proposal.origins} for proposal in proposals]
-        click.echo(json.dumps({"file": str(file), "added": shown}, ensure_ascii=False, indent=2))
+        print_json({"file": str(file), "added": shown})
     return _check(proposals, file, Options(credentials=credentials, progress=True), quiet=as_json)
 
 

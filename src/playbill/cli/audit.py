@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import json_text, printable
 from playbill.backends.errors import PlaybillError
-from playbill.cli.listing import print_columns
+from playbill.cli.listing import encodable, print_columns
 from playbill.cli.options import json_option
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source, find_sources
 
@@ -69,7 +68,7 @@ def _print_json(
     comma = "\n"
     for judged in found:
         if not summary:
-            click.echo(comma + json.dumps(judged.to_dict(), ensure_ascii=False), nl=False)
+            click.echo(comma + encodable(json_text(judged.to_dict(), indent=None)), nl=False)
             comma = ",\n"
     rest: dict[str, Any] = {
         "models": {name: totals.to_dict() for name, totals in auditor.models.items()},
@@ -77,7 +76,7 @@ def _print_json(
         "errors": auditor.errors,
         "unreadable": problems,
     }
-    click.echo(f"\n],{json.dumps(rest, ensure_ascii=False, indent=2)[1:]}")
+    click.echo(f"\n],{encodable(json_text(rest))[1:]}")
 
 
 def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from playbill.backends.common.terminal import printable
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.registry.lookup import ModelRegistry
+from playbill.cli.listing import print_json
 from playbill.cli.options import json_option, key_file_option, read_selector, registry_option
 from playbill.cli.prompt import read_messages
 from playbill.proof.diff.compare import Comparison, Spot, compare
@@ -52,7 +52,7 @@ def diff(
     found = compare(*made)
     if as_json:
         sides = {"a": {"name": a, **made[0].to_dict()}, "b": {"name": b, **made[1].to_dict()}}
-        click.echo(json.dumps({**found.to_dict(), **sides}, ensure_ascii=False, indent=2))
+        print_json({**found.to_dict(), **sides})
     else:
         _print((a, b), made, found)
     return 1 if found.differs else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 
 from playbill.backends.credentials import Credential, Credentials, allow, set_key
 from playbill.backends.registry.services import SERVICES
-from playbill.cli.listing import print_columns
+from playbill.cli.listing import print_columns, print_json
 from playbill.cli.options import json_option, key_file_option
 
 __all__ = ["keys"]
@@ -52,7 +51,7 @@ def keys(ctx: click.Context, key_files: tuple[Path, ...], as_json: bool) -> None
     names = dict.fromkeys([*SERVICES, *(credential.service for credential in found)])
     rows = [_row(name, found.get(name)) for name in names]
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
+        print_json([asdict(row) for row in rows])
         return
     shown = [
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 import click
 
 from playbill.backends.common.findings import Finding, Severity
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import json_text, printable
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import json_option, registry_option
 
-__all__ = ["list_backends", "list_models", "print_columns"]
+__all__ = ["encodable", "list_backends", "list_models", "print_columns", "print_json"]
 
 
 @click.command("list")
@@ -53,7 +54,7 @@ def list_models(
         and not (problems and entry.usable)
     ]
     if as_json:
-        click.echo(json.dumps([_as_json(registry, entry) for entry in entries], ensure_ascii=False, indent=2))
+        print_json([_as_json(registry, entry) for entry in entries])
         return
     if problems:
         _print_problems(entries)
@@ -142,6 +143,20 @@ def print_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def print_json(value: Any) -> None:
+    """Print JSON that any terminal and any encoding of the output can take."""
+    click.echo(encodable(json_text(value)))
+
+
+def encodable(text: str) -> str:
+    r"""Return JSON text; where the output's encoding lacks one of its characters, all beyond ASCII are escaped."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)
+    return text
+
+
 @click.command("backends")
 @json_option
 def list_backends(as_json: bool) -> None:
@@ -157,7 +172,7 @@ def list_backends(as_json: bool) -> None:
         for backend in BACKENDS.values()
     ]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
         return
     shown = [
         (

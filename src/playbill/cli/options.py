@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from playbill.backends.common.jsonfile import parse_json
+from playbill.backends.common.terminal import printable
 from playbill.backends.errors import InputError
 from playbill.backends.registry.lookup import ModelRegistry
 
@@ -31,7 +32,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     names = dict.fromkeys(entry.name for entry in ModelRegistry.load() if entry.name)
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    # A shell would obey control characters in a name, and no other name than the entry's own finds it.
+    safe = [name for name in names if printable(name) == name and not set("\n\t") & set(name)]
+    return [CompletionItem(name) for name in safe if name.startswith(incomplete)]
 
 
 def model_argument(function: F) -> F:

@@ -17,6 +17,7 @@ from playbill.backends.model import Prompt, make_prompt
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
+from playbill.cli.listing import print_json
 from playbill.cli.options import (
     json_option,
     model_argument,
@@ -55,7 +56,7 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
     folder = None if file in (None, "-") else Path(str(file)).resolve().parent
     body = make_request_body(spec, made.messages, folder=folder) if path is None else None
     if as_json:
-        click.echo(json.dumps({**_as_json(spec, made, path), "request": body}, ensure_ascii=False, indent=2))
+        print_json({**_as_json(spec, made, path), "request": body})
     else:
         _print(spec, made, path, body)
 

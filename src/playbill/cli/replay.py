@@ -10,6 +10,7 @@ import click
 
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.common.terminal import printable
+from playbill.cli.listing import print_json
 from playbill.cli.options import json_option
 from playbill.runs.replay import Difference, Replayed
 from playbill.runs.replay import replay as replayed
@@ -39,7 +40,7 @@ def replay(folder: Path, as_json: bool) -> int:
             "texts": counts.texts,
             "differences": found,
         }
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        print_json(content)
     else:
         for difference in replayed(folder, counts):
             click.echo(printable(_describe(difference)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import click
 from playbill.backends.credentials import Credentials
 from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.cli.listing import print_columns
+from playbill.cli.listing import print_columns, print_json
 from playbill.cli.options import (
     json_option,
     key_file_option,
@@ -107,7 +106,7 @@ def _print(result: RunResult, as_json: bool) -> None:
             "models": {label: summary.to_dict() for label, summary in result.models.items()},
             "files": {label: str(path) for label, path in result.files.items()},
         }
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        print_json(content)
         return
     outcomes = [o.value for o in Outcome if any(m.outcomes.get(o.value) for m in result.models.values())]
     rows = [

@@ -15,7 +15,7 @@ from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
-from playbill.cli.listing import describe, print_columns
+from playbill.cli.listing import describe, print_columns, print_json
 from playbill.cli.options import (
     json_option,
     model_argument,
@@ -53,7 +53,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
             "findings": [finding.to_dict() for finding in findings],
             **({"prompt_path": describe_path(spec, path)} if full else {}),
         }
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        print_json(content)
     else:
         _print(spec, path)
         for finding in findings:

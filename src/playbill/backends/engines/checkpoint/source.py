@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.home import expanded
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
@@ -48,7 +49,7 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
     """
     name, revision = str(entry["huggingface_id"]), entry.get("revision")
     token = hub_token(entry, context.credentials)
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return _folder(entry, folder)
     if name.startswith(("/", "~", "./", "../")):
