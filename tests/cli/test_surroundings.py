@@ -132,8 +132,8 @@ def test_an_interruption_while_modules_are_imported_shows_no_traceback(place):
                 if name == "playbill.cli":
                     os.kill(os.getpid(), signal.SIGINT)
         sys.meta_path.insert(0, Interrupt())
-        from playbill.__main__ import start
-        start()
+        from playbill.__main__ import main
+        main()
     """)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "playbill: interrupted\n")

@@ -10,7 +10,7 @@ import click
 
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.errors import PlaybillError
-from playbill.cli.listing import encodable, print_columns
+from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source, find_sources
 

@@ -13,7 +13,7 @@ from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import InputError
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.cli.listing import describe, print_json
+from playbill.cli.listing import describe
 from playbill.cli.options import (
     json_option,
     key_file_option,

@@ -11,7 +11,6 @@ from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.cli.listing import print_json
 from playbill.cli.options import json_option, key_file_option, read_selector, registry_option
 from playbill.cli.prompt import read_messages
 from playbill.proof.diff.compare import Comparison, Spot, compare

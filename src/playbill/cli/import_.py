@@ -11,7 +11,7 @@ from playbill.backends.common.findings import Severity
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.errors import InputError
-from playbill.cli.listing import describe, encodable, print_json
+from playbill.cli.listing import describe
 from playbill.cli.options import json_option
 from playbill.proof.add.importing import Imported, ImportedEntry, import_registry
 
@@ -38,7 +38,7 @@ def import_(file: Path, output: Path | None, yes: bool, as_json: bool) -> int:
     if output is not None:
         _write(output, text, yes)
     elif not as_json:
-        click.echo(encodable(text), nl=False)
+        click.echo(text, nl=False)
     return 1 if any(entry.entry is None for entry in imported.entries) else 0
 
 

@@ -11,7 +11,7 @@ import click
 from playbill.backends.common.terminal import printable_json
 from playbill.backends.credentials import Credential, Credentials, allow, set_key
 from playbill.backends.registry.services import SERVICES
-from playbill.cli.listing import print_columns, print_json
+from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option, key_file_option
 
 __all__ = ["keys"]

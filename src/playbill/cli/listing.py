@@ -15,7 +15,7 @@ from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import json_option, registry_option
 
-__all__ = ["encodable", "list_backends", "list_models", "print_columns", "print_json"]
+__all__ = ["list_backends", "list_models", "print_columns"]
 
 
 @click.command("list")
@@ -139,20 +139,6 @@ def print_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in table) for i in range(len(head))]
     for row in table:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def print_json(value: Any) -> None:
-    """Print JSON that any terminal and any encoding of the output can take."""
-    click.echo(encodable(json_text(value)))
-
-
-def encodable(text: str) -> str:
-    r"""Return JSON text; where the output's encoding lacks one of its characters, all beyond ASCII are escaped."""
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except (UnicodeEncodeError, LookupError):
-        return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)
-    return text
 
 
 @click.command("backends")

@@ -16,7 +16,6 @@ from playbill.backends.model import Prompt, make_prompt
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
-from playbill.cli.listing import print_json
 from playbill.cli.options import (
     json_option,
     model_argument,

@@ -12,7 +12,7 @@ from playbill.backends.common.terminal import printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.cli.listing import print_columns, print_json
+from playbill.cli.listing import print_columns
 from playbill.cli.options import (
     json_option,
     key_file_option,

@@ -14,7 +14,7 @@ from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
-from playbill.cli.listing import describe, print_columns, print_json
+from playbill.cli.listing import describe, print_columns
 from playbill.cli.options import (
     json_option,
     model_argument,
