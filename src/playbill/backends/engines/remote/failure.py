@@ -5,6 +5,7 @@ Reads statuses, headers and error bodies of OpenAI's, Anthropic's, Google's and 
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -137,6 +138,9 @@ def _read(body: Any) -> _Said:
     if not isinstance(error, dict):
         return _Said(str(error)[:500], "", "", None)
     message = error.get("message") or error.get("detail") or body.get("message") or ""
+    metadata = error.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("raw"):  # OpenRouter's: what the provider behind it said
+        message = f"{message}: {_words(metadata['raw'])}"
     details = error.get("details")
     details = details if isinstance(details, list) else [details]  # Anthropic's is one object
     details = [d for d in details if isinstance(d, dict)]
@@ -150,6 +154,17 @@ def _read(body: Any) -> _Said:
         " ".join(_quota_ids(details)).lower(),
         next((s for s in map(_delay, details) if s is not None), None),
     )
+
+
+def _words(raw: Any) -> str:
+    """Return the message in an error that another service passed on, whatever form it has."""
+    if isinstance(raw, str):
+        try:
+            found = json.loads(raw)
+        except (ValueError, RecursionError):
+            return raw
+        return raw if isinstance(found, str) else _read(found).message or raw
+    return _read(raw).message
 
 
 def _quota_ids(details: list[dict[str, Any]]) -> list[str]:

@@ -40,6 +40,7 @@ FINISH = {
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
 }
+_NO_FINISH = (None, "", "null")  # how servers write, chunk by chunk, that the answer goes on
 _BROKEN_OFF = ("error", "insufficient_system_resource", "abort")  # OpenRouter and Mistral; DeepSeek; vLLM and SGLang
 
 
@@ -155,7 +156,7 @@ class OpenAIWire(Wire):
             if event.get("error"):
                 raise Failure(Kind.BROKEN, f"the stream reports an error: {event['error']}")
         choices = [choice for event in capture.events for choice in _choices(event)[:1]]
-        finish = next((c["finish_reason"] for c in choices if c.get("finish_reason")), None)
+        finish = next((c["finish_reason"] for c in choices if c.get("finish_reason") not in _NO_FINISH), None)
         if finish is None:
             raise Failure(Kind.BROKEN, "200, but the stream ended before the answer did")
         message: dict[str, Any] = {}
