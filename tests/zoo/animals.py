@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 TRIED = "found by trying"
 _FIELDS = {"symptom", "reference", "kind", "input", "right"}
 _REFERENCE = re.compile(r"[\w.-]+/[\w.-]+#\d+: \S.+|https://\S+: \S.+")
-_OPERATORS = {"$holds", "$lacks", "$without", "$starts", "$size"}
+OPERATORS = {"$holds", "$lacks", "$without", "$starts", "$size"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def differences(right: Any, found: Any, where: str = "") -> Iterator[str]:
     the beginning of a text, ``$size`` the number of items or characters, ``$without`` a list of names that an object
     doesn't have.
     """
-    if isinstance(right, dict) and right and right.keys() <= _OPERATORS:
+    if isinstance(right, dict) and right and right.keys() <= OPERATORS:
         yield from _asked_less(right, found, where)
     elif isinstance(right, dict):
         if not isinstance(found, Mapping):

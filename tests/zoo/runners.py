@@ -1,6 +1,6 @@
 """The kinds of animals: each a function from an animal's input to what happened, as plain values.
 
-docs/reference/zoo.md has a table of them. Knows nothing of what is right.
+docs/howto/zoo.md has a table of them. Knows nothing of what is right.
 """
 
 from __future__ import annotations

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 
-from zoo.animals import differences, faults, files, name_of, read
+from support.pages import ROOT
+from zoo.animals import OPERATORS, differences, faults, files, name_of, read
 from zoo.runners import KINDS, NEEDS, Ground, Services
 
-LEAST = 15
+LEAST = 80
 FILES = {name_of(path): path for path in files()}
 
 
@@ -39,12 +41,20 @@ def test_an_animals_file_has_its_form(name):
 
 
 def test_the_zoo_is_large_and_no_two_animals_are_one():
-    """As many as were promised, each with a symptom and an input of its own."""
+    """As many as were promised, each with a symptom and an input of its own, and one of each kind."""
     animals = [read(path) for path in FILES.values()]
     assert len(animals) >= LEAST
     assert len({a.symptom for a in animals}) == len(animals)
     assert len({json.dumps([a.kind, a.input], sort_keys=True) for a in animals}) == len(animals)
-    assert {a.kind for a in animals} <= set(KINDS)
+    assert {a.kind for a in animals} == set(KINDS)
+
+
+def test_every_kind_and_operator_is_on_the_page():
+    """docs/howto/zoo.md has a row for each kind that there is, and for no other."""
+    page = (ROOT / "docs" / "howto" / "zoo.md").read_text(encoding="utf-8")
+    kinds = page.partition("## Kinds")[2].partition("`refused` is")[0]
+    assert re.findall(r"^\| `(\w+)` \|", kinds, re.M) == sorted(KINDS)
+    assert all(f"`{operator}`" in page for operator in OPERATORS)
 
 
 @pytest.mark.parametrize(

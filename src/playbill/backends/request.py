@@ -182,6 +182,7 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
         outcome = Outcome.ERROR
         if not isinstance(e, PlaybillError):
             _log.debug("the engine failed: %s", scrub("".join(format_exception(e))))
+    known = vars(e) if isinstance(e, PlaybillError) else {}  # a stranger's attributes may raise, and mean other things
     return Generation(
         outcome=outcome,
         prompt=scrub(task.prompt.text),
@@ -189,9 +190,9 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
         seconds=time.perf_counter() - task.started,
         params=task.params,
         changes=task.prompt.changes,
-        attempts=getattr(e, "attempts", 1),
-        request=scrub(getattr(e, "request", None)),
-        response=scrub(getattr(e, "response", None)),
+        attempts=known.get("attempts", 1),
+        request=scrub(known.get("request")),
+        response=scrub(known.get("response")),
         error={"type": type(e).__name__, "message": scrub(str(e))},
     )
 

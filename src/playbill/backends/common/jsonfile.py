@@ -38,12 +38,22 @@ def parse_json(text: str, where: str, *, repeats: bool = False) -> Any:
             raise ValueError("a string holds half of a surrogate pair")
         return value
     except json.JSONDecodeError as e:
-        raise FileFormatError(f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}") from None
+        raise FileFormatError(_not_json(text, where, e)) from None
     except RecursionError:
         raise FileFormatError(f"{where}:1:1: not JSON that can be read: nested too deeply") from None
     except ValueError as e:
         line, column = _line_and_column(text, _first_bad(text))
         raise FileFormatError(f"{where}:{line}:{column}: not JSON: {e}") from None
+
+
+def _not_json(text: str, where: str, e: json.JSONDecodeError) -> str:
+    """Return what is wrong and where; a comma behind the last item is named as one, which JSON's parser may not do."""
+    comma = e.pos if text.startswith(",", e.pos) else len(text[: e.pos].rstrip()) - 1
+    closing = text[comma + 1 :].lstrip()[:1]
+    if comma < 0 or text[comma] != "," or closing not in ("]", "}"):
+        return f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}"
+    line, column = _line_and_column(text, comma)
+    return f"{where}:{line}:{column}: not JSON: a comma stands before the closing '{closing}'; take it out"
 
 
 def _refuse(name: str) -> Any:
