@@ -129,6 +129,7 @@ def build_request(
         folder=folder,
         tags=tags,
         limits=limits,
+        unasked=frozenset(task.params.effective.keys() - task.params.asked.keys()),
     )
 
 
@@ -223,7 +224,7 @@ def make_generation(task: Task, completion: Completion) -> Generation:
         finish_reason_raw=completion.finish_reason_raw,
         usage=_usage(task.prompt, completion),
         seconds=time.perf_counter() - task.started,
-        params=replace(task.params, effective={**task.params.effective, **completion.effective}),
+        params=_params(task.params, completion),
         changes=task.prompt.changes,
         request=scrub(completion.request),
         response=scrub(completion.response),
@@ -231,6 +232,13 @@ def make_generation(task: Task, completion: Completion) -> Generation:
         error=_refusal(completion) if outcome is Outcome.REFUSED else None,
         details=scrub(_details(task.path, completion, cleaned, broken + broken_thinking)),
     )
+
+
+def _params(params: Parameters, completion: Completion) -> Parameters:
+    """Return the parameters as they turned out to be in effect."""
+    effective = {**params.effective, **completion.effective}
+    left = {name: value for name, value in effective.items() if name not in completion.not_sent}
+    return replace(params, effective=left, not_sent={**params.not_sent, **completion.not_sent})
 
 
 def _raw(path: PromptPath | None, completion: Completion) -> str:

@@ -14,6 +14,7 @@ from playbill.backends.registry import rules
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.service_models import ModelFamily, family_of, refusals
 from playbill.backends.registry.services import SERVICES
+from playbill.backends.registry.thinking_plan import ThinkingProblem, plan_thinking
 
 __all__ = ["judge_hosted_model"]
 
@@ -26,16 +27,15 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
     if not isinstance(service, str) or service not in SERVICES or not isinstance(model, str):
         return
     family = family_of(service, model)
+    where = paths.get("model_id") or paths.get("model_name", "model_id")
+    yield from _thinking(entry, family, model, paths, where)
     if family is None:
         return
-    where = paths.get("model_id") or paths.get("model_name", "model_id")
     yield from _refused(entry, paths, refusals(service, model, entry))
     for group in family.exclusive:
         if len(both := sorted(name for name in group if entry.get(name) is not None)) > 1:
             message = f"{model} takes one of {' and '.join(both)} alone"
             yield rules.REFUSED_KEY.at(paths.get(both[-1], where), message, "take one of them out")
-    yield from _thinking(entry, family, model, paths, where)
-    yield from _budget(entry, family, model, paths, where)
     yield from _lifecycle(service, family, model, where)
 
 
@@ -47,45 +47,29 @@ def _refused(entry: Mapping[str, Any], paths: Mapping[str, str], reasons: Mappin
 
 
 def _thinking(
-    entry: Mapping[str, Any], family: ModelFamily, model: str, paths: Mapping[str, str], where: str
+    entry: Mapping[str, Any], family: ModelFamily | None, model: str, paths: Mapping[str, str], where: str
 ) -> Iterator[Finding]:
-    thinking = family.thinking
-    effort = entry.get("reasoning_effort")
-    known = (*thinking.efforts, *thinking.responses_efforts)
-    if effort == "none" and not thinking.can_be_off:
-        message = f"{model} can't be told not to think, so effort 'none' can't be had"
-        fix = f"write one of {', '.join(known)}" if known else "take it out"
-        yield rules.REFUSED_KEY.at(paths.get("reasoning_effort", where), message, fix)
-    elif isinstance(effort, str) and known and effort not in known and (effort != "none" or thinking.off is None):
-        message = f"{model} knows no effort '{effort}'"
-        yield rules.REFUSED_KEY.at(paths.get("reasoning_effort", where), message, f"write one of {', '.join(known)}")
-    asked = entry.get("reasoning_model") or entry.get("thinking_mode") or effort == "none"
-    if thinking.default in ("on", "always") and not asked and family.thinks(entry):
+    """What the entry says of thinking, what the model does unasked, and the bounds of a budget."""
+    service = SERVICES[entry["backend"]]
+    try:
+        plan = plan_thinking(entry, service, family, model)
+    except ThinkingProblem as e:
+        yield rules.REFUSED_KEY.at(paths.get(e.key, where), e.message, e.fix)
+        return
+    unasked = family is not None and family.thinking.default in ("on", "always") and not plan.asked and not plan.off
+    if family is not None and unasked and service.keyless:  # elsewhere tokens are left for it
         message = f"{model} thinks unasked, and thinking counts towards max_tokens"
         fix = "set reasoning_model to true, so that max_tokens is left for the answer"
-        if "none" in thinking.efforts:
-            fix += ', or reasoning_effort to "none"'
+        fix += ", or thinking to off" if family.thinking.can_be_off else ""
         yield rules.THINKS_UNASKED.at(where, message, fix)
-
-
-def _budget(
-    entry: Mapping[str, Any], family: ModelFamily, model: str, paths: Mapping[str, str], where: str
-) -> Iterator[Finding]:
-    """A budget of thinking tokens: whether the model takes one, and within which bounds."""
-    thinking, tokens = family.thinking, entry.get("max_thinking_tokens")
-    if entry.get("thinking_mode") is not True or thinking.ask is None:
-        return
-    if thinking.budget is None:
-        adaptive = '"adaptive"' if "adaptive" in str(thinking.ask) else None
-        fix = f"set thinking_mode to {adaptive}" if adaptive else "set reasoning_model and reasoning_effort instead"
-        message = f"{model} takes no budget of thinking tokens"
-        yield rules.REFUSED_KEY.at(paths.get("thinking_mode", where), message, fix)
-        return
-    least, most = thinking.budget
-    if isinstance(tokens, int) and ((least is not None and tokens < least) or (most is not None and tokens > most)):
-        bounds = f"{least} to {most}" if most is not None else f"{least} or more"
-        message = f"{tokens} is outside of what {model} takes as a budget: {bounds}"
-        yield rules.REFUSED_KEY.at(paths.get("max_thinking_tokens", where), message, "write a number within the bounds")
+    tokens = entry.get("max_thinking_tokens")
+    if plan.bounds is not None and plan.sends_budget and isinstance(tokens, int):
+        least, most = plan.bounds
+        if (least is not None and tokens < least) or (most is not None and tokens > most):
+            bounds = f"{least or 0} to {most}" if most is not None else f"{least} or more"
+            message = f"{tokens} is outside of what {model} takes as a budget: {bounds}"
+            path = paths.get("max_thinking_tokens", where)
+            yield rules.REFUSED_KEY.at(path, message, "write a number within the bounds")
 
 
 def _lifecycle(service: str, family: ModelFamily, model: str, where: str) -> Iterator[Finding]:

@@ -84,9 +84,7 @@ class RemoteEngine:
         self._lock = threading.Lock()
         self._closed = False
         self.supported_parameters = wire.supported_parameters
-        self.refused_parameters = wire.refused_parameters
-        self.ignored_parameters = wire.ignored_parameters
-        self.exclusive_parameters = wire.exclusive_parameters
+        self.parameter_rules = wire.parameter_rules
 
     @property
     def concurrency(self) -> int:

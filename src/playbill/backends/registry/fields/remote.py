@@ -67,10 +67,17 @@ SERVICE_KEYS = (
         REMOTE,
     ),
     EntryKey(
+        "thinking",
+        v.choice("on", "off"),
+        "Whether the model thinks: asked for, or switched off, in the way that its service and its family want. An "
+        "error where the model can't, or where nobody knows how it is told.",
+        REMOTE,
+    ),
+    EntryKey(
         "thinking_mode",
         v.ANY,
-        "Turns thinking on, where a request must ask for it: true (a budget of `max_thinking_tokens`, or 4,000), or "
-        "'adaptive' for anthropic's models that want it so.",
+        "Asks for thinking in one form: true for a budget (`max_thinking_tokens`, or 4,000), or 'adaptive' for "
+        "anthropic's models that want it so. `thinking: on` takes the form that the family wants.",
         ("anthropic", "google"),
     ),
     EntryKey("retry_empty", v.COUNT, "How often an empty answer is asked for again.", REMOTE, default=0),

@@ -74,9 +74,9 @@ class AnthropicWire(Wire):
         if system:
             body["system"] = system
         body |= self._parameters(request.params)
-        body |= self.thinking_off()
-        if self._entry.get("reasoning_effort") not in (None, "none"):
-            body["output_config"] = {"effort": self._entry["reasoning_effort"]}
+        body |= self._thinking.filled(self._thinking_budget(request.params))
+        if self._thinking.effort not in (None, "none"):
+            body["output_config"] = {"effort": self._thinking.effort}
         return body | (self._entry.get("extra_body") or {})
 
     def _content(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
@@ -95,11 +95,11 @@ class AnthropicWire(Wire):
                 found |= {"stop_sequences": stops} if stops else {}
             elif name != "max_thinking_tokens":
                 found[name] = value
-        if self._mode == "adaptive":
+        if self._thinking.mode == "adaptive":
             # From Opus 4.7 on the thinking comes back empty unless a summary of it is asked for.
             hidden = self._family is not None and self._family.thinking.text == "empty"
             found["thinking"] = {"type": "adaptive", **({"display": "summarized"} if hidden else {})}
-        elif self._mode:
+        elif self._thinking.mode and not self._thinking.off:
             found["thinking"] = {"type": "enabled", "budget_tokens": self._thinking_budget(params)}
         return found
 

@@ -20,6 +20,7 @@ from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
+from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "GoogleWire", "load", "preview", "request_body"]
 
@@ -78,6 +79,10 @@ class GoogleWire(Wire):
         config = self._parameters(request.params)
         if config:
             body["generationConfig"] = config
+        body = merged(body, self._thinking.filled(self._thinking_budget(request.params)))
+        thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
+        if isinstance(level := thinking.get("thinkingLevel"), str):
+            thinking["thinkingLevel"] = level.upper()
         return body | (self._entry.get("extra_body") or {})
 
     def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
@@ -101,13 +106,20 @@ class GoogleWire(Wire):
             found["thinkingConfig"] = thinking
         return found
 
+    @property
+    def _takes_budget(self) -> bool:
+        """Whether `max_thinking_tokens` goes into the request: Gemini 3 and later take a level in its place."""
+        known = self._family is not None and self._family.thinking.ask is not None
+        levels = known and self._thinking.bounds is None
+        return self._thinks and not self._thinking.effort and (self._thinking.mode is True or not levels)
+
     def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        config: dict[str, Any] = {"includeThoughts": True} if self._thinks else {}
-        if self._entry.get("reasoning_effort") == "none":
-            return dict(self.thinking_off().get("generationConfig", {}).get("thinkingConfig", {}))
-        if self._entry.get("reasoning_effort"):  # Gemini 3 takes a level in a budget's place
-            config["thinkingLevel"] = str(self._entry["reasoning_effort"]).upper()
-        elif self._mode is True or (self._thinks and params.get("max_thinking_tokens") is not None):
+        if not self._thinks:
+            return {"thinkingLevel": self._thinking.effort} if self._thinking.effort else {}
+        config: dict[str, Any] = {"includeThoughts": True}
+        if self._thinking.effort:
+            config["thinkingLevel"] = self._thinking.effort
+        elif self._thinking.mode is True or (self._takes_budget and params.get("max_thinking_tokens") is not None):
             config["thinkingBudget"] = self._thinking_budget(params)
         return config
 

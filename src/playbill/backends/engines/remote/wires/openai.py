@@ -23,6 +23,7 @@ from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
+from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "OpenAIWire", "load", "preview", "request_body"]
 
@@ -78,16 +79,15 @@ class OpenAIWire(Wire):
             "messages": [self._message(m, request, f"messages[{i}]") for i, m in enumerate(request.messages)],
         }
         body |= self._parameters(request.params)
-        effort = self._entry.get("reasoning_effort")
-        if off := self.thinking_off():  # effort none, where the family is known: in the server's own way
-            body |= off
-        elif self._service.name == "openrouter":  # one object for all providers
+        fragment = self._thinking.filled(self._thinking_budget(request.params))
+        effort = self._thinking.effort
+        if self._service.name == "openrouter" and not self._thinking.off:  # one object for all providers
             wanted = {"effort": effort, "max_tokens": None if effort else request.params.get("max_thinking_tokens")}
             if wanted := {name: value for name, value in wanted.items() if value is not None}:
                 body["reasoning"] = wanted
         elif effort:
             body["reasoning_effort"] = effort
-        return body | (self._entry.get("extra_body") or {})
+        return merged(body, fragment) | (self._entry.get("extra_body") or {})
 
     def _message(self, message: Message, request: Request, where: str) -> dict[str, Any]:
         parts = parts_of(message, request.folder, where)
