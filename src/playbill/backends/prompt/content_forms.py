@@ -33,8 +33,11 @@ def with_read_content(
 ) -> CheckedMessages | Sequence[Message]:
     """Return the messages with each content in a form that the template reads; those that have it already are returned
     as they are. Text parts are joined for templates that take strings; a string becomes one part for those that read
-    parts only."""
-    forms = _forms(template, json.dumps(variables, sort_keys=True, default=str))
+    parts only; and no content, beside tool calls, becomes an empty one for those that fail without it."""
+    given = json.dumps(variables, sort_keys=True, default=str)
+    if any(m.get("content") is None for m in messages) and not _takes_none(template, given):
+        messages = CheckedMessages({**m, "content": ""} if m.get("content") is None else m for m in messages)
+    forms = _forms(template, given)
     if forms.strings and (forms.parts or not any(isinstance(m.get("content"), list) for m in messages)):
         return messages
     return CheckedMessages(_with_form(message, forms) for message in messages)
@@ -54,6 +57,19 @@ def _forms(template: str, variables: str) -> _Forms:
     strings = _shows(template, given, _PROBE)
     parts = _shows(template, given, [{"type": "text", "text": _PROBE}])
     return _Forms(strings or not parts, parts)
+
+
+@lru_cache(maxsize=256)
+def _takes_none(template: str, variables: str) -> bool:
+    """Tell whether a template renders a past answer that is tool calls only."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    called = {"role": "assistant", "content": None, "tool_calls": [call]}
+    result = {"role": "tool", "content": "1", "tool_call_id": "1"}
+    try:
+        render(template, [{"role": "user", "content": "?"}, called, result], **json.loads(variables))
+    except TemplateError:
+        return False
+    return True
 
 
 def _shows(template: str, variables: Mapping[str, Any], content: Any) -> bool:

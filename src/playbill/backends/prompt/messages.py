@@ -64,7 +64,7 @@ def _check_message(message: Any, where: str) -> Message:
     if not isinstance(role, str) or not role:
         raise MessageError(f"{where}.role: is missing or no string; it is 'system', 'user' or 'assistant'")
     content = message.get("content")
-    if content is None and (role != "assistant" or "tool_calls" not in message):
+    if content is None and (role != "assistant" or not message.get("tool_calls")):
         raise MessageError(f"{where}.content: is missing")
     if isinstance(content, list):
         for j, part in enumerate(content):
@@ -122,7 +122,7 @@ def prepare(
     Raises MessageError for malformed messages, for a role that isn't known, and for messages of one role in a row under
     ``error``.
     """
-    found = [_Placed(i, message) for i, message in enumerate(check_messages(messages))]
+    found = [_Placed(i, _without_nothing(message)) for i, message in enumerate(check_messages(messages))]
     changes: list[str] = []
     if roles is not None:
         found = [_with_known_role(placed, roles, changes) for placed in found]
@@ -146,6 +146,13 @@ class _Placed(NamedTuple):
     @property
     def role(self) -> str:
         return str(self.message["role"])
+
+
+def _without_nothing(message: Message) -> Message:
+    """Return a message without the keys that say nothing: null, and no tool calls. Some services refuse them, and a
+    template may ask only whether they are there."""
+    empty = [k for k, v in message.items() if (v is None and k != "content") or (k == "tool_calls" and v == [])]
+    return {key: value for key, value in message.items() if key not in empty} if empty else message
 
 
 def _with_known_role(placed: _Placed, roles: Collection[str], changes: list[str]) -> _Placed:
