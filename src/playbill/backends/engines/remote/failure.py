@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,12 @@ _QUOTA = (
     # https://help.openai.com/articles/6614457 and the Anthropic client's _error_classes.py
     *("credit_balance_exhausted", "spend_limit_exceeded", "usage_limit_exceeded", "spend_limit_reached"),
 )
-_QUOTA_WORDS = ("credit balance is too low", "you have reached your specified api usage limits")
+_QUOTA_WORDS = (
+    "credit balance is too low",
+    "you have reached your specified api usage limits",
+    "quota has been exhausted",  # Alibaba
+)
+_NO_QUOTA = re.compile(r"\blimit: 0\b(?![.\d])")  # Google, of a model that the account may not use at all
 _REFUSED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
 _REFUSED_WORDS = ("usage polic", "content policy", "content management policy", "violating our")
 _CONTEXT_CODES = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
@@ -118,7 +124,7 @@ def _kind(status: int, said: _Said) -> Kind:
     if status == 402 or any(code in said.codes for code in _QUOTA) or any(words in message for words in _QUOTA_WORDS):
         return Kind.QUOTA
     if status == 429:
-        return Kind.QUOTA if "perday" in said.quota_ids else Kind.RATE_LIMIT
+        return Kind.QUOTA if "perday" in said.quota_ids or _NO_QUOTA.search(message) else Kind.RATE_LIMIT
     if status == 401 or "api_key_invalid" in said.codes:
         return Kind.KEY
     if status in (503, 529) or "overloaded" in said.codes:

@@ -33,16 +33,19 @@ FINISH = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,  # Together
     "stop_sequence": FinishReason.STOP,
+    "complete": FinishReason.STOP,  # Cohere, in capitals
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
-    "MAX_TOKENS": FinishReason.LENGTH,
     "model_length": FinishReason.LENGTH,  # Mistral
     "content_filter": FinishReason.REFUSED,
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
+    "tool_call": FinishReason.TOOL_CALLS,
 }
+"""Finish reasons in lower case; some services write them in capitals."""
 _NO_FINISH = (None, "", "null")  # how servers write, chunk by chunk, that the answer goes on
-_BROKEN_OFF = ("error", "insufficient_system_resource", "abort")  # OpenRouter and Mistral; DeepSeek; vLLM and SGLang
+# OpenRouter, Mistral and Cohere; Cohere; DeepSeek; vLLM and SGLang
+_BROKEN_OFF = ("error", "timeout", "insufficient_system_resource", "abort")
 
 
 class OpenAIWire(Wire):
@@ -145,7 +148,7 @@ class OpenAIWire(Wire):
         if not choices:
             raise Failure(Kind.BROKEN, "200, but the answer has no choices")
         message = choices[0].get("message")
-        if message is None and FINISH.get(str(choices[0].get("finish_reason"))) is FinishReason.REFUSED:
+        if message is None and FINISH.get(str(choices[0].get("finish_reason")).lower()) is FinishReason.REFUSED:
             message = {}  # what was to be said was filtered, whole
         if not isinstance(message, dict):
             raise Failure(Kind.BROKEN, "200, but the answer's first choice has no message")
@@ -196,12 +199,12 @@ def _texts(content: Any) -> _Shown:
 
 
 def _completion(message: dict[str, Any], finish: Any, frame: dict[str, Any], logprobs: Any) -> Completion:
-    if finish in _BROKEN_OFF:
+    if str(finish).lower() in _BROKEN_OFF:
         raise Failure(Kind.SERVER, f"200, but the answer broke off ({finish})")
     shown = _texts(message.get("content"))
     thinking = message.get("reasoning_content") or message.get("reasoning") or shown.thinking
     refusal = message.get("refusal")
-    reason = FinishReason.REFUSED if refusal else FINISH.get(str(finish), FinishReason.UNKNOWN)
+    reason = FinishReason.REFUSED if refusal else FINISH.get(str(finish).lower(), FinishReason.UNKNOWN)
     details = {
         "served_model": frame.get("model"),
         "provider": frame.get("provider"),
