@@ -79,7 +79,7 @@ _QUOTA_WORDS = (
 _NO_QUOTA = re.compile(r"\blimit: 0\b(?![.\d])")  # Google, of a model that the account may not use at all
 _REFUSED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
 _REFUSED_WORDS = ("usage polic", "content policy", "content management policy", "violating our")
-_CONTEXT_CODES = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
+_CONTEXT_CODES = ("context_length_exceeded", "context_exceeded", "exceed_context_size_error", "string_above_max_length")
 _CONTEXT_WORDS = (
     "prompt is too long",
     "maximum context length",
@@ -93,6 +93,14 @@ _CONTEXT_WORDS = (
     "too many tokens",  # Cohere
     "input is too long",
     "reduce the length of the messages",
+    "too long to fit into the model",  # vLLM, of pictures and text together
+    "exceeds the max_model_len",
+    "`max_new_tokens` must be",  # Hugging Face's server, of prompt and limit together
+    "must have less than",  # the same, of the prompt
+    "greater than the context length",  # LM Studio
+    "exceeds context size",
+    "context size has been exceeded",
+    "context length exceeded",
 )
 
 

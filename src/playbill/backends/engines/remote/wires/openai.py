@@ -15,6 +15,7 @@ from openai.types.chat import ChatCompletionChunk
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
@@ -156,8 +157,7 @@ class OpenAIWire(Wire):
 
     def read_stream(self, capture: Capture) -> Completion:
         for event in capture.events:
-            if event.get("error"):
-                raise Failure(Kind.BROKEN, f"the stream reports an error: {event['error']}")
+            checked(event)
         choices = [choice for event in capture.events for choice in _choices(event)[:1]]
         finish = next((c["finish_reason"] for c in choices if c.get("finish_reason") not in _NO_FINISH), None)
         if finish is None:
