@@ -28,6 +28,7 @@ __all__ = [
     "PlaybillError",
     "QuotaUsedUp",
     "Refused",
+    "RequestRefused",
     "RunError",
     "SelectionError",
     "TemplateError",
@@ -153,6 +154,10 @@ class EndpointDown(EngineError):
 
 class QuotaUsedUp(EngineError):
     """The account at a service has no money or no quota left; waiting doesn't help."""
+
+
+class RequestRefused(EngineError):
+    """A service refuses every request of an entry alike: a parameter, or the model's name; nothing more is sent."""
 
 
 class InputError(PlaybillError):

@@ -47,12 +47,13 @@ class Kind(StrEnum):
 
 
 class Failure(Exception):
-    """An attempt that failed; ``seconds`` is what the service asks to wait."""
+    """An attempt that failed; ``seconds`` is what the service asks to wait, ``param`` the field that it names."""
 
-    def __init__(self, kind: Kind, message: str, seconds: float | None = None) -> None:
+    def __init__(self, kind: Kind, message: str, seconds: float | None = None, param: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.seconds = seconds
+        self.param = param
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class _Said:
     """Codes, types, statuses and reasons, in lower case, for looking words up."""
     quota_ids: str
     delay: float | None
+    param: str | None = None
 
 
 _QUOTA = (
@@ -72,9 +74,10 @@ _QUOTA = (
     *("credit_balance_exhausted", "spend_limit_exceeded", "usage_limit_exceeded", "spend_limit_reached"),
 )
 _QUOTA_WORDS = (
-    "credit balance is too low",
-    "you have reached your specified api usage limits",
-    "quota has been exhausted",  # Alibaba
+    *("credit balance is too low", "you have reached your specified api usage limits"),  # Anthropic
+    "used all available credits or reached its monthly spending limit",  # xAI, with 403 or 429: continue#10373
+    "reaching the monthly spending limit",  # Fireworks, with 412: pollinations#12136
+    "quota has been exhausted",  # Alibaba: qwen-code#7842
 )
 _NO_QUOTA = re.compile(r"\blimit: 0\b(?![.\d])")  # Google, of a model that the account may not use at all
 _REFUSED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
@@ -116,7 +119,7 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Failure:
     words = f"{status}: {said.message}" if said.message else f"status {status}"
     if kind is Kind.QUOTA and seconds is not None:
         words += f" (it may be asked again in {seconds:.0f} s)"
-    return Failure(kind, words, seconds)
+    return Failure(kind, words, seconds, said.param)
 
 
 def _kind(status: int, said: _Said) -> Kind:
@@ -167,6 +170,7 @@ def _read(body: Any) -> _Said:
         " ".join(str(code).lower() for code in codes if code is not None),
         " ".join(_quota_ids(details)).lower(),
         next((s for s in map(_delay, details) if s is not None), None),
+        str(error["param"]) if error.get("param") else None,
     )
 
 

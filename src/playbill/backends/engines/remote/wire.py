@@ -22,7 +22,7 @@ Body = dict[str, Any]
 
 
 class Wire:
-    """One entry's requests and answers on one API. Stateless but for the client."""
+    """One entry's requests and answers on one API. Stateless but for the client, and for what is left out."""
 
     thinking_tokens: ClassVar[int]
     """The budget of thinking that is sent, in tokens, where neither entry nor caller says one."""
@@ -48,6 +48,22 @@ class Wire:
             bounds={"max_thinking_tokens": bounds} if bounds is not None else {},
         )
         self.supported_parameters = self._supported()
+        self.left_out: set[str] = set()
+        """Defaults of Playbill's that the service refused when they were sent; written by the engine."""
+
+    @property
+    def leaves_room(self) -> bool:
+        """Whether tokens are left for thinking beside those of the answer."""
+        return self._thinks
+
+    def name_of(self, parameter: str) -> str:
+        """Return what the service calls a parameter."""
+        names = {**self._service.renamed, **(self._service.reasoning_renamed if self._thinks else {})}
+        return names.get(parameter, parameter)
+
+    def defaults(self, request: Request) -> frozenset[str]:
+        """Return the names of what is sent though nobody asked for it: parameters, and fields of the wire."""
+        return request.unasked | self._switched_off(request.params).keys()
 
     @property
     def _takes_budget(self) -> bool:
@@ -103,7 +119,8 @@ class Wire:
 
     def _switched_off(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The samplers that nobody asked for, at the values that switch them off."""
-        return {name: value for name, value in self._service.off.items() if name not in params}
+        off = self._service.off.items()
+        return {name: value for name, value in off if name not in params and name not in self.left_out}
 
     def _thinking_budget(self, params: Mapping[str, Any]) -> int:
         asked = params.get("max_thinking_tokens")

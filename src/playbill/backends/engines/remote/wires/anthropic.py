@@ -177,6 +177,7 @@ def _completion(message: dict[str, Any]) -> Completion:
         "served_model": message.get("model"),
         "response_id": message.get("id"),
         "stop_sequence": message.get("stop_sequence"),
+        "refusal": as_object(message.get("stop_details")).get("category"),
         "redacted_thinking": sum(block.get("type") == "redacted_thinking" for block in blocks) or None,
     }
     return Completion(

@@ -40,7 +40,12 @@ FINISH = {
     "MODEL_ARMOR": FinishReason.REFUSED,
     "PUP_LIMITED_DISABLED": FinishReason.REFUSED,
     "CONTINUATION": FinishReason.LENGTH,
+    "MALFORMED_FUNCTION_CALL": FinishReason.TOOL_CALLS,
+    "UNEXPECTED_TOOL_CALL": FinishReason.TOOL_CALLS,
+    "TOO_MANY_TOOL_CALLS": FinishReason.TOOL_CALLS,
 }
+_BROKEN_OFF = ("MALFORMED_RESPONSE",)
+"""The service couldn't read what its own model wrote; another attempt may go well."""
 
 
 class GoogleWire(Wire):
@@ -115,11 +120,12 @@ class GoogleWire(Wire):
         return self._thinks and not self._thinking.effort and (self._thinking.mode is True or not levels)
 
     def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        effort = self._thinking.effort if self._thinking.effort != "none" else None  # which is no level
         if not self._thinks:
-            return {"thinkingLevel": self._thinking.effort} if self._thinking.effort else {}
+            return {"thinkingLevel": effort} if effort else {}
         config: dict[str, Any] = {"includeThoughts": True}
-        if self._thinking.effort:
-            config["thinkingLevel"] = self._thinking.effort
+        if effort:
+            config["thinkingLevel"] = effort
         elif self._thinking.mode is True or (self._takes_budget and params.get("max_thinking_tokens") is not None):
             config["thinkingBudget"] = self._thinking_budget(params)
         return config
@@ -187,6 +193,8 @@ def _completion(bodies: list[dict[str, Any]]) -> Completion:
     blocked = as_object(frame.get("promptFeedback")).get("blockReason")
     if finish is None and blocked is None:
         raise Failure(Kind.BROKEN, "200, but the answer has no candidate that came to its end")
+    if finish in _BROKEN_OFF:
+        raise Failure(Kind.SERVER, f"200, but the answer broke off ({finish})")
     parts = [part for body in bodies for part in _content_parts(body)]
     called = any("functionCall" in part for part in parts)
     reason = FinishReason.REFUSED if blocked else FINISH.get(str(finish), FinishReason.UNKNOWN)

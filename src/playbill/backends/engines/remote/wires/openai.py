@@ -108,18 +108,17 @@ class OpenAIWire(Wire):
         return {**rest, "content": shown}
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        names = {**self._service.renamed, **(self._service.reasoning_renamed if self._thinks else {})}
         found: dict[str, Any] = {}
         for name, value in {**self._switched_off(params), **params}.items():
             if name == "logprobs":
                 found |= {"logprobs": True, "top_logprobs": value}
             elif name == "max_tokens":
-                found[names.get(name, name)] = self._token_limit(params)
+                found[self.name_of(name)] = self._token_limit(params)
             elif name == "stop":
                 stops = [value] if isinstance(value, str) else list(value)
                 found |= {"stop": stops} if stops else {}
             elif name != "max_thinking_tokens":
-                found[names.get(name, name)] = value
+                found[self.name_of(name)] = value
         return found
 
     async def send(self, body: dict[str, Any], *, stream: bool) -> None:
@@ -128,7 +127,7 @@ class OpenAIWire(Wire):
             await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
             return
         asked = {**body, "stream": True}
-        if self._service.name != "mistral":  # which refuses the field, and tells the usage unasked
+        if self._service.name != "mistral" and "stream_options" not in self.left_out:  # Mistral tells it unasked
             asked["stream_options"] = {"include_usage": True}
         chunks = await self._client.post(
             _PATH,
@@ -140,6 +139,9 @@ class OpenAIWire(Wire):
         async with chunks:
             async for _ in chunks.response.aiter_bytes():  # the capture reads along
                 pass
+
+    def defaults(self, request: Request) -> frozenset[str]:
+        return super().defaults(request) | {"stream_options"}
 
     def delta(self, event: dict[str, Any]) -> str:
         return "".join(_texts(_delta(choice).get("content")).text for choice in _choices(event))
