@@ -1,6 +1,7 @@
 """Give messages the forms that a chat template reads: its roles, and content as a string or as a list of parts.
 
-What a template reads is tried with a short conversation; its text isn't parsed. Raises nothing of its own.
+What a template reads is tried with a short conversation; its text isn't parsed. Raises TemplateError for a template
+that is not to be used at all: forbidden, or too costly.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from playbill.backends.errors import TemplateError
+from playbill.backends.errors import HOSTILE_FAULTS, TemplateError
 from playbill.backends.prompt.messages import ROLES, CheckedMessages, Message
 from playbill.backends.prompt.template import render
 
@@ -67,7 +68,9 @@ def _takes_none(template: str, variables: str) -> bool:
     result = {"role": "tool", "content": "1", "tool_call_id": "1"}
     try:
         render(template, [{"role": "user", "content": "?"}, called, result], **json.loads(variables))
-    except TemplateError:
+    except TemplateError as e:
+        if e.fault in HOSTILE_FAULTS:  # it would cost as much each time
+            raise
         return False
     return True
 
@@ -76,7 +79,9 @@ def _shows(template: str, variables: Mapping[str, Any], content: Any) -> bool:
     """Tell whether a template writes the text of a content, and not the list or object around it."""
     try:
         text = render(template, [{"role": "user", "content": content}], **variables)
-    except TemplateError:
+    except TemplateError as e:
+        if e.fault in HOSTILE_FAULTS:  # it would cost as much each time
+            raise
         return False
     return _PROBE in text and not (isinstance(content, list) and re.search(r"""['"]text['"]: *['"]""" + _PROBE, text))
 
