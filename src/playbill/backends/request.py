@@ -183,7 +183,7 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
         outcome = Outcome.ERROR
         if not isinstance(e, PlaybillError):
             _log.debug("the engine failed: %s", scrub("".join(format_exception(e))))
-    facts = vars(e)  # not by attribute: an exception of a library may have others of these names
+    known = vars(e) if isinstance(e, PlaybillError) else {}  # a stranger's attributes may raise, and mean other things
     return Generation(
         outcome=outcome,
         prompt=scrub(task.prompt.text),
@@ -191,9 +191,9 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
         seconds=time.perf_counter() - task.started,
         params=task.params,
         changes=task.prompt.changes,
-        attempts=facts.get("attempts", 1),
-        request=scrub(facts.get("request")),
-        response=scrub(facts.get("response")),
+        attempts=known.get("attempts", 1),
+        request=scrub(known.get("request")),
+        response=scrub(known.get("response")),
         error={"type": type(e).__name__, "message": scrub(str(e))},
     )
 

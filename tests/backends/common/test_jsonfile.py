@@ -18,7 +18,7 @@ from playbill.backends.common.jsonfile import Repeating, parse_json, read_json, 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("[1,\n 2,]", "2:3" if sys.version_info >= (3, 13) else "2:4"),  # json points at the comma from 3.13 on
+        ("[1,\n 2,]", "2:3"),
         ('[\n  {"a": NaN}]', "2:9"),
         ('{"a": "NaN",\n "b": -Infinity}', "2:7"),
         ('{"x": 1,\n  "a": 1e999}', "2:8"),

@@ -13,6 +13,10 @@ from typing import Any
 __all__ = ["REMOTE", "SERVICES", "Service"]
 
 
+_TALKERS = frozenset({"system", "user", "assistant"})
+_WITH_TOOLS = _TALKERS | {"tool", "function"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """A service: the section of key.json, the variables its own SDK reads a key from, and its own address.
@@ -21,7 +25,9 @@ class Service:
     without a key. ``supported_parameters`` are the generation parameters that it takes, ``renamed`` those with names of
     their own. ``reasoning_refuses`` is what its reasoning models don't take (``reasoning_model`` in an entry), and
     ``reasoning_renamed`` what they call otherwise. ``off`` has the values with which samplers that nobody asked for are
-    switched off: servers apply what the model's repository recommends unless a request says otherwise.
+    switched off: servers apply what the model's repository recommends unless a request says otherwise. ``roles`` are
+    those that messages may have, and ``system_first`` says that system messages have a place of their own, before all
+    others.
     """
 
     name: str
@@ -36,6 +42,8 @@ class Service:
     reasoning_refuses: frozenset[str] = frozenset()
     reasoning_renamed: Mapping[str, str] = field(default_factory=dict)
     off: Mapping[str, Any] = field(default_factory=dict)
+    roles: frozenset[str] = _WITH_TOOLS
+    system_first: bool = False
 
 
 _PLAIN = frozenset(["temperature", "max_tokens", "top_p", "stop"])
@@ -66,6 +74,7 @@ _ROWS = (
     # `max_completion_tokens`, which alone reasoning models take (completion_create_params.py).
     Service(
         name="openai",
+        roles=_WITH_TOOLS | {"developer"},
         summary="OpenAI's models",
         wire="openai",
         variables=("OPENAI_API_KEY",),
@@ -98,6 +107,7 @@ _ROWS = (
     # https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
     Service(
         name="azure",
+        roles=_WITH_TOOLS | {"developer"},
         summary="OpenAI's models on Azure; `base_url` is the resource's, `model_id` the deployment's name",
         wire="openai",
         variables=("AZURE_OPENAI_API_KEY",),
@@ -238,6 +248,8 @@ _ROWS = (
     # lists no sampling settings any more, since API version 2026-10-21 takes none: see service_models.py.
     Service(
         name="anthropic",
+        roles=_TALKERS,
+        system_first=True,
         summary="Anthropic's models",
         wire="anthropic",
         variables=("ANTHROPIC_API_KEY",),
@@ -251,6 +263,8 @@ _ROWS = (
     # The google-genai client: variables and address in _api_client.py, parameters in types.GenerateContentConfig.
     Service(
         name="google",
+        roles=_TALKERS,
+        system_first=True,
         summary="Google's Gemini models",
         wire="google",
         variables=("GOOGLE_API_KEY", "GEMINI_API_KEY"),

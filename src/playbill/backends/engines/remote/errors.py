@@ -63,7 +63,8 @@ def status_failure(capture: Capture) -> Failure:
 
 
 def checked(body: Body) -> Body:
-    """Return the body. Raise Failure if a gateway sent an error object with status 200."""
+    """Return the body, or an event of a stream. Raise Failure if it is an error, as gateways send them with status
+    200."""
     if body.get("error"):
         raise _in_body(body)
     return body
@@ -72,8 +73,10 @@ def checked(body: Body) -> Body:
 def _in_body(body: Body) -> Failure:
     error = body["error"]
     code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    return classify(status, {}, body)
+    if isinstance(code, int) and 400 <= code < 600:
+        return classify(code, {}, body)
+    told = classify(400, {}, body)  # words that are clear whatever the status
+    return told if told.kind in (Kind.CONTEXT, Kind.REFUSED, Kind.QUOTA) else classify(502, {}, body)
 
 
 def error_of(failure: Failure, connection: Connection) -> PlaybillError:

@@ -13,7 +13,8 @@ from anthropic.types import RawMessageStreamEvent
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
-from playbill.backends.engines.remote.failure import Failure, Kind, classify
+from playbill.backends.engines.remote.errors import checked
+from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
@@ -137,8 +138,7 @@ class AnthropicWire(Wire):
         blocks: dict[int, dict[str, Any]] = {}
         for event in capture.events:
             kind = event.get("type")
-            if kind == "error":
-                raise classify(529 if "overloaded" in str(event) else 500, {}, event)
+            checked(event)
             if kind == "message_start":
                 message = {**as_object(event.get("message"))}
             elif kind == "content_block_start":

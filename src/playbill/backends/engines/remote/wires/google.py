@@ -11,6 +11,7 @@ from google.genai import types
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
@@ -152,7 +153,7 @@ class GoogleWire(Wire):
         return _completion([body])
 
     def read_stream(self, capture: Capture) -> Completion:
-        return _completion(capture.events)
+        return _completion([checked(event) for event in capture.events])
 
     async def close(self) -> None:
         if self._client is not None:

@@ -16,6 +16,7 @@ from openai.types.chat import ChatCompletionChunk
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
@@ -35,15 +36,19 @@ FINISH = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,  # Together
     "stop_sequence": FinishReason.STOP,
+    "complete": FinishReason.STOP,  # Cohere, in capitals
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
-    "MAX_TOKENS": FinishReason.LENGTH,
     "model_length": FinishReason.LENGTH,  # Mistral
     "content_filter": FinishReason.REFUSED,
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
+    "tool_call": FinishReason.TOOL_CALLS,
 }
-_BROKEN_OFF = ("error", "insufficient_system_resource", "abort")  # OpenRouter and Mistral; DeepSeek; vLLM and SGLang
+"""Finish reasons in lower case; some services write them in capitals."""
+_NO_FINISH = (None, "", "null")  # how servers write, chunk by chunk, that the answer goes on
+# OpenRouter, Mistral and Cohere; Cohere; DeepSeek; vLLM and SGLang
+_BROKEN_OFF = ("error", "timeout", "insufficient_system_resource", "abort")
 
 
 class OpenAIWire(Wire):
@@ -148,7 +153,7 @@ class OpenAIWire(Wire):
         if not choices:
             raise Failure(Kind.BROKEN, "200, but the answer has no choices")
         message = choices[0].get("message")
-        if message is None and FINISH.get(str(choices[0].get("finish_reason"))) is FinishReason.REFUSED:
+        if message is None and FINISH.get(str(choices[0].get("finish_reason")).lower()) is FinishReason.REFUSED:
             message = {}  # what was to be said was filtered, whole
         if not isinstance(message, dict):
             raise Failure(Kind.BROKEN, "200, but the answer's first choice has no message")
@@ -156,10 +161,9 @@ class OpenAIWire(Wire):
 
     def read_stream(self, capture: Capture) -> Completion:
         for event in capture.events:
-            if event.get("error"):
-                raise Failure(Kind.BROKEN, f"the stream reports an error: {event['error']}")
+            checked(event)
         choices = [choice for event in capture.events for choice in _choices(event)[:1]]
-        finish = next((c["finish_reason"] for c in choices if c.get("finish_reason")), None)
+        finish = next((c["finish_reason"] for c in choices if c.get("finish_reason") not in _NO_FINISH), None)
         if finish is None:
             raise Failure(Kind.BROKEN, "200, but the stream ended before the answer did")
         message: dict[str, Any] = {}
@@ -200,12 +204,12 @@ def _texts(content: Any) -> _Shown:
 
 
 def _completion(message: dict[str, Any], finish: Any, frame: dict[str, Any], logprobs: Any) -> Completion:
-    if finish in _BROKEN_OFF:
+    if str(finish).lower() in _BROKEN_OFF:
         raise Failure(Kind.SERVER, f"200, but the answer broke off ({finish})")
     shown = _texts(message.get("content"))
     thinking = message.get("reasoning_content") or message.get("reasoning") or shown.thinking
     refusal = message.get("refusal")
-    reason = FinishReason.REFUSED if refusal else FINISH.get(str(finish), FinishReason.UNKNOWN)
+    reason = FinishReason.REFUSED if refusal else FINISH.get(str(finish).lower(), FinishReason.UNKNOWN)
     details = {
         "served_model": frame.get("model"),
         "provider": frame.get("provider"),
