@@ -111,6 +111,8 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     if strange := [name for name in _CHANGES_SCORES if others.get(name) is not None]:
         raise NotImplementedError(f"attention with {', '.join(strange)}")
+    if attention_mask is not None and attention_mask.is_floating_point():
+        raise NotImplementedError("attention with a mask that the model computes")
     this = playbill_pass
     keys, values = this.kv_cache.write(module.layer_idx, key, value, this.slots, this.places)
 

@@ -1,0 +1,98 @@
+"""Every architecture answers as transformers' own `generate` does, whatever the neighbours, lengths and order."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+
+from playbill.backends.engines.base import Request
+from support.tiny_models import ROPES, VOCABULARY, generated, tiny_model
+
+torch = pytest.importorskip("torch")
+TOKENS = 10
+PROMPTS = [[5, 6, 7], list(range(3, 57)), list(range(3, 120)), [9, 8, 7, 6] * 9]
+"""Alone short, across the rotary switch at 60 tokens while it answers, beyond it, and beyond a window of 16."""
+OF_EACH_SORT = ["llama", "phi3", "gemma2", "doge", "bamba", "mamba", "recurrent_gemma", "rwkv", "openai-gpt", "cpmant"]
+
+
+def engine_of(model: Any) -> Any:
+    from playbill.backends.engines.huggingface_local.batching.selftest import choose_decoder
+    from playbill.backends.engines.huggingface_local.engine import TransformersEngine
+
+    decoder = choose_decoder({"model_name": "tiny", "batching": "exact"}, model, 1)
+    return TransformersEngine(decoder, vocabulary=VOCABULARY, decode=str, facts=dict, threads=1)
+
+
+def answers(model: Any) -> list[list[tuple[int, ...]]]:
+    """What the engine answers to all prompts at once, and then to one after the other, from the last to the first."""
+    engine = engine_of(model)
+
+    def ask(prompt: list[int]) -> Any:
+        return engine.submit(Request(messages=(), params={"max_tokens": TOKENS}, prompt_ids=tuple(prompt)))
+
+    together = [future.result(60).output_ids for future in [ask(prompt) for prompt in PROMPTS]]
+    after = [ask(prompt).result(60).output_ids for prompt in reversed(PROMPTS)]
+    engine.close()
+    return [together, after[::-1]]
+
+
+def wanted(kind: str, rope: str | None = None) -> list[tuple[int, ...]]:
+    """What `generate` gives each prompt with a model just loaded."""
+    return [generated(tiny_model(kind, rope=rope), prompt, TOKENS) for prompt in PROMPTS]
+
+
+def check(kind: str, rope: str | None = None) -> None:
+    alone = wanted(kind, rope)
+    assert answers(tiny_model(kind, rope=rope)) == [alone, alone]
+
+
+@pytest.mark.parametrize("kind", OF_EACH_SORT)
+def test_an_architecture_answers_as_generate_does(kind):
+    """With keys and values, a state, a window, soft caps, masks of its own, or no cache at all."""
+    check(kind)
+
+
+def test_a_model_that_fails_at_every_step_is_refused_on_load():
+    """The load computes two steps of a model that can't be batched, and names the class and what it raised."""
+    from playbill.backends import WeightsError
+
+    model = tiny_model("mamba")
+    del model.backbone.norm_f
+    with pytest.raises(WeightsError, match=r"^tiny: MambaForCausalLM can't generate .*AttributeError"):
+        engine_of(model)
+
+
+@pytest.mark.parametrize("rope", ROPES)
+def test_no_rotary_scaling_lets_a_neighbour_or_an_earlier_request_reach_an_answer(rope):
+    """Factors that follow the longest row are computed one row at a time, from where a model just loaded stands."""
+    check("phi3" if rope == "longrope" else "llama", rope)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rope", [None, *ROPES])
+def test_each_architecture_that_can_be_made_tiny_answers_as_generate_does(rope):
+    """All of transformers' causal language models, with each rotary scaling; those that fail there are left out."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    compared, differing = 0, []
+    for kind in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if sum(p.numel() for p in tiny_model(kind, rope=rope).parameters()) > 1e7:
+                    continue
+                alone = wanted(kind, rope)
+        except Exception:  # noqa: BLE001 - transformers can't make it so small, or can't generate with it
+            continue
+        compared += 1
+        try:
+            together = answers(tiny_model(kind, rope=rope))[0]
+        except Exception as e:  # noqa: BLE001 - all are gathered
+            differing.append(f"{kind}: {e}")
+            continue
+        if together != alone:
+            differing.append(kind)
+    assert compared > 40
+    assert not differing
