@@ -62,6 +62,7 @@ _OF_KIND: Mapping[str, Mapping[str, Any]] = {
     },
 }
 _SWITCH = 60
+_MOST_NUMBERS = 10_000_000
 ROPES: Mapping[str, Mapping[str, Any]] = {
     "default": {"rope_type": "default", "rope_theta": 10000.0},
     "linear": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
@@ -92,6 +93,25 @@ ROPES: Mapping[str, Mapping[str, Any]] = {
 """Rotary scalings whose factors change, where they do, at `_SWITCH` tokens; for heads of width 16."""
 
 
+def _small(known: Any) -> dict[str, Any]:
+    """Return the sizes of a tiny model by the names that its configuration has for them, parts within parts."""
+    given = {name: value for name, value in _SIZES.items() if hasattr(known, name)}
+    if hasattr(known, "qk_rope_head_dim"):  # the width of a head follows from its parts
+        given = {name: value for name, value in given.items() if name != "head_dim"}
+        given |= {"num_key_value_heads": 4}
+    parts = {name: getattr(known, name, None) for name in known.sub_configs}
+    return given | {name: _small(part) for name, part in parts.items() if part is not None}
+
+
+def _scaled(known: Any, rope: str) -> dict[str, Any]:
+    given: dict[str, Any] = {"rope_parameters": dict(ROPES[rope])}
+    if rope in ("dynamic", "longrope"):
+        given["max_position_embeddings"] = _SWITCH if rope == "dynamic" else 4 * _SWITCH
+    if hasattr(known, "original_max_position_embeddings") or rope == "longrope":
+        given["original_max_position_embeddings"] = _SWITCH
+    return given
+
+
 def tiny_model(kind: str, *, rope: str | None = None, **more: Any) -> Any:
     """Return a tiny model of a model type, in float32, with weights that are the same each time.
 
@@ -100,20 +120,16 @@ def tiny_model(kind: str, *, rope: str | None = None, **more: Any) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    known = AutoConfig.for_model(kind)
-    given = {name: value for name, value in _SIZES.items() if hasattr(known, name)}
-    if hasattr(known, "qk_rope_head_dim"):  # the width of a head follows from its parts
-        given = {name: value for name, value in given.items() if name != "head_dim"}
-        given |= {"num_key_value_heads": 4}
-    given |= _OF_KIND.get(kind, {})
+    given = _small(AutoConfig.for_model(kind)) | _OF_KIND.get(kind, {})
     if rope is not None:
-        given["rope_parameters"] = dict(ROPES[rope])
-        if rope in ("dynamic", "longrope"):
-            given["max_position_embeddings"] = _SWITCH if rope == "dynamic" else 4 * _SWITCH
-        if hasattr(known, "original_max_position_embeddings") or rope == "longrope":
-            given["original_max_position_embeddings"] = _SWITCH
+        given |= _scaled(AutoConfig.for_model(kind), rope)
+    config = AutoConfig.for_model(kind, **{**given, **more})
+    with torch.device("meta"):
+        size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+    if size > _MOST_NUMBERS:
+        raise ValueError(f"{kind} has {size} numbers with the sizes that are known here")
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**given, **more})).float().eval()
+    model = AutoModelForCausalLM.from_config(config).float().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

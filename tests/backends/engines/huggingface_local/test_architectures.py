@@ -14,7 +14,21 @@ torch = pytest.importorskip("torch")
 TOKENS = 10
 PROMPTS = [[5, 6, 7], list(range(3, 57)), list(range(3, 120)), [9, 8, 7, 6] * 9]
 """Alone short, across the rotary switch at 60 tokens while it answers, beyond it, and beyond a window of 16."""
-OF_EACH_SORT = ["llama", "phi3", "gemma2", "doge", "bamba", "mamba", "recurrent_gemma", "rwkv", "openai-gpt", "cpmant"]
+OF_EACH_SORT = [
+    "llama",
+    "phi3",
+    "phimoe",
+    "moshi",
+    "gemma2",
+    "doge",
+    "bamba",
+    "mamba",
+    "recurrent_gemma",
+    "rwkv",
+    "openai-gpt",
+    "cpmant",
+    "lfm3",
+]
 
 
 def engine_of(model: Any) -> Any:

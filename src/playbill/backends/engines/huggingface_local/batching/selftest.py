@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Request
@@ -128,11 +129,17 @@ def _together(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     slots = [kv_cache.take(None) for _ in rows]
     kv_cache.reserve(max(map(len, rows)))
     cuts = [0, 4, -1, None]
-    logits = torch.empty(0)
+    logits, windows = torch.empty(0), _windows(model)
     for begin, end in itertools.pairwise(cuts):
         pieces = [Piece(slot, ids[begin:end]) for slot, ids in zip(slots, rows, strict=True)]
-        logits = forward(model, kv_cache, pieces, RowThreads(None))
+        logits = forward(model, kv_cache, pieces, RowThreads(None), windows=windows)
     return list(logits)
+
+
+def _windows(model: Any) -> list[int | None]:
+    """Return how many tokens each layer looks back in `generate`, whose cache forgets the others; None for all."""
+    layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    return [getattr(layer, "sliding_window", None) for layer in layers]
 
 
 def _budget(device: torch.device) -> int:
