@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ torch = pytest.importorskip("torch")
 TOKENS = 10
 PROMPTS = [[5, 6, 7], list(range(3, 57)), list(range(3, 120)), [9, 8, 7, 6] * 9]
 """Alone short, across the rotary switch at 60 tokens while it answers, beyond it, and beyond a window of 16."""
+MORE = (40, 41, 42)
+"""What a user says in the second turn."""
 OF_EACH_SORT = [
     "llama",
     "phi3",
@@ -31,35 +34,46 @@ OF_EACH_SORT = [
 ]
 
 
-def engine_of(model: Any) -> Any:
+def engine_of(model: Any, batching: str = "exact") -> Any:
     from playbill.backends.engines.huggingface_local.batching.selftest import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
 
-    decoder = choose_decoder({"model_name": "tiny", "batching": "exact"}, model, 1)
+    decoder = choose_decoder({"model_name": "tiny", "batching": batching}, model, 1)
     return TransformersEngine(decoder, vocabulary=VOCABULARY, decode=str, facts=dict, threads=1)
 
 
-def answers(model: Any) -> list[list[tuple[int, ...]]]:
-    """What the engine answers to all prompts at once, and then to one after the other, from the last to the first."""
-    engine = engine_of(model)
+def answers(model: Any, batching: str) -> list[list[tuple[int, ...]]]:
+    """What the engine answers to all prompts at once, to all second turns, and to one prompt after the other, from the
+    last to the first."""
+    engine = engine_of(model, batching)
 
-    def ask(prompt: list[int]) -> Any:
+    def ask(prompt: Sequence[int]) -> Any:
         return engine.submit(Request(messages=(), params={"max_tokens": TOKENS}, prompt_ids=tuple(prompt)))
 
-    together = [future.result(60).output_ids for future in [ask(prompt) for prompt in PROMPTS]]
+    def ask_all(prompts: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        return [future.result(60).output_ids for future in [ask(prompt) for prompt in prompts]]
+
+    together = ask_all(PROMPTS)
+    second = ask_all([(*prompt, *answer, *MORE) for prompt, answer in zip(PROMPTS, together, strict=True)])
     after = [ask(prompt).result(60).output_ids for prompt in reversed(PROMPTS)]
     engine.close()
-    return [together, after[::-1]]
+    return [together, second, after[::-1]]
 
 
-def wanted(kind: str, rope: str | None = None) -> list[tuple[int, ...]]:
-    """What `generate` gives each prompt with a model just loaded."""
-    return [generated(tiny_model(kind, rope=rope), prompt, TOKENS) for prompt in PROMPTS]
+def wanted(kind: str, rope: str | None = None) -> list[list[tuple[int, ...]]]:
+    """What `generate` gives for the same, each prompt with a model just loaded."""
+
+    def ask(prompt: Sequence[int]) -> tuple[int, ...]:
+        return generated(tiny_model(kind, rope=rope), prompt, TOKENS)
+
+    first = [ask(prompt) for prompt in PROMPTS]
+    return [first, [ask((*prompt, *a, *MORE)) for prompt, a in zip(PROMPTS, first, strict=True)], first]
 
 
 def check(kind: str, rope: str | None = None) -> None:
     alone = wanted(kind, rope)
-    assert answers(tiny_model(kind, rope=rope)) == [alone, alone]
+    for batching in ("exact", "single"):
+        assert answers(tiny_model(kind, rope=rope), batching) == alone
 
 
 @pytest.mark.parametrize("kind", OF_EACH_SORT)
@@ -95,18 +109,17 @@ def test_each_architecture_that_can_be_made_tiny_answers_as_generate_does(rope):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                if sum(p.numel() for p in tiny_model(kind, rope=rope).parameters()) > 1e7:
-                    continue
                 alone = wanted(kind, rope)
         except Exception:  # noqa: BLE001 - transformers can't make it so small, or can't generate with it
             continue
         compared += 1
-        try:
-            together = answers(tiny_model(kind, rope=rope))[0]
-        except Exception as e:  # noqa: BLE001 - all are gathered
-            differing.append(f"{kind}: {e}")
-            continue
-        if together != alone:
-            differing.append(kind)
+        for batching in ("exact", "single"):
+            try:
+                found = answers(tiny_model(kind, rope=rope), batching)
+            except Exception as e:  # noqa: BLE001 - all are gathered
+                differing.append(f"{kind}, {batching}: {e}")
+                continue
+            if found != alone:
+                differing.append(f"{kind}, {batching}")
     assert compared > 40
     assert not differing
