@@ -92,6 +92,27 @@ def test_a_model_that_fails_at_every_step_is_refused_on_load():
         engine_of(model)
 
 
+@pytest.mark.parametrize("batching", ["single", "exact", "fast"])
+@pytest.mark.parametrize("params", [{}, {"logprobs": 2}, {"temperature": 0.7, "seed": 1}], ids=str)
+def test_numbers_that_overflow_are_an_error_of_their_row(batching, params):
+    """A token whose numbers are infinite, as in float16, spoils the logits of its own row, and of no other."""
+    from playbill.backends import EngineError
+
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[200] = float("inf")
+    engine = engine_of(model, batching)
+
+    def ask(*prompt: int) -> Any:
+        return engine.submit(Request(messages=(), params={"max_tokens": 3, **params}, prompt_ids=prompt))
+
+    spoilt, sound = ask(5, 200, 7), ask(5, 6, 7)
+    with pytest.raises(EngineError, match=r"^the model's logits are not finite \(nan\)"):
+        spoilt.result(60)
+    assert len(sound.result(60).output_ids) == 3
+    engine.close()
+
+
 @pytest.mark.parametrize("rope", ROPES)
 def test_no_rotary_scaling_lets_a_neighbour_or_an_earlier_request_reach_an_answer(rope):
     """Factors that follow the longest row are computed one row at a time, from where a model just loaded stands."""
