@@ -42,7 +42,28 @@ _SIZES: Mapping[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+_LINEAR = {
+    "num_hidden_layers": 4,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
+"""Of kinds of which every fourth layer has attention."""
 _OF_KIND: Mapping[str, Mapping[str, Any]] = {
+    "codegen": {"rotary_dim": 16},
+    "gptj": {"rotary_dim": 16},
+    "granitemoehybrid": {
+        "layer_types": ["mamba", "attention"],
+        "mamba_n_heads": 4,
+        "mamba_d_head": 32,
+        "mamba_n_groups": 1,
+        "mamba_d_state": 16,
+    },
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "mamba2": {"num_heads": 8, "head_dim": 16, "n_groups": 1, "state_size": 16},
+    "qwen3_5_moe_text": _LINEAR,
+    "qwen3_5_text": _LINEAR,
     "bamba": {
         "attn_layer_indices": [1],
         "mamba_n_heads": 4,
@@ -53,13 +74,7 @@ _OF_KIND: Mapping[str, Mapping[str, Any]] = {
     },
     "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 64},
     "rwkv": {"attention_hidden_size": 64, "context_length": 512},
-    "qwen3_next": {
-        "num_hidden_layers": 4,
-        "linear_num_value_heads": 4,
-        "linear_num_key_heads": 2,
-        "linear_key_head_dim": 16,
-        "linear_value_head_dim": 16,
-    },
+    "qwen3_next": _LINEAR,
 }
 _SWITCH = 60
 _MOST_NUMBERS = 10_000_000
