@@ -273,6 +273,8 @@ def _representable(text: str) -> tuple[str, int]:
 
 def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned, replaced: int) -> dict[str, Any]:
     details = dict(completion.details)
+    if path is not None and isinstance(details.get("logprobs"), list):
+        details["logprobs"] = [_named(path, place) for place in details["logprobs"]]
     if replaced:
         details["replaced_surrogates"] = replaced
     if cleaned.problem is not None:
@@ -285,6 +287,16 @@ def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned, 
     if path is not None and path.template.source == "generic":
         details["template"] = "generic"
     return details
+
+
+def _named(path: PromptPath, place: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a token's log probability with its text, and with its bytes where they are no text by themselves."""
+    content = path.token_bytes(place["id"])
+    named: dict[str, Any] = {"id": place["id"], "token": content.decode("utf-8", "replace")}
+    if named["token"].encode() != content:
+        named["bytes"] = list(content)
+    named["logprob"] = place["logprob"]
+    return {**named, "top": [_named(path, each) for each in place["top"]]} if "top" in place else named
 
 
 def _outcome(completion: Completion, text: str, thinking: str | None, in_thinking: bool) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -52,6 +52,14 @@ class PromptPath:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes that one token stands for, which may be a part of a UTF-8 character.
+
+        A tokenizer of an engine from elsewhere may not say them; then they are those of its text.
+        """
+        own: Callable[[int], bytes] | None = getattr(self.tokenizer, "token_bytes", None)
+        return own(token) if own is not None else self.decode([token]).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from playbill.backends.registry.fields.types import parse_token_count
 __all__ = [
     "context_size",
     "eos_ids",
+    "own_config",
     "read_config",
     "read_generation_config",
     "recommended_sampling",
@@ -62,6 +63,30 @@ def read_config(entry: Mapping[str, Any], source: Source, *, trust: bool) -> dic
     except ValueError:  # a class that is code in the repository, or newer than transformers: the file alone
         found, _ = PreTrainedConfig.get_config_dict(source.name, **options)
         return dict(found)
+
+
+def own_config(entry: Mapping[str, Any], source: Source, *, trust: bool) -> Any:
+    """Return transformers' configuration of a model, to be loaded with the entry's attention, or transformers' default.
+
+    A configuration may name kernels on the hub for its attention and experts, which transformers would fetch and run,
+    whatever is passed beside it.
+    """
+    from transformers import AutoConfig
+
+    gguf = {"gguf_file": entry["gguf_file"]} if entry.get("gguf_file") else {}
+    config = AutoConfig.from_pretrained(source.name, trust_remote_code=trust, **source.options, **gguf)
+    for part in _parts(config):
+        part._attn_implementation = entry.get("attn_implementation")
+        part._experts_implementation = None
+    return config
+
+
+def _parts(config: Any) -> list[Any]:
+    """Return a configuration and those within it."""
+    from transformers import PreTrainedConfig
+
+    within = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
+    return [config, *(part for each in within for part in _parts(each))]
 
 
 def read_generation_config(source: Source) -> dict[str, Any]:

@@ -53,6 +53,9 @@ class SentencePieceTokenizer:
             return bytes([int(piece[3:-1], 16)])
         return str(piece).replace(_SPACE, " ").encode()
 
+    def token_bytes(self, token: int) -> bytes:
+        return self._bytes(token, self._backend.added_tokens_decoder)
+
     def special_ids(self) -> frozenset[int]:
         control = (i for i in range(self._model.get_piece_size()) if self._model.is_control(i))
         added = (i for i, token in self._backend.added_tokens_decoder.items() if token.special)

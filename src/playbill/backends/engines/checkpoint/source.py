@@ -38,7 +38,7 @@ class Source:
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"revision": self.commit, "local_files_only": True} if self.commit else {}
+        return {"local_files_only": True} | ({"revision": self.commit} if self.commit else {})
 
 
 def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bool) -> Source:
