@@ -70,7 +70,7 @@ def judge_request(wire: Wire, ask: Ask, request: HttpRequest, service: str | Non
     thinking = read_thinking(wire.name, ask.body)
     return (
         _judge_model(wire, ask, name, family)
-        or _judge_fields(wire, ask, name, family)
+        or _judge_fields(wire, ask, request, name)
         or _judge_thinking(family, thinking)
         or _judge_parameters(wire, ask, request, name, thinking)
     )
@@ -98,10 +98,12 @@ def _judge_model(wire: Wire, ask: Ask, service: str, family: ModelFamily) -> Pro
     return None
 
 
-def _judge_fields(wire: Wire, ask: Ask, service: str, family: ModelFamily) -> Problem | None:
+def _judge_fields(wire: Wire, ask: Ask, request: HttpRequest, service: str) -> Problem | None:
     """A field that the official client's types don't know, the service doesn't know either."""
     own = wire.name != "openai" or service == "openai"
     known = _known_fields(wire.name) if own else _fields_of_service(service)
+    if wire.name == "anthropic" and request.headers.get("anthropic-version", "") < "2026-10-21":
+        known |= {"temperature", "top_p", "top_k"}  # which the client's types, of the newest version, have no more
     unknown = sorted(ask.body.keys() - known) if known else []
     if not unknown:
         return None
