@@ -92,16 +92,21 @@ def asserts(node: ast.AST) -> bool:
     return False
 
 
+def called_in(node: ast.AST) -> set[str]:
+    """The last names of what a function calls."""
+    return {ast.unparse(n.func).split(".")[-1] for n in ast.walk(node) if isinstance(n, ast.Call)}
+
+
 def tests_without_assertion(modules: dict[Path, ast.Module]) -> list[str]:
-    """Tests that assert nothing themselves and call no helper of their file that does."""
+    """Tests that assert nothing themselves, and call no helper of their file or of tests/support that does."""
+    shared = [f for path, tree in modules.items() if "support" in path.parts for f in functions(tree)]
     silent = []
     for path, tree in modules.items():
-        helpers = {f.name for f in functions(tree) if not f.name.startswith("test_") and asserts(f)}
+        own = [f for f in functions(tree) if not f.name.startswith("test_")]
+        helpers = {f.name for f in (*own, *shared) if asserts(f)}
+        helpers |= {f.name for f in own if called_in(f) & helpers}
         for test in functions(tree):
-            if not test.name.startswith("test_") or asserts(test):
-                continue
-            called = {ast.unparse(n.func).split(".")[-1] for n in ast.walk(test) if isinstance(n, ast.Call)}
-            if not called & helpers:
+            if test.name.startswith("test_") and not asserts(test) and not called_in(test) & helpers:
                 silent.append(f"{path.relative_to(ROOT)}::{test.name}")
     return silent
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections import Counter
 
 import pytest
 
-from playbill.backends import EngineError, Outcome
-from playbill.backends.engines.remote import trial
+from playbill.backends import EngineError, RequestRefused, load_model
 from playbill.backends.engines.remote.failure import classify
-from playbill.backends.engines.remote.trial import named_parameter
+from playbill.backends.engines.remote.trial import Trial, named_parameter
 from playbill.mock_services import Answer, MockOptions, MockServer, ModelRule, Raw
 from playbill.runs import run
 
@@ -104,22 +105,34 @@ def test_the_first_request_goes_alone_and_the_others_then_together(place):
         assert server.peak > 10
 
 
-def test_a_slow_service_holds_the_others_up_for_a_moment_only(place, monkeypatch):
+def test_a_slow_service_holds_the_others_up_for_a_moment_only():
     """It would have refused by then."""
-    monkeypatch.setattr(trial, "PATIENCE", 0.1)
-    with MockServer("Hi.", MockOptions(latency=1.0)) as server:
-        run(dialogues(10), entry(server, concurrency=10), out="out")
-        assert server.peak >= 9
+
+    async def third():
+        trial = Trial(time.monotonic, patience=0.05)
+        await trial.enter()
+        async with asyncio.timeout(10):
+            await asyncio.gather(trial.enter(), trial.enter())  # nobody said how the first one went
+        return True
+
+    assert asyncio.run(third())
 
 
-def test_after_a_verdict_the_service_is_asked_again_a_little_later(opened, monkeypatch):
+def test_after_a_verdict_the_service_is_asked_again_a_little_later():
     """Something may have been mended there."""
-    monkeypatch.setattr(trial, "VALID", 0.0)
-    broken = Raw(b'{"error": {"message": "no such model"}}', status=404)
-    with MockServer([broken, Answer("Hi.")]) as server:
-        model = opened(server.openai_url)
-        assert model.generate(HELLO).outcome is Outcome.ERROR
-        assert model.generate(HELLO).text == "Hi."
+    failure = classify(404, {}, {"error": {"message": "no such model"}})
+
+    async def again(now):
+        trial = Trial(lambda: now[0], valid=30.0)
+        await trial.enter()
+        trial.refused(failure, EngineError("no such model"), asked=False)
+        with pytest.raises(RequestRefused, match="nothing more is sent"):
+            await trial.enter()
+        now[0] += 31
+        await trial.enter()
+        return True
+
+    assert asyncio.run(again([0.0]))
 
 
 def test_stream_options_that_a_server_refuses_are_left_out(opened):
@@ -152,8 +165,6 @@ def test_the_parameter_that_a_refusal_names(message, param, named):
 
 def test_a_verdict_is_an_engine_error_of_its_own(place):
     """So that a program can tell it from one request's failure."""
-    from playbill.backends import RequestRefused, load_model
-
     with MockServer(Raw(b'{"error": {"message": "no such model"}}', status=404)) as server:
         with load_model(entry(server)) as model:
             first, second = model.generate(HELLO), model.generate(HELLO)

@@ -29,8 +29,10 @@ _WORDS = frozenset(["stop", "seed", "logprobs"])
 class Trial:
     """Lets requests through one by one until the service took one; then all of them, for good."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, patience: float = PATIENCE, valid: float = VALID) -> None:
         self._clock = clock
+        self._patience = patience
+        self._valid = valid
         self._open = False
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
@@ -47,7 +49,7 @@ class Trial:
             loop = asyncio.get_running_loop()
             if not self._busy:
                 self._busy = True
-                self._timer = loop.call_later(PATIENCE, self.passed)
+                self._timer = loop.call_later(self._patience, self.passed)
                 return
             turn: asyncio.Future[None] = loop.create_future()
             self._waiting.append(turn)
@@ -85,7 +87,7 @@ class Trial:
             known = isinstance(error, (CredentialsError, QuotaUsedUp))
             alike = "every request of this entry would be refused alike, so nothing more is sent"
             self._verdict = error if known else RequestRefused(f"{error}; {alike}")
-            self._until = self._clock() + VALID
+            self._until = self._clock() + self._valid
         self.left()
 
 
