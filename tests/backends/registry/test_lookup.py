@@ -18,7 +18,6 @@ from playbill.backends import (
     ModelRegistry,
     ModelSpec,
     PlaybillError,
-    Severity,
     UnificationError,
     UnknownModel,
     load_model,
@@ -242,24 +241,6 @@ def test_a_hundred_thousand_entries_load_once_and_are_found_without_a_scan(place
     assert Counting.looks < 20
     judged = [entry for entry in registry if "findings" in vars(entry) or "flat" in vars(entry)]
     assert len(judged) == 2
-
-
-@pytest.mark.parametrize("name", ["clembench_2024-03_58_entries_flat", "clemcore_2025-09_230_entries_nested"])
-def test_every_entry_of_the_registries_in_use_finds_a_home(name):
-    """Read, or listed with what is wrong with it; only a backend that isn't here may be wrong."""
-    path = REAL / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the real registries are not there ({path.name})")
-    registry = ModelRegistry.from_file(path)
-    assert len(registry) == len(json.loads(path.read_text()))
-    for entry in registry:
-        assert entry.name
-        assert entry.usable or {f.name for f in entry.findings if f.severity is Severity.ERROR} == {"unknown-backend"}
-        if entry.usable:
-            literals = entry.spec.get("eos_to_cull", [])
-            assert "\\" not in "".join(literals)
-            assert "\\" not in entry.spec.get("cot_end_tag", "")
-            assert registry.find(entry.spec).backend == entry.spec.backend
 
 
 def test_the_packaged_registry_is_without_fault(place):

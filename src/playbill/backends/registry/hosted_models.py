@@ -13,7 +13,7 @@ from playbill.backends.common.findings import Finding
 from playbill.backends.registry import rules
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.service_models import ModelFamily, family_of, refusals
-from playbill.backends.registry.services import SERVICES
+from playbill.backends.registry.services import SERVICES, Service
 
 __all__ = ["judge_hosted_model"]
 
@@ -25,11 +25,14 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
     service, model = entry.get("backend"), entry.get("model_id") or entry.get("model_name")
     if not isinstance(service, str) or service not in SERVICES or not isinstance(model, str):
         return
+    where = paths.get("model_id") or paths.get("model_name", "model_id")
+    yield from _id_elsewhere(entry, model, paths)
+    refused = refusals(service, model, entry)
+    yield from _refused(entry, paths, refused)
+    yield from _not_taken(entry, SERVICES[service], paths, refused)
     family = family_of(service, model)
     if family is None:
         return
-    where = paths.get("model_id") or paths.get("model_name", "model_id")
-    yield from _refused(entry, paths, refusals(service, model, entry))
     for group in family.exclusive:
         if len(both := sorted(name for name in group if entry.get(name) is not None)) > 1:
             message = f"{model} takes one of {' and '.join(both)} alone"
@@ -44,6 +47,39 @@ def _refused(entry: Mapping[str, Any], paths: Mapping[str, str], reasons: Mappin
         if name in PARAMETERS and entry.get(name) is not None:
             why = f": {reason}" if reason else ""
             yield rules.REFUSED_KEY.at(paths.get(name, name), f"the model refuses this parameter{why}", "take it out")
+
+
+def _id_elsewhere(entry: Mapping[str, Any], model: str, paths: Mapping[str, str]) -> Iterator[Finding]:
+    """A model whose name at the service isn't said, though another key holds one."""
+    other = entry.get("huggingface_id")
+    if entry.get("model_id") is None and isinstance(other, str) and other != model:
+        message = f"there is no model_id, so the service would be asked for {model!r}; this says {other!r}"
+        yield rules.REFUSED_KEY.at(
+            paths.get("huggingface_id", "huggingface_id"), message, f'write "model_id": "{other}"'
+        )
+
+
+def _not_taken(
+    entry: Mapping[str, Any], service: Service, paths: Mapping[str, str], refused: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Parameters that the service itself doesn't take, or not while a model thinks; the wires refuse the same."""
+    asked = entry.get("thinking_mode") or entry.get("reasoning_model")
+    thinks = bool(asked) and entry.get("reasoning_effort") != "none"
+    for name in PARAMETERS:
+        where = paths.get(name, name)
+        if entry.get(name) is None or name in refused or where.startswith("the caller"):
+            continue  # a call's own parameter is refused as that, when it is asked for
+        if name == "max_thinking_tokens":
+            if not thinks:
+                ask = "thinking_mode" if service.wire in ("anthropic", "google") else "reasoning_model"
+                message = "a budget of thinking tokens, and the entry doesn't ask for thinking"
+                yield rules.REFUSED_KEY.at(where, message, f"set {ask} to true, or take it out")
+        elif name not in service.supported_parameters:
+            taken = ", ".join(sorted(service.supported_parameters))
+            yield rules.REFUSED_KEY.at(where, f"{service.name} doesn't take this parameter", f"it takes {taken}")
+        elif thinks and name in service.reasoning_refuses:
+            message = f"{service.name} doesn't take this parameter from a model that thinks"
+            yield rules.REFUSED_KEY.at(where, message, "take it out")
 
 
 def _thinking(
@@ -73,19 +109,30 @@ def _budget(
 ) -> Iterator[Finding]:
     """A budget of thinking tokens: whether the model takes one, and within which bounds."""
     thinking, tokens = family.thinking, entry.get("max_thinking_tokens")
-    if entry.get("thinking_mode") is not True or thinking.ask is None:
+    by_mode = entry.get("thinking_mode") is True
+    sent = by_mode or (tokens is not None and entry.get("backend") == "google" and entry.get("reasoning_model"))
+    if not sent or thinking.ask is None:
         return
+    where_tokens = paths.get("max_thinking_tokens", where)
     if thinking.budget is None:
         adaptive = '"adaptive"' if "adaptive" in str(thinking.ask) else None
         fix = f"set thinking_mode to {adaptive}" if adaptive else "set reasoning_model and reasoning_effort instead"
         message = f"{model} takes no budget of thinking tokens"
-        yield rules.REFUSED_KEY.at(paths.get("thinking_mode", where), message, fix)
+        yield rules.REFUSED_KEY.at(
+            paths.get("thinking_mode" if by_mode else "max_thinking_tokens", where), message, fix
+        )
+        return
+    if "thinkingLevel" in str(thinking.ask):
+        message = f"{model} thinks by levels, and takes a budget for compatibility only"
+        fix = f"write reasoning_effort, one of {', '.join(thinking.efforts)}, in its place"
+        yield rules.BUDGET_FOR_LEVELS.at(where_tokens, message, fix)
         return
     least, most = thinking.budget
-    if isinstance(tokens, int) and ((least is not None and tokens < least) or (most is not None and tokens > most)):
+    off = tokens == 0 and "'thinkingBudget': 0" in str(thinking.off)
+    if isinstance(tokens, int) and not off and not (least or 0) <= tokens <= (most if most is not None else tokens):
         bounds = f"{least} to {most}" if most is not None else f"{least} or more"
         message = f"{tokens} is outside of what {model} takes as a budget: {bounds}"
-        yield rules.REFUSED_KEY.at(paths.get("max_thinking_tokens", where), message, "write a number within the bounds")
+        yield rules.REFUSED_KEY.at(where_tokens, message, "write a number within the bounds")
 
 
 def _lifecycle(service: str, family: ModelFamily, model: str, where: str) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ class Service:
     their own. ``reasoning_refuses`` is what its reasoning models don't take (``reasoning_model`` in an entry), and
     ``reasoning_renamed`` what they call otherwise. ``off`` has the values with which samplers that nobody asked for are
     switched off: servers apply what the model's repository recommends unless a request says otherwise.
+    ``key_header`` carries the key, where that isn't the wire's own.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Service:
     reasoning_refuses: frozenset[str] = frozenset()
     reasoning_renamed: Mapping[str, str] = field(default_factory=dict)
     off: Mapping[str, Any] = field(default_factory=dict)
+    key_header: str | None = None
 
 
 _PLAIN = frozenset(["temperature", "max_tokens", "top_p", "stop"])
@@ -247,6 +249,18 @@ _ROWS = (
         renamed={"stop": "stop_sequences"},
         # https://platform.claude.com/docs/en/build-with-claude/extended-thinking (feature compatibility)
         reasoning_refuses=frozenset(["temperature", "top_k", "top_p"]),
+    ),
+    # The Anthropic client's lib/foundry.py: address, variable, header. Clemcore calls the section azure_claude as well.
+    Service(
+        name="azure_claude",
+        summary="Anthropic's models on Azure AI Foundry; `base_url` is https://RESOURCE.services.ai.azure.com/anthropic",
+        wire="anthropic",
+        variables=("ANTHROPIC_FOUNDRY_API_KEY",),
+        get_key="https://ai.azure.com",
+        supported_parameters=_PLAIN | {"top_k"},
+        renamed={"stop": "stop_sequences"},
+        reasoning_refuses=frozenset(["temperature", "top_k", "top_p"]),
+        key_header="x-api-key",
     ),
     # The google-genai client: variables and address in _api_client.py, parameters in types.GenerateContentConfig.
     Service(

@@ -20,7 +20,8 @@ __all__ = ["OFF", "PARAMETERS", "Parameter", "Parameters", "resolve_parameters"]
 class Parameter:
     """One generation parameter. ``default`` is Playbill's own, and None means that Playbill sets none.
 
-    ``off`` is the value with which a sampler does nothing, where there is one.
+    ``off`` is the value with which a sampler does nothing, where there is one. ``aliases`` are names under which
+    clemcore's registries have it.
     """
 
     name: str
@@ -28,12 +29,18 @@ class Parameter:
     summary: str
     default: Any = None
     off: Any = None
+    aliases: tuple[str, ...] = ()
 
 
 _TABLE = (
     Parameter("temperature", v.NUMBER, "Sampling temperature; 0 is greedy.", 0.0),
     Parameter("max_tokens", v.POSITIVE, "Most tokens of the answer, thinking apart.", 300),
-    Parameter("max_thinking_tokens", v.COUNT, "Most tokens of thinking, for models that think."),
+    Parameter(
+        "max_thinking_tokens",
+        v.COUNT,
+        "Most tokens of thinking, for models that think.",
+        aliases=("thinking_budget", "reasoning_budget"),
+    ),
     Parameter("top_p", v.SHARE, "Nucleus sampling: the share of probability kept; 1 is off.", off=1.0),
     Parameter("top_k", v.COUNT, "How many of the likeliest tokens are kept; 0 is off.", off=0),
     Parameter("min_p", v.SHARE, "The least probability, relative to the likeliest token's; 0 is off.", off=0.0),

@@ -36,7 +36,7 @@ SERVICE_KEYS = (
         v.STRING,
         "The version of the API: for azure as 2025-04-01-preview; for anthropic 2023-06-01 instead of 2026-10-21, so "
         "that Claude Haiku 4.5, Sonnet 4.5, Sonnet 4.6, Opus 4.5 and Opus 4.6 take `temperature`, `top_p` and `top_k`.",
-        ("anthropic", "azure", "google"),
+        ("anthropic", "azure", "azure_claude", "google"),
     ),
     EntryKey("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
     EntryKey(
@@ -67,11 +67,17 @@ SERVICE_KEYS = (
         REMOTE,
     ),
     EntryKey(
+        "include_thoughts",
+        v.BOOLEAN,
+        "Whether summaries of its thoughts come back: without this key they do where the entry asks for thinking.",
+        ("google",),
+    ),
+    EntryKey(
         "thinking_mode",
-        v.ANY,
+        v.THINKING_MODE,
         "Turns thinking on, where a request must ask for it: true (a budget of `max_thinking_tokens`, or 4,000), or "
         "'adaptive' for anthropic's models that want it so.",
-        ("anthropic", "google"),
+        ("anthropic", "azure_claude", "google"),
     ),
     EntryKey("retry_empty", v.COUNT, "How often an empty answer is asked for again.", REMOTE, default=0),
     EntryKey(

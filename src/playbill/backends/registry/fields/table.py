@@ -86,7 +86,7 @@ _TABLE = (
 
 
 def _parameter_keys() -> tuple[EntryKey, ...]:
-    return tuple(EntryKey(p.name, p.type, p.summary, EVERY) for p in PARAMETERS.values())
+    return tuple(EntryKey(p.name, p.type, p.summary, EVERY, aliases=p.aliases) for p in PARAMETERS.values())
 
 
 ENTRY_KEYS: dict[str, EntryKey] = {key.name: key for key in (*_TABLE, *_parameter_keys())}
@@ -105,10 +105,8 @@ UNREAD: dict[str, str] = {
     "automodel_type": "the model class follows from the model's configuration",
     "low_cpu_mem_usage": "weights are always loaded that way",
     "not_distributed": "`device_map` says where the weights go",
-    "mm_model_config": "of clemcore's multimodal backend",
     "processor_class": "of clemcore's multimodal backend",
     "processor_config": "of clemcore's multimodal backend",
-    "prompt": "of clemcore's multimodal backend, where it names a function; entries never name code",
     "response": "of clemcore's multimodal backend, where it names a function; entries never name code",
 }
 """Keys that clemcore knew and that nobody needs here: key to the reason."""

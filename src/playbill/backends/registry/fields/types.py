@@ -25,6 +25,7 @@ __all__ = [
     "STRING",
     "STRINGS",
     "TEXT",
+    "THINKING_MODE",
     "TOKENS",
     "ValueType",
     "choice",
@@ -100,6 +101,11 @@ SHARE = ValueType(
     "a number from 0 to 1",
     {"type": "number", "minimum": 0, "maximum": 1},
     lambda v: _is_number(v) and 0 <= v <= 1,
+)
+THINKING_MODE = ValueType(
+    "true, false or 'adaptive'",
+    {"enum": [True, False, "adaptive"]},
+    lambda v: v is True or v is False or v == "adaptive",
 )
 STRINGS = ValueType("a list of strings", _STRINGS_SCHEMA, _is_strings)
 LITERALS = ValueType(

@@ -102,7 +102,8 @@ class GoogleWire(Wire):
         return found
 
     def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        config: dict[str, Any] = {"includeThoughts": True} if self._thinks else {}
+        shown = self._entry.get("include_thoughts")
+        config: dict[str, Any] = {"includeThoughts": shown is not False} if self._thinks or shown else {}
         if self._entry.get("reasoning_effort") == "none":
             return dict(self.thinking_off().get("generationConfig", {}).get("thinkingConfig", {}))
         if self._entry.get("reasoning_effort"):  # Gemini 3 takes a level in a budget's place
