@@ -13,7 +13,7 @@ from playbill.cli import main
 
 BAD = [
     {"model_name": "typo", "backend": "llamacpp", "eos_to_cul": "</s>"},
-    {"model_name": "fine", "backend": "programmatic", "answers": ["yes"], "languages": ["fy"]},
+    {"model_name": "fine", "backend": "programmatic", "answers": ["yes"], "languages": ["tlh"]},
     {"backend": "programmatic"},
     "not an entry",
 ]
@@ -81,7 +81,7 @@ def test_list_json_carries_the_findings(playbill, registry):
     [
         (["FIN"], {"fine"}),
         (["f?ne"], {"fine"}),
-        (["--language", "fy"], {"fine"}),
+        (["--language", "tlh"], {"fine"}),
         (["--backend", "human"], {"human", "terminal"}),
         (["nothing-is-called-so"], set()),
     ],

@@ -22,6 +22,7 @@ from playbill.backends import (
     UnknownModel,
     load_model,
 )
+from playbill.backends.common.findings import Severity
 from playbill.backends.registry.fields.table import METADATA
 from playbill.backends.registry.lookup import packaged_file, search_path, user_file
 from playbill.backends.registry.schema import registry_schema, schema_file, schema_text
@@ -244,17 +245,16 @@ def test_a_hundred_thousand_entries_load_once_and_are_found_without_a_scan(place
 
 
 def test_the_packaged_registry_is_without_fault(place):
-    """Nothing is said of any entry, no name stands twice, and metadata is complete where there are weights."""
+    """No error, no warning that isn't waived with a reason, and no name twice; where it ran, a model is described."""
     registry = ModelRegistry.from_file(packaged_file())
     names = [entry.name for entry in registry]
-    assert len(set(names)) == len(names)
+    assert len(set(names)) == len(names) > 250
     assert {"SmolLM2-135M-Instruct-Q4", "human", "terminal", "mock", "programmatic"} <= set(names)
     for entry in registry:
-        assert entry.findings == ()
+        said = [f for f in entry.findings if f.severity is not Severity.NOTE or "waived on" not in f.message]
+        assert said == [], entry.name
         if "huggingface_id" in entry.spec:
-            assert {"release_date", "open_weight", "parameters", "languages", "context_size", "license"} <= set(
-                entry.spec
-            )
+            assert {"release_date", "open_weight", "languages"} <= set(entry.spec)
 
 
 def test_the_shipped_schema_is_the_generated_one():

@@ -39,7 +39,8 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
             yield rules.REFUSED_KEY.at(paths.get(both[-1], where), message, "take one of them out")
     yield from _thinking(entry, family, model, paths, where)
     yield from _budget(entry, family, model, paths, where)
-    yield from _lifecycle(service, family, model, where)
+    if not entry.get("retired"):  # then the entry says it itself
+        yield from _lifecycle(service, family, model, where)
 
 
 def _refused(entry: Mapping[str, Any], paths: Mapping[str, str], reasons: Mapping[str, str]) -> Iterator[Finding]:

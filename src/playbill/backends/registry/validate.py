@@ -13,6 +13,7 @@ from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.jsonfile import Repeating
+from playbill.backends.common.waivers import waive
 from playbill.backends.registry import rules
 from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
 from playbill.backends.registry.clemcore_differed import clemcore_differed
@@ -166,6 +167,7 @@ def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
         for key, value in flat.entry.items():
             findings.extend(_judge_key(flat, key, value))
     order = list(Severity)
+    findings = waive(findings, flat.entry)
     return tuple(sorted(findings, key=lambda f: order.index(f.severity)))
 
 

@@ -39,6 +39,21 @@ _TABLE = (
         "configuration states less, that holds.",
         EVERY,
     ),
+    EntryKey(
+        "retired",
+        v.RETIRED,
+        "Since when, at the latest, the model's service has it no more, as YYYY-MM-DD; true where no day is known. The "
+        "entry stays so that older results can be read, and asking for it says so.",
+        EVERY,
+    ),
+    EntryKey("successor", v.STRING, "The model that its maker names in its place.", EVERY),
+    EntryKey(
+        "waivers",
+        v.WAIVERS,
+        "Rules that the entry is let off: a list of objects with the rule's code, the reason and the date. Their "
+        "warnings become notes, which say so; errors can't be waived.",
+        EVERY,
+    ),
     # Messages, before any template.
     EntryKey(
         "consecutive_roles",
