@@ -18,7 +18,10 @@ export OMP_WAIT_POLICY ?= passive
 DEMO_MODEL := SmolLM2-135M-Instruct-Q4
 DEMO_INPUT := src/playbill/demo/dialogues.jsonl
 
-.PHONY: help demo test test-all lint types format lock docs clean
+# How long `make fuzz` looks for faults, all targets together.
+SECONDS ?= 300
+
+.PHONY: help demo test test-all fuzz lint types format lock docs clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -31,6 +34,9 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.test
+	PLAYBILL_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz -k long -rP --timeout=0
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -148,6 +148,7 @@ KINDS = {
     Kind.CONNECTION: "no connection, a reset, no answer within `timeout`",
     Kind.SERVER: "408, 5xx; an answer that the service says broke off",
     Kind.BROKEN: "a 200 that is no completion: no choices, invalid JSON, another content type, cut short",
+    Kind.TOO_LARGE: "a 200 of more than 32 MB, once decompressed, or without an end",
     Kind.RATE_LIMIT: "429",
     Kind.OVERLOADED: "503, 529",
     Kind.KEY: "401, and Google's 400 for a key; its model stops",

@@ -457,3 +457,22 @@ def test_an_engine_of_the_first_edition_goes_on_working():
 
     spec = ModelSpec.from_dict({"model_name": "old", "backend": "programmatic"})
     assert Model(spec, Old(), None, "programmatic").generate(HELLO).text == "['max_tokens']"
+
+
+class ForeignError(Exception):
+    """An exception of a library, with properties of its own."""
+
+    @property
+    def request(self):
+        raise RuntimeError("The .request property has not been set.")
+
+
+def test_an_exception_of_a_library_is_the_fate_of_its_request():
+    """Whatever attributes it has, as those of HTTP clients do."""
+
+    def fail(messages):
+        raise ForeignError("no luck")
+
+    with model_from_function(fail) as model:
+        generation = model.generate([{"role": "user", "content": "Hello"}])
+    assert (generation.outcome, generation.error) == (Outcome.ERROR, {"type": "ForeignError", "message": "no luck"})

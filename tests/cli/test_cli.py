@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -296,3 +297,71 @@ def test_list_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_user_without_a_home_directory(playbill, tmp_path, monkeypatch):
+    """As in a container: what needs none works, what is written there is refused in words."""
+    for name in ("HOME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    # As os.path.expanduser does for a user that the system doesn't know.
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    (tmp_path / "in.jsonl").write_text('{"id": "1", "turns": ["Hello"]}')
+    assert playbill("list")[0] == 0
+    assert playbill("run", "in.jsonl", "-m", "mock", "-o", "out")[0] == 0
+    assert playbill("keys")[0] == 0
+    code, _, err = playbill("keys", "allow", "openai", "https://a.example")
+    if sys.platform == "linux":
+        assert (code, "there is no home folder" in err) == (2, True)
+    assert not (tmp_path / "~").exists()
+
+
+def test_stdout_of_a_code_page_shows_what_it_lacks_as_escapes(tmp_path):
+    """A pipe on Windows: nothing fails, and JSON stays JSON."""
+    entry = {"model_name": "smile 😀", "backend": "programmatic", "answers": ["é"]}
+    (tmp_path / "model_registry.json").write_text(json.dumps([entry]))
+    env = {"PYTHONIOENCODING": "cp1252"}
+    env = {**os.environ, **env}
+    for more in ((), ("--json",)):
+        done = subprocess.run(
+            [sys.executable, "-m", "playbill", "list", *more], capture_output=True, env=env, cwd=tmp_path
+        )
+        assert (done.returncode, b"error" in done.stderr) == (0, False)
+        shown = done.stdout.decode("cp1252")
+        assert (
+            ("smile \\U0001f600" in shown) if not more else (json.loads(shown)[0]["model_name"] == entry["model_name"])
+        )
+
+
+def test_no_control_characters_in_json_and_completion(playbill, tmp_path, monkeypatch, capsys):
+    """A registry from a stranger can't write to the terminal by way of --json, import or completion."""
+    odd = {"model_name": "a\x9b2J\u202e\n", "backend": "programmatic", "answers": ["x"]}
+    (tmp_path / "model_registry.json").write_text(json.dumps([odd, {**odd, "model_name": "aplain"}]))
+    for command in (["list", "--json"], ["import", "model_registry.json"], ["import", "model_registry.json", "--json"]):
+        _, out, err = playbill(*command)
+        assert not {"\x9b", "\u202e"} & set(out + err), command
+        assert json.loads(out)[0]["model_name"] == odd["model_name"]
+    monkeypatch.setenv("_PLAYBILL_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "playbill show a")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    _, out, _ = playbill()
+    assert out.split() == ["plain,aplain"]
+    (tmp_path / "model_registry.json").write_text('[{"m')
+    assert [text.strip() for text in playbill()[1:]] == ["", ""]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has other signals")
+def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
+    """It may come before there is anything to interrupt."""
+    program = (
+        "import builtins, os, signal, sys\n"
+        "real = builtins.__import__\n"
+        "def slow(name, *rest):\n"
+        "    if name == 'click':\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = slow\n"
+        "from playbill.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "playbill: interrupted\n")

@@ -147,6 +147,23 @@ def test_records_that_are_none_are_refused(place):
         load_model({"model_name": "x", "backend": "replay", "records": "bad.jsonl"})
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 5000,
+        json.dumps({"outcome": "answered", "text": 5}),
+        json.dumps({"outcome": "answered", "text": "a", "usage": [1]}),
+        json.dumps({"outcome": ["answered"], "text": "a"}),
+        '{"outcome": "answered", "text": "a", "seconds": NaN}',
+    ],
+)
+def test_records_of_other_types_are_refused_on_load(place, line):
+    """Not while an answer is wanted."""
+    Path("bad.jsonl").write_text(line + "\n")
+    with pytest.raises(WeightsError, match=r"bad\.jsonl: not a record at byte 0"):
+        load_model({"model_name": "x", "backend": "replay", "records": "bad.jsonl"})
+
+
 def test_a_real_run_is_made_again_byte_for_byte(place):
     """Of SmolLM2: every prompt, every text, and what its end tokens left; the records pass the audit."""
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")

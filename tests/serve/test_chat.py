@@ -72,8 +72,11 @@ def test_messages_are_sent_as_the_client_gave_them(client):
         ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"logit_bias": {"1": 5}}, "logit_bias", "unsupported_parameter"),
-        ({"temperature": "warm"}, None, "unsupported_parameter"),
-        ({"seed": -1}, None, "unsupported_parameter"),
+        ({"temperature": "warm"}, "temperature", "invalid_value"),
+        ({"seed": -1}, "seed", "invalid_value"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens", "invalid_value"),
+        ({"stop": [1]}, "stop", "invalid_value"),
         ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens", "invalid_value"),
         ({"top_logprobs": 3}, "top_logprobs", "invalid_value"),
         ({"logprobs": True, "top_logprobs": 99}, "top_logprobs", "invalid_value"),
@@ -163,6 +166,8 @@ def test_paths_and_methods_that_there_are_not_are_said_in_openais_form(url):
         {"annotations": []},
         {"audio": None, "tool_calls": []},
         {"function_call": {}},
+        {"id": "msg_1", "status": "completed", "object": "chat.completion.message", "created": 1, "index": 0},
+        {"reasoning_details": [], "citations": [], "provider_specific_fields": {}},
     ],
 )
 def test_what_clients_send_back_with_an_answer_is_no_fault(url, extra):
@@ -175,7 +180,14 @@ def test_what_clients_send_back_with_an_answer_is_no_fault(url, extra):
     assert ask(url, messages=past).status_code == 200
 
 
-@pytest.mark.parametrize("extra", [{"annotations": [{"type": "url_citation"}]}, {"type": "function_call"}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"annotations": [{"type": "url_citation"}]},
+        {"type": "function_call"},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "so"}]},
+    ],
+)
 def test_what_says_something_to_a_model_is_refused_by_name(url, extra):
     """A key with a meaning that can't be kept is never dropped in silence."""
     answer = ask(url, messages=[{"role": "user", "content": "hi", **extra}])

@@ -98,8 +98,8 @@ REGISTRIES: dict[str, tuple[list[Any], list[Any]]] = {
     ),
     "PB126": ([entry(share_beginnings=True)], [entry(prefix_caching=True)]),
     "PB127": (
-        [{"model_name": "m", "backend": "anthropic", "model_id": "claude-opus-5-5"}],
-        [{"model_name": "m", "backend": "anthropic", "model_id": "claude-opus-5-5", "reasoning_model": True}],
+        [{"model_name": "m", "backend": "vllm_server", "model_id": "Qwen/Qwen3-8B"}],
+        [{"model_name": "m", "backend": "vllm_server", "model_id": "Qwen/Qwen3-8B", "reasoning_model": True}],
     ),
     "PB128": (
         [{"model_name": "m", "backend": "openai", "model_id": "o3-mini", "reasoning_model": True}],

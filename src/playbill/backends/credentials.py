@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import platformdirs
-
+from playbill.backends.common.home import MissingHome, config_folder, expanded, home_folder
 from playbill.backends.common.jsonfile import read_json, write_json
 from playbill.backends.common.secret import Secret
 from playbill.backends.errors import CredentialsError, FileFormatError
@@ -73,13 +73,17 @@ def _origin(url: str) -> tuple[str, str, int] | None:
 
 def user_key_file() -> Path:
     """Return the key file in the user's config directory: where `set_key` writes."""
-    return platformdirs.user_config_path("playbill") / "key.json"
+    return config_folder() / "key.json"
 
 
 def key_files(named: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
     """Return the files in which keys are looked for, in this order: the caller's, then the usual ones."""
-    usual = [_HERE, user_key_file(), Path.home() / ".clemcore" / "key.json"]
-    return [*(Path(os.path.expanduser(p)) for p in named), *usual]
+    usual = [_HERE]
+    with suppress(MissingHome):
+        usual.append(user_key_file())
+    with suppress(MissingHome):
+        usual.append(home_folder() / ".clemcore" / "key.json")
+    return [*(expanded(p) for p in named), *usual]
 
 
 class Credentials:

@@ -28,6 +28,7 @@ __all__ = [
     "PlaybillError",
     "QuotaUsedUp",
     "Refused",
+    "RequestRefused",
     "RunError",
     "SelectionError",
     "TemplateError",
@@ -132,7 +133,15 @@ class MessageError(PlaybillError):
 
 
 class ParameterError(PlaybillError):
-    """A generation parameter is unknown, has a bad value, or can't be honoured by the backend."""
+    """A generation parameter is unknown, has a bad value, or can't be honoured by the backend.
+
+    ``parameter`` is its name, where one is at fault; ``has_bad_value`` tells that only the value is.
+    """
+
+    def __init__(self, message: str, parameter: str | None = None, *, has_bad_value: bool = False) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        self.has_bad_value = has_bad_value
 
 
 class EngineError(PlaybillError):
@@ -153,6 +162,10 @@ class EndpointDown(EngineError):
 
 class QuotaUsedUp(EngineError):
     """The account at a service has no money or no quota left; waiting doesn't help."""
+
+
+class RequestRefused(EngineError):
+    """A service refuses every request of an entry alike: a parameter, or the model's name; nothing more is sent."""
 
 
 class InputError(PlaybillError):

@@ -98,7 +98,7 @@ class Generation:
             "finish_reason": self.finish_reason.value if self.finish_reason is not None else None,
             "finish_reason_raw": self.finish_reason_raw,
             "usage": self.usage.to_dict(),
-            "params": {"asked": dict(self.params.asked), "effective": dict(self.params.effective)},
+            "params": self.params.to_dict(),
             "request": self.request,
             "response": self.response,
             "seconds": round(self.seconds, 6),

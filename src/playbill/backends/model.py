@@ -21,7 +21,7 @@ from playbill.backends.engines.machine.contention import ContentionWatch
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, TemplateRefusal
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.prompt.prompt_path import Prompt, PromptPath, make_prompt
-from playbill.backends.registry.fields.parameters import Parameters, resolve_parameters
+from playbill.backends.registry.fields.parameters import ParameterRules, Parameters, resolve_parameters
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.spec import ModelSpec
 from playbill.backends.request import Task, failed_generation, submit_request
@@ -55,23 +55,13 @@ class Model:
         self._rule = cleaning_rule(spec, prompt_path)
         self._wishes = _wishes(spec, prompt_path)
         self._supported_parameters = _supported(engine, prompt_path, self._rule)
-        self._refused: Mapping[str, str] = getattr(engine, "refused_parameters", {})
-        self._ignored: frozenset[str] = getattr(engine, "ignored_parameters", frozenset())
-        self._exclusive: Sequence[frozenset[str]] = getattr(engine, "exclusive_parameters", ())
+        self._rules: ParameterRules | None = getattr(engine, "parameter_rules", None)
         self.defaults = self._resolve({})
         """The parameters of a call that asks for none."""
         self._watch = ContentionWatch(self.name, threads) if threads is not None else None
 
     def _resolve(self, params: Mapping[str, Any]) -> Parameters:
-        return resolve_parameters(
-            self._wishes,
-            params,
-            self._supported_parameters,
-            self._backend,
-            refused=self._refused,
-            ignored=self._ignored,
-            exclusive=self._exclusive,
-        )
+        return resolve_parameters(self._wishes, params, self._supported_parameters, self._backend, self._rules)
 
     @property
     def name(self) -> str:

@@ -129,6 +129,7 @@ def build_request(
         folder=folder,
         tags=tags,
         limits=limits,
+        unasked=frozenset(task.params.effective.keys() - task.params.asked.keys()),
     )
 
 
@@ -182,6 +183,7 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
         outcome = Outcome.ERROR
         if not isinstance(e, PlaybillError):
             _log.debug("the engine failed: %s", scrub("".join(format_exception(e))))
+    known = vars(e) if isinstance(e, PlaybillError) else {}  # a stranger's attributes may raise, and mean other things
     return Generation(
         outcome=outcome,
         prompt=scrub(task.prompt.text),
@@ -189,9 +191,9 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
         seconds=time.perf_counter() - task.started,
         params=task.params,
         changes=task.prompt.changes,
-        attempts=getattr(e, "attempts", 1),
-        request=scrub(getattr(e, "request", None)),
-        response=scrub(getattr(e, "response", None)),
+        attempts=known.get("attempts", 1),
+        request=scrub(known.get("request")),
+        response=scrub(known.get("response")),
         error={"type": type(e).__name__, "message": scrub(str(e))},
     )
 
@@ -222,7 +224,7 @@ def make_generation(task: Task, completion: Completion) -> Generation:
         finish_reason_raw=completion.finish_reason_raw,
         usage=_usage(task.prompt, completion),
         seconds=time.perf_counter() - task.started,
-        params=replace(task.params, effective={**task.params.effective, **completion.effective}),
+        params=_params(task.params, completion),
         changes=task.prompt.changes,
         request=scrub(completion.request),
         response=scrub(completion.response),
@@ -230,6 +232,13 @@ def make_generation(task: Task, completion: Completion) -> Generation:
         error=_refusal(completion) if outcome is Outcome.REFUSED else None,
         details=scrub(_details(task.path, completion, cleaned, broken + broken_thinking)),
     )
+
+
+def _params(params: Parameters, completion: Completion) -> Parameters:
+    """Return the parameters as they turned out to be in effect."""
+    effective = {**params.effective, **completion.effective}
+    left = {name: value for name, value in effective.items() if name not in completion.not_sent}
+    return replace(params, effective=left, not_sent={**params.not_sent, **completion.not_sent})
 
 
 def _raw(path: PromptPath | None, completion: Completion) -> str:
@@ -264,6 +273,8 @@ def _representable(text: str) -> tuple[str, int]:
 
 def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned, replaced: int) -> dict[str, Any]:
     details = dict(completion.details)
+    if path is not None and isinstance(details.get("logprobs"), list):
+        details["logprobs"] = [_named(path, place) for place in details["logprobs"]]
     if replaced:
         details["replaced_surrogates"] = replaced
     if cleaned.problem is not None:
@@ -276,6 +287,16 @@ def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned, 
     if path is not None and path.template.source == "generic":
         details["template"] = "generic"
     return details
+
+
+def _named(path: PromptPath, place: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a token's log probability with its text, and with its bytes where they are no text by themselves."""
+    content = path.token_bytes(place["id"])
+    named: dict[str, Any] = {"id": place["id"], "token": content.decode("utf-8", "replace")}
+    if named["token"].encode() != content:
+        named["bytes"] = list(content)
+    named["logprob"] = place["logprob"]
+    return {**named, "top": [_named(path, each) for each in place["top"]]} if "top" in place else named
 
 
 def _outcome(completion: Completion, text: str, thinking: str | None, in_thinking: bool) -> Outcome:

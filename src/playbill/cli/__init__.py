@@ -5,6 +5,7 @@ A command's module is imported when the command is called, so that `playbill lis
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -87,6 +88,9 @@ def main(args: list[str] | None = None) -> NoReturn:
     argv = sys.argv[1:] if args is None else args
     if args is None and argv and argv[0] in _WITHOUT_WEIGHTS and "--live" not in argv:
         hide_torch()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a code page that lacks a character shows its escape
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in argv
     log = logging.getLogger("playbill")
     log.handlers = [_Stderr()]

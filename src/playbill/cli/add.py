@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import InputError
@@ -59,7 +58,7 @@ def add(
     insertion.write()
     if as_json:
         shown = [{"entry": proposal.entry, "origins": proposal.origins} for proposal in proposals]
-        click.echo(json.dumps({"file": str(file), "added": shown}, ensure_ascii=False, indent=2))
+        click.echo(printable_json({"file": str(file), "added": shown}))
     return _check(proposals, file, Options(credentials=credentials, progress=True), quiet=as_json)
 
 
@@ -73,7 +72,7 @@ def _rename(proposals: list[Proposal], name: str | None) -> None:
 
 def _show(proposals: list[Proposal], insertion: Insertion) -> None:
     for proposal in proposals:
-        rows = [(k, json.dumps(v, ensure_ascii=False), proposal.origins[k]) for k, v in proposal.entry.items()]
+        rows = [(k, printable_json(v, indent=None), proposal.origins[k]) for k, v in proposal.entry.items()]
         print_columns(("KEY", "VALUE", "BECAUSE"), rows)
         click.echo("")
     click.echo(printable(insertion.diff()), nl=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.errors import PlaybillError
 from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option
@@ -69,7 +68,7 @@ def _print_json(
     comma = "\n"
     for judged in found:
         if not summary:
-            click.echo(comma + json.dumps(judged.to_dict(), ensure_ascii=False), nl=False)
+            click.echo(comma + printable_json(judged.to_dict(), indent=None), nl=False)
             comma = ",\n"
     rest: dict[str, Any] = {
         "models": {name: totals.to_dict() for name, totals in auditor.models.items()},
@@ -77,7 +76,7 @@ def _print_json(
         "errors": auditor.errors,
         "unreadable": problems,
     }
-    click.echo(f"\n],{json.dumps(rest, ensure_ascii=False, indent=2)[1:]}")
+    click.echo(f"\n],{printable_json(rest)[1:]}")
 
 
 def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:

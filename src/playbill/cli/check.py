@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from playbill.backends.common.findings import Rule, Severity
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import InputError
 from playbill.backends.registry.lookup import ModelRegistry
@@ -97,7 +96,7 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
     """Verdicts to stdout, one paragraph each; the sum of them to stderr."""
     listed = list(verdicts)
     if as_json:
-        click.echo(json.dumps([verdict.to_dict() for verdict in listed], ensure_ascii=False, indent=2))
+        click.echo(printable_json([verdict.to_dict() for verdict in listed]))
         return
     for verdict in listed:
         if verdict.findings or len(listed) == 1:
@@ -123,7 +122,7 @@ def _explain(code: str, as_json: bool) -> int:
     if not rules:
         raise InputError(f"no rule has the code '{code}'; docs/reference/rules.md lists them: {', '.join(known)}")
     if as_json:
-        click.echo(json.dumps([_as_json(rule) for rule in rules], ensure_ascii=False, indent=2))
+        click.echo(printable_json([_as_json(rule) for rule in rules]))
     else:
         click.echo("\n\n".join(explain(rule) for rule in rules))
     return 0

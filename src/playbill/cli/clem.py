@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import BackendUnavailable
 from playbill.backends.registry.lookup import ModelRegistry
@@ -124,7 +123,9 @@ def run(
     played = play(asked, loaders, python, _tell)
     if as_json:
         names = ("episodes", "finished_before", "failed", "unplayable")
-        click.echo(json.dumps({name: getattr(played, name) for name in names} | {"results": str(results)}))
+        click.echo(
+            printable_json({name: getattr(played, name) for name in names} | {"results": str(results)}, indent=None)
+        )
     else:
         click.echo(results)
     return 0 if played.ok else 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.registry.lookup import ModelRegistry
@@ -52,7 +51,7 @@ def diff(
     found = compare(*made)
     if as_json:
         sides = {"a": {"name": a, **made[0].to_dict()}, "b": {"name": b, **made[1].to_dict()}}
-        click.echo(json.dumps({**found.to_dict(), **sides}, ensure_ascii=False, indent=2))
+        click.echo(printable_json({**found.to_dict(), **sides}))
     else:
         _print((a, b), made, found)
     return 1 if found.differs else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from playbill.backends.common.findings import Severity
 from playbill.backends.common.jsonfile import write_atomically
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.errors import InputError
 from playbill.cli.listing import describe
 from playbill.cli.options import json_option
@@ -32,10 +31,10 @@ def import_(file: Path, output: Path | None, yes: bool, as_json: bool) -> int:
     """
     imported = import_registry(file)
     if as_json:
-        click.echo(json.dumps([entry.to_dict() for entry in imported.entries], ensure_ascii=False, indent=2))
+        click.echo(printable_json([entry.to_dict() for entry in imported.entries]))
     else:
         _report(imported)
-    text = json.dumps(imported.registry, ensure_ascii=False, indent=2) + "\n"
+    text = printable_json(imported.registry) + "\n"
     if output is not None:
         _write(output, text, yes)
     elif not as_json:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
+from playbill.backends.common.terminal import printable_json
 from playbill.backends.credentials import Credential, Credentials, allow, set_key
 from playbill.backends.registry.services import SERVICES
 from playbill.cli.listing import print_columns
@@ -52,7 +52,7 @@ def keys(ctx: click.Context, key_files: tuple[Path, ...], as_json: bool) -> None
     names = dict.fromkeys([*SERVICES, *(credential.service for credential in found)])
     rows = [_row(name, found.get(name)) for name in names]
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
+        click.echo(printable_json([asdict(row) for row in rows]))
         return
     shown = [
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from playbill.backends.common.findings import Finding, Severity
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import json_option, registry_option
@@ -53,7 +52,7 @@ def list_models(
         and not (problems and entry.usable)
     ]
     if as_json:
-        click.echo(json.dumps([_as_json(registry, entry) for entry in entries], ensure_ascii=False, indent=2))
+        click.echo(printable_json([_as_json(registry, entry) for entry in entries]))
         return
     if problems:
         _print_problems(entries)
@@ -157,7 +156,7 @@ def list_backends(as_json: bool) -> None:
         for backend in BACKENDS.values()
     ]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        click.echo(printable_json(rows))
         return
     shown = [
         (

@@ -26,7 +26,8 @@ __all__ = ["mock_server"]
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), help="Requests at once; more get 429.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
 @click.option("--api-key", metavar="KEY", help="Refuse all other keys.")
-@click.option("--lenient", is_flag=True, help="Take parameters that the named models are known to refuse.")
+@click.option("--lenient", is_flag=True, help="Take what the named models and their services are known to refuse.")
+@click.option("--service", metavar="NAME", help="Imitate this service on OpenAI's wire, as groq or mistral.")
 @click.option("--serve-model", "names", multiple=True, metavar="NAME", help="Know only these models; repeatable.")
 def mock_server(
     host: str,
@@ -41,6 +42,7 @@ def mock_server(
     api_key: str | None,
     names: tuple[str, ...],
     lenient: bool,
+    service: str | None,
 ) -> None:
     """Serve OpenAI's, Anthropic's and Google's wires on this machine, until Ctrl-C.
 
@@ -64,6 +66,7 @@ def mock_server(
         api_key=api_key,
         models=names,
         lenient=lenient,
+        service=service,
     )
     log = serve_forever(options, echo if answer is None else answer, _announce)
     for outcome, count in sorted(log.counts.items()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from playbill.backends.common.jsonfile import parse_json
-from playbill.backends.errors import InputError
+from playbill.backends.common.terminal import printable
+from playbill.backends.errors import FileFormatError, InputError, PlaybillError
 from playbill.backends.registry.lookup import ModelRegistry
 
 __all__ = [
@@ -30,8 +30,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    names = dict.fromkeys(entry.name for entry in ModelRegistry.load() if entry.name)
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    try:
+        names = dict.fromkeys(entry.name for entry in ModelRegistry.load() if entry.name)
+    except PlaybillError:  # a broken registry is said by the command itself, not between two letters of its line
+        return []
+    # Shells read one name a line, and show it as it is.
+    shown = (name for name in names if printable(name) == name and "\n" not in name and "\t" not in name)
+    return [CompletionItem(name) for name in shown if name.startswith(incomplete)]
 
 
 def model_argument(function: F) -> F:
@@ -105,8 +110,8 @@ def read_parameters(given: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
         try:
-            found[key.strip()] = json.loads(text)
-        except ValueError:
+            found[key.strip()] = parse_json(text, "-p")
+        except FileFormatError:
             found[key.strip()] = text
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from playbill.backends.common.jsonfile import parse_json, read_json
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.errors import InputError
 from playbill.backends.loading import load_prompt_path, make_request_body
 from playbill.backends.model import Prompt, make_prompt
@@ -55,7 +54,7 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
     folder = None if file in (None, "-") else Path(str(file)).resolve().parent
     body = make_request_body(spec, made.messages, folder=folder) if path is None else None
     if as_json:
-        click.echo(json.dumps({**_as_json(spec, made, path), "request": body}, ensure_ascii=False, indent=2))
+        click.echo(printable_json({**_as_json(spec, made, path), "request": body}))
     else:
         _print(spec, made, path, body)
 
@@ -92,11 +91,11 @@ def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[st
         click.echo(f"playbill: note: {change}", err=True)
     if body is not None:
         click.echo("This backend is a service; the body of the request is:", err=True)
-        click.echo(printable(json.dumps(body, ensure_ascii=False, indent=2)))
+        click.echo(printable_json(body))
         return
     if path is None or made.text is None or made.ids is None:
         click.echo("This backend takes messages; they are sent as:", err=True)
-        click.echo(printable(json.dumps(list(made.messages), ensure_ascii=False, indent=2)))
+        click.echo(printable_json(list(made.messages)))
         return
     click.echo(printable(made.text))
     click.echo("")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from playbill.backends.common.prefixes import shared_length
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.cli.options import json_option
 from playbill.runs.replay import Difference, Replayed
 from playbill.runs.replay import replay as replayed
@@ -39,7 +38,7 @@ def replay(folder: Path, as_json: bool) -> int:
             "texts": counts.texts,
             "differences": found,
         }
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        click.echo(printable_json(content))
     else:
         for difference in replayed(folder, counts):
             click.echo(printable(_describe(difference)))
@@ -57,7 +56,7 @@ def _describe(found: Difference) -> str:
 def _around(one: Any, other: Any) -> tuple[str, str]:
     """Return two values, each as short as it may be to show where they part."""
     if not isinstance(one, str) or not isinstance(other, str):
-        return json.dumps(one, ensure_ascii=False), json.dumps(other, ensure_ascii=False)
+        return printable_json(one, indent=None), printable_json(other, indent=None)
     place = shared_length(one, other)
     start = max(0, place - _AROUND)
     return _cut(one, start, place + _AROUND), _cut(other, start, place + _AROUND)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from playbill.backends.common.terminal import printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
@@ -107,7 +107,7 @@ def _print(result: RunResult, as_json: bool) -> None:
             "models": {label: summary.to_dict() for label, summary in result.models.items()},
             "files": {label: str(path) for label, path in result.files.items()},
         }
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        click.echo(printable_json(content))
         return
     outcomes = [o.value for o in Outcome if any(m.outcomes.get(o.value) for m in result.models.values())]
     rows = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from playbill.backends.answer.cleaning_rule import cleaning_rule, who_separates
 from playbill.backends.common.findings import Severity
-from playbill.backends.common.terminal import printable
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.lookup import ModelRegistry
@@ -53,7 +52,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
             "findings": [finding.to_dict() for finding in findings],
             **({"prompt_path": describe_path(spec, path)} if full else {}),
         }
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        click.echo(printable_json(content))
     else:
         _print(spec, path)
         for finding in findings:
@@ -86,7 +85,7 @@ def describe_thinking(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any
 
 def _print(spec: ModelSpec, path: PromptPath | None) -> None:
     sources = spec.sources()
-    rows = [(key, json.dumps(value, ensure_ascii=False), sources[key]) for key, value in spec.to_dict().items()]
+    rows = [(key, printable_json(value, indent=None), sources[key]) for key, value in spec.to_dict().items()]
     width = max((len(value) for _, value, _ in rows), default=0)
     if width <= 60:
         print_columns(("KEY", "VALUE", "FROM"), rows)
@@ -96,4 +95,4 @@ def _print(spec: ModelSpec, path: PromptPath | None) -> None:
     if path is not None:
         click.echo("")
         for key, value in (describe_path(spec, path) or {}).items():
-            click.echo(printable(f"{key}: {json.dumps(value, ensure_ascii=False)}"))
+            click.echo(printable(f"{key}: {printable_json(value, indent=None)}"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playbill.backends.errors import ParameterError
+from playbill.backends.registry.services import REMOTE, SERVICES
 from playbill.mock_services.faults import Fault, FaultMix
 
 __all__ = ["REASONING", "MockOptions", "ModelRule"]
@@ -40,7 +41,9 @@ class MockOptions:
     same request came before, not on the order of arrival. ``requests_per_second`` lets bursts of one second's
     worth pass, and ``concurrency`` is how many requests may be in work; more than that gets 429 with
     ``Retry-After``. With ``api_key``, other keys get the service's 401. Without ``models``, any model name is
-    served. Models that Playbill's table of families knows refuse what their service refuses; ``lenient`` lets it pass.
+    served. Models that Playbill's table of families knows refuse what their service refuses, unknown fields among it,
+    and think where they would; ``lenient`` lets all pass. ``service`` is the service on OpenAI's wire that is
+    imitated, where it isn't OpenAI's own.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +58,7 @@ class MockOptions:
     models: tuple[str, ...] = ()
     rules: tuple[ModelRule, ...] = ()
     lenient: bool = False
+    service: str | None = None
     idle_seconds: float | None = None
     keep_requests: int = 10_000
     tls_certificate: Path | None = None
@@ -67,6 +71,8 @@ class MockOptions:
             raise ParameterError(f"mock latency {self.latency}: give seconds, or a range (low, high) of seconds")
         if self.requests_per_second is not None and not 0 < self.requests_per_second < math.inf:
             raise ParameterError(f"mock rate limit {self.requests_per_second}: must be above 0 requests a second")
+        if self.service is not None and (self.service not in SERVICES or SERVICES[self.service].wire is None):
+            raise ParameterError(f"mock service {self.service}: known are {', '.join(REMOTE)}")
         if self.concurrency is not None and self.concurrency < 1:
             raise ParameterError(f"mock concurrency {self.concurrency}: must be 1 or more")
 

@@ -15,16 +15,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from playbill.backends.errors import ParameterError
-from playbill.backends.registry.fields.parameters import PARAMETERS
-from playbill.backends.registry.service_models import refusals
-from playbill.backends.registry.services import SERVICES
 from playbill.mock_services.answers import Answers, Ask, Item, Raw, as_answer, source_of
+from playbill.mock_services.families import judge_request, would_think
 from playbill.mock_services.faults import Fault, FaultKind, FaultMix
 from playbill.mock_services.http import HttpRequest, Reply
 from playbill.mock_services.limits import Limiter
 from playbill.mock_services.replies import answer_reply, error_reply, fault_reply, json_reply
 from playbill.mock_services.wires import WIRES, Problem, Wire, WireError
-from playbill.mock_services.wires.base import as_dict
 
 if TYPE_CHECKING:
     from playbill.mock_services.options import MockOptions
@@ -34,6 +31,8 @@ __all__ = ["FAULT_HEADER", "Decision", "Service"]
 FAULT_HEADER = "x-mock-fault"
 """A request may ask for a fault, in this header or as ``MODEL!FAULT`` in the model's name."""
 REMEMBERED_REQUESTS = 200_000
+THOUGHTS = " ".join(["thought"] * 350)
+"""What a model thinks that thinks unasked: more tokens than a limit that was meant for the answer alone."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,9 @@ class Service:
             raise WireError(Problem(FaultKind.NOT_FOUND, f"The model `{name}` does not exist", "model"))
         self._check_rules(wire, ask)
         if not self._options.lenient:
-            self._check_family(wire, ask, request)
+            problem = judge_request(wire, ask, request, self._options.service)
+            if problem is not None:
+                raise WireError(problem)
         try:
             return ask, Fault.parse(demand) if demand else None
         except ParameterError as error:
@@ -137,22 +138,6 @@ class Service:
                 if problem is not None:
                     raise WireError(problem)
 
-    def _check_family(self, wire: Wire, ask: Ask, request: HttpRequest) -> None:
-        """Refuse what the model's family refuses, by the table that entries are judged by."""
-        given = wire.parameters(ask.body)
-        names = {name: SERVICES[wire.name].renamed.get(name, name) for name in PARAMETERS}
-        sent = {name: given[own] for name, own in names.items() if given.get(own) is not None}
-        settings = {
-            **sent,
-            "api_version": request.headers.get("anthropic-version"),
-            "reasoning_effort": ask.body.get("reasoning_effort"),
-            "thinking_mode": as_dict(ask.body.get("thinking")).get("type") not in (None, "disabled"),
-        }
-        for name in refusals(wire.name, ask.model, settings):
-            problem = wire.unsupported(names[name], sent[name]) if name in sent else None
-            if problem is not None:
-                raise WireError(problem)
-
     def _befall(self, wire: Wire, ask: Ask, fault: Fault, number: int, latency: float) -> Decision:
         reply = fault_reply(wire, ask, fault, number, self._options.chunk_seconds)
         return Decision(reply, fault.kind, wire.name, latency)
@@ -166,6 +151,9 @@ class Service:
             return self._befall(wire, ask, item, number, latency)
         answer = as_answer(item)
         assert answer is not None
+        silent = answer.thinking is None and answer.thinking_tokens is None and not self._options.lenient
+        if silent and would_think(wire, ask, self._options.service):
+            answer = replace(answer, thinking=THOUGHTS)
         return Decision(
             answer_reply(wire, ask, answer, number, self._options.chunk_seconds),
             "answered",

@@ -13,6 +13,7 @@ from typing import Any
 
 from playbill.backends.answer.clean import CleaningRule, clean
 from playbill.backends.errors import FileFormatError, MessageError, TemplateError
+from playbill.backends.prompt.content_forms import roles_of, with_read_content
 from playbill.backends.prompt.messages import prepare
 from playbill.backends.prompt.template import render
 from playbill.backends.registry.fields.table import setting
@@ -102,9 +103,12 @@ class _Model:
                 record.get("messages"),
                 consecutive_roles=setting(self._spec, "consecutive_roles"),
                 system_role=setting(self._spec, "system_role"),
+                roles=roles_of(self._template["text"]),
             )
-            variables = {"add_generation_prompt": True, **(self._template.get("variables") or {})}
-            prompt = render(self._template["text"], list(prepared.messages), date=self._date, **variables)
+            own = self._template.get("variables") or {}
+            shown = with_read_content(prepared.messages, self._template["text"], own)
+            variables = {"add_generation_prompt": True, **own}
+            prompt = render(self._template["text"], shown, date=self._date, **variables)
             prompt += self._template.get("answer_begins") or ""
         except (MessageError, TemplateError) as e:
             return {"prompt": f"({type(e).__name__}: {e})"}

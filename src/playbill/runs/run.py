@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,9 @@ from playbill.backends.model import Model
 from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.runs.folder.manifest import Manifest, describe_model
+from playbill.runs.folder.fields import wrong_field
+from playbill.runs.folder.inside import check_inside
+from playbill.runs.folder.manifest import MANIFEST, Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, RecordStore, read_records
@@ -112,7 +114,7 @@ def run(
     chosen = choose_models(models, registry, overrides)
     inputs = open_inputs(dialogues)
     folder = Path(out) if out is not None else Path("runs") / run_name(inputs.name, [c.label for c in chosen])
-    with _locked(folder):
+    with _locked(folder), _undone_if_refused(folder):
         manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
         for one in chosen:
             manifest.check_spec(one.label, one.spec)
@@ -133,8 +135,22 @@ def run(
 
 
 @contextmanager
+def _undone_if_refused(folder: Path) -> Iterator[None]:
+    """Take away the manifest of a first start that failed before anything was recorded: it says nothing of use."""
+    had_manifest = (folder / MANIFEST).exists()
+    try:
+        yield
+    except Exception:
+        if not had_manifest and not any(folder.glob(f"*/{RECORDS}")):
+            (folder / MANIFEST).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """The folder, for this process alone."""
+    """The folder, for this process alone; where it was made and stays empty, it goes again."""
+    check_inside(folder, _LOCK)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,6 +165,11 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        with suppress(OSError):
+            if missing and [entry.name for entry in folder.iterdir()] in ([], [_LOCK]):
+                (folder / _LOCK).unlink(missing_ok=True)
+                for path in missing:
+                    path.rmdir()
 
 
 @dataclass(kw_only=True)
@@ -242,6 +263,12 @@ class _Job:
             if one.label not in known:
                 known[one.label] = folder_name(one.label, known.values())
                 self.manifest.reserve(one.label, known[one.label])
+            records = self.folder / known[one.label] / RECORDS
+            if not self.manifest.is_described(one.label) and records.is_file() and records.stat().st_size:
+                raise RunError(
+                    f"{records} holds records, and no manifest says what they are of, so no run can go on from them; "
+                    "move them away, or name another folder with -o"
+                )
 
     def _guarded(self, one: Chosen) -> None:
         """Run one model; its failure is its own, and the others go on."""
@@ -268,7 +295,8 @@ class _Job:
         path = self._files()[one.label]
         try:
             for record in read_records(path):
-                tally.add(record)
+                if wrong_field(record) is None:
+                    tally.add(record)
         except (OSError, PlaybillError):  # there is nothing yet, or what is there is what the problem is about
             _log.debug("no records to count in %s", path, exc_info=True)
         missing = max(0, self.inputs.turns * self.repeat - tally.records)

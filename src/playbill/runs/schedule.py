@@ -29,7 +29,7 @@ __all__ = ["Schedule", "Stop", "most_in_flight"]
 
 _log = logging.getLogger(__name__)
 _WAKE = 0.5  # seconds
-_HOPELESS = frozenset(["CredentialsError", "QuotaUsedUp", "EndpointDown"])
+_HOPELESS = frozenset(["CredentialsError", "QuotaUsedUp", "EndpointDown", "RequestRefused"])
 """Errors after which every further request would fail as well."""
 
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -127,8 +127,10 @@ class _Chat:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            asked = read_chat_request(await Request(scope, receive).body())
-            async with self._pool.lease(_known(asked.model, self._pool)) as model:
+            body = await Request(scope, receive).body()
+            asked = await asyncio.to_thread(read_chat_request, body)  # a large one takes long, and others wait
+            async with AsyncExitStack() as held:
+                model = await self._leased(asked, held)
                 if asked.stream:
                     await self._stream(asked, model, scope, receive, send)
                 else:
@@ -138,6 +140,14 @@ class _Chat:
             error = fault_of_error(e)
             self._metrics.count("refused", code=str(error.code))
             await refuse(error, scope, receive, send)
+
+    async def _leased(self, asked: ChatRequest, held: AsyncExitStack) -> Model:
+        """Return the model, kept while ``held`` is open. What its load refuses is no fault of the client's."""
+        name = _known(asked.model, self._pool)
+        try:
+            return await held.enter_async_context(self._pool.lease(name))
+        except PlaybillError as e:
+            raise ApiError(500, str(e), code="model_not_loaded") from e
 
     async def _whole(self, asked: ChatRequest, model: Model) -> dict[str, Any]:
         generation = await self._generate(asked, model)

@@ -91,8 +91,13 @@ class Reply:
 
     def _token(self, reported: Mapping[str, Any]) -> dict[str, Any]:
         assert self.decode is not None
-        text = self.decode([reported["id"]])
-        return {"token": text, "logprob": max(reported["logprob"], _LEAST), "bytes": list(text.encode())}
+        text = reported["token"] if "token" in reported else self.decode([reported["id"]])
+        logprob = reported["logprob"]  # None where the engine reports none
+        return {
+            "token": text,
+            "logprob": None if logprob is None else max(logprob, _LEAST),
+            "bytes": reported.get("bytes") or list(text.encode()),
+        }
 
 
 def usage_of(usage: Usage) -> dict[str, Any] | None:

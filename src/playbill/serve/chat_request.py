@@ -56,7 +56,11 @@ _SAYS_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "annotations": ([],),
     "function_call": ({},),
 }
-"""Keys of a message that clients send back with a past answer; with these values they are dropped."""
+"""Keys of a message that clients send back with a past answer; with these values they are dropped.
+So are keys that are not known here and hold nothing."""
+
+_BOOKKEEPING = frozenset({"id", "object", "status", "created", "created_at", "index"})
+"""Keys by which clients and services file a message, dropped whatever they say: no model sees them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,9 @@ def _params(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Playbill's parameters out of OpenAI's fields; values are judged where models judge them."""
     params = {name: fields[name] for name in PARAMETERS if name in fields and name != "logprobs"}
     if "max_completion_tokens" in fields:
+        kind = PARAMETERS["max_tokens"].type
+        if not kind.accepts(fields["max_completion_tokens"]):
+            raise _bad("max_completion_tokens", f"is not {kind.name}")
         if params.get("max_tokens", fields["max_completion_tokens"]) != fields["max_completion_tokens"]:
             raise _bad("max_tokens", "says something else than 'max_completion_tokens'")
         params["max_tokens"] = fields["max_completion_tokens"]
@@ -150,7 +157,7 @@ def _message(message: Any, where: str) -> dict[str, Any]:
     kept = {
         key: value
         for key, value in message.items()
-        if key == "content" or (value is not None and value not in _SAYS_NOTHING.get(key, ()))
+        if key == "content" or not (value is None or key in _BOOKKEEPING or _says_nothing(key, value))
     }
     if unknown := sorted(kept.keys() - _MESSAGE_KEYS):
         raise _bad(f"{where}.{unknown[0]}", "is not supported here")
@@ -158,6 +165,12 @@ def _message(message: Any, where: str) -> dict[str, Any]:
         for j, part in enumerate(kept["content"]):
             _check_part(part, f"{where}.content[{j}]")
     return kept
+
+
+def _says_nothing(key: str, value: Any) -> bool:
+    if key in _SAYS_NOTHING:
+        return value in _SAYS_NOTHING[key]
+    return key not in _MESSAGE_KEYS and value in ("", [], {})
 
 
 def _check_part(part: Any, where: str) -> None:

@@ -55,7 +55,8 @@ def fault_of_error(e: Exception) -> ApiError:
     if isinstance(e, MessageError):
         return ApiError(400, str(e), code="invalid_messages", param="messages")
     if isinstance(e, ParameterError):
-        return ApiError(400, str(e), code="unsupported_parameter")
+        code = "invalid_value" if e.has_bad_value else "unsupported_parameter"
+        return ApiError(400, str(e), code=code, param=e.parameter)
     if isinstance(e, ContextExceeded):
         return _too_long(str(e))
     if isinstance(e, PlaybillError):

@@ -84,6 +84,8 @@ class Guard:
         if scope["path"] != _OPEN and not is_preflight:
             self._check_key(headers.get("authorization", ""))
         if scope["method"] == "POST":
+            if headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise ApiError(415, "the body must not be compressed", code="unsupported_content_encoding")
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
                 raise ApiError(415, "the content type must be application/json", code="unsupported_content_type")
@@ -132,12 +134,13 @@ class Limits:
         self._rules = rules
         self._metrics = metrics
         self.under_way = 0
+        self._reading: list[asyncio.Timeout] = []  # the time that each body has left, in the order of arrival
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self.under_way >= self._rules.most_requests:
+        if self.under_way >= self._rules.most_requests and not self._gave_up_a_body():
             self._metrics.count("refused", code="overloaded")
             busy = ApiError(503, "too many requests are under way", code="overloaded", retry_after=1)
             await refuse(busy, scope, receive, send)
@@ -148,10 +151,22 @@ class Limits:
         finally:
             self.under_way -= 1
 
+    def _gave_up_a_body(self) -> bool:
+        """Give the place of the body that has been on its way longest to another request; false where none is."""
+        if not self._reading:
+            return False
+        self._reading.pop(0).reschedule(asyncio.get_running_loop().time())
+        return True
+
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with asyncio.timeout(self._rules.body_seconds):
-                body = await self._read(scope, receive)
+            async with asyncio.timeout(self._rules.body_seconds) as time_left:
+                self._reading.append(time_left)
+                try:
+                    body = await self._read(scope, receive)
+                finally:
+                    if time_left in self._reading:
+                        self._reading.remove(time_left)
         except TimeoutError:
             await refuse(ApiError(408, "the body took too long", code="timeout"), scope, receive, send)
             return

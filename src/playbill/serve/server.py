@@ -15,6 +15,7 @@ import uvicorn
 from playbill.backends.errors import PlaybillError
 from playbill.backends.model import Model
 from playbill.serve.app import make_app
+from playbill.serve.connection import ConnectionLimits, bounded_protocol
 from playbill.serve.guard import Rules
 from playbill.serve.metrics import Metrics
 from playbill.serve.pool import Pool
@@ -47,6 +48,7 @@ class Server:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     rules: Rules = field(default_factory=Rules)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     idle_seconds: float | None = None
     memory_limit: int | None = None
     grace_seconds: int = 5
@@ -69,7 +71,7 @@ class Server:
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(
                 make_app(self.pool, self.rules, self.metrics),
-                http="h11",
+                http=bounded_protocol(self.connections),
                 ws="none",
                 lifespan="on",
                 log_config=None,

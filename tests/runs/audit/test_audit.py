@@ -189,6 +189,25 @@ def test_no_damage_is_an_internal_error(tmp_path):
     assert judged > 300
 
 
+@pytest.mark.parametrize(
+    "beside", ["true", "[]", '{"turns": true}', '{"turns": [5, [null, {"action": {}}]]}', "[" * 300]
+)
+def test_interactions_of_another_shape_say_nothing(tmp_path, beside):
+    """The calls beside them are judged all the same."""
+    (tmp_path / "interactions.json").write_text(beside)
+    found, auditor = judge(write_calls(tmp_path, LEAK))
+    assert names(found) == {"eos-leak": 1}
+    assert sum(totals.calls for totals in auditor.models.values()) == 1
+
+
+@pytest.mark.parametrize(("text", "said"), [("9" * 5000, "a number is too large"), ("[" * 300, "nested too deeply")])
+def test_what_a_reader_of_json_can_not_hold_is_refused_with_its_place(tmp_path, capsys, text, said):
+    """In a file of calls."""
+    (tmp_path / "requests.json").write_text(f"[{text}" + "]" * text.count("[") + "]")
+    assert call("audit", tmp_path) == 2
+    assert f"requests.json:1:2: not JSON: {said}" in capsys.readouterr().err
+
+
 def places(value, way=()):
     """The way to every part of a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

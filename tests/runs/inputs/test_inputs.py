@@ -185,3 +185,14 @@ def test_the_digest_tells_appended_from_changed(tmp_path):
     before = open_inputs([first])
     assert open_inputs([first, second]).prefix_digest(1) == before.digest
     assert open_inputs([other, second]).prefix_digest(1) != before.digest
+
+
+@pytest.mark.parametrize("name", ["in.json", "in.jsonl"])
+@pytest.mark.parametrize(
+    "deep", ['{"id": ' + "[" * 5000, "[" * 5000, '{"id": "d", "turns": ' + "[" * 200 + "]" * 200 + "}"]
+)
+def test_what_is_nested_too_deeply_is_refused_in_words(tmp_path, name, deep):
+    """In a file of lines as in a whole one."""
+    (tmp_path / name).write_text(deep)
+    with pytest.raises(InputError, match=r"nested too deeply|not JSON"):
+        open_inputs(str(tmp_path / name))

@@ -6,16 +6,34 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from playbill.backends.errors import FileFormatError
 
-__all__ = ["Repeating", "parse_json", "read_json", "write_atomically", "write_json"]
+__all__ = [
+    "DEEPEST",
+    "DEEPEST_OWN",
+    "Repeating",
+    "is_deeper",
+    "parse_json",
+    "parse_own_line",
+    "read_json",
+    "write_atomically",
+    "write_json",
+]
 
-_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
+DEEPEST = 100
+"""Levels of nesting that are read of any JSON; those who copy, compare and write it recurse over it."""
+DEEPEST_OWN = DEEPEST + 20
+"""Levels of nesting that are read of what Playbill wrote, which holds what it read."""
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
+_LONG = 300
+"""Digits of a number that may be too large to be read."""
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -25,25 +43,47 @@ class Repeating(dict[str, Any]):
     repeated: tuple[str, ...] = ()
 
 
-def parse_json(text: str, where: str, *, repeats: bool = False) -> Any:
+def parse_json(text: str, where: str, *, repeats: bool = False, deepest: int = DEEPEST) -> Any:
     """Parse JSON text. ``where`` names its source in the FileFormatError that is raised if it isn't JSON.
 
-    NaN, Infinity, numbers beyond any type and halves of surrogate pairs are refused. So is a key that stands
-    twice in one object, since which is meant can't be known; with ``repeats`` such an object is a `Repeating`.
+    NaN, Infinity, numbers beyond any type, nesting beyond ``deepest`` levels and halves of surrogate pairs are
+    refused. So is a key that stands twice in one object, since which is meant can't be known; with ``repeats`` such
+    an object is a `Repeating`.
     """
     hook = _repeating if repeats else _unique
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_float, object_pairs_hook=hook)
+        if text.count("[") + text.count("{") > deepest and is_deeper(value, deepest):
+            raise RecursionError
         if _HALF.search(text) and any(_is_torn(s) for s in _strings(value)):
             raise ValueError("a string holds half of a surrogate pair")
         return value
     except json.JSONDecodeError as e:
-        raise FileFormatError(f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}") from None
+        raise FileFormatError(_not_json(text, where, e)) from None
     except RecursionError:
         raise FileFormatError(f"{where}:1:1: not JSON that can be read: nested too deeply") from None
     except ValueError as e:
         line, column = _line_and_column(text, _first_bad(text))
         raise FileFormatError(f"{where}:{line}:{column}: not JSON: {e}") from None
+
+
+def parse_own_line(line: bytes) -> Any:
+    """Return the JSON value in a line that Playbill wrote; None where it is none, or not one that Playbill writes."""
+    try:
+        value = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return None if is_deeper(value, DEEPEST_OWN) else value
+
+
+def _not_json(text: str, where: str, e: json.JSONDecodeError) -> str:
+    """Return what is wrong and where; a comma behind the last item is named as one, which JSON's parser may not do."""
+    comma = e.pos if text.startswith(",", e.pos) else len(text[: e.pos].rstrip()) - 1
+    closing = text[comma + 1 :].lstrip()[:1]
+    if comma < 0 or text[comma] != "," or closing not in ("]", "}"):
+        return f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}"
+    line, column = _line_and_column(text, comma)
+    return f"{where}:{line}:{column}: not JSON: a comma stands before the closing '{closing}'; take it out"
 
 
 def _refuse(name: str) -> Any:
@@ -61,9 +101,8 @@ def _repeating(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    names = [name for name, _ in pairs]
     several = Repeating(found)
-    several.repeated = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
+    several.repeated = tuple(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
     return several
 
 
@@ -75,15 +114,29 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (dict, list)):
-        for inside in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
-            yield from _strings(inside)
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list):
+            left += value
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Tell whether JSON containers stand in each other more than so many levels deep. Doesn't recurse."""
+    layer = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(levels):
+        layer = [v for c in layer for v in (c.values() if isinstance(c, dict) else c) if isinstance(v, (dict, list))]
+        if not layer:
+            return False
+    return True
 
 
 def _is_torn(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text)
+    return _SURROGATE.search(text) is not None
 
 
 def _first_bad(text: str) -> int:
@@ -94,19 +147,27 @@ def _first_bad(text: str) -> int:
             keys.append(set())
         elif token[0] == "}":
             keys.pop()
-        else:
-            try:
-                value = json.loads(token[0], parse_constant=_refuse, parse_float=_float)
-            except ValueError:
+        elif token[0][0] != '"':
+            if _is_bad_number(token[0]):
                 return token.start()
-            if not isinstance(value, str):
-                continue
+        else:
+            name = json.loads(token[0]) if "\\" in token[0] else token[0][1:-1]
             is_key = keys and text[token.end() : token.end() + 200].lstrip().startswith(":")
-            if _is_torn(value) or (is_key and value in keys[-1]):
+            if _is_torn(name) or (is_key and name in keys[-1]):
                 return token.start()
             if is_key:
-                keys[-1].add(value)
+                keys[-1].add(name)
     return 0
+
+
+def _is_bad_number(digits: str) -> bool:
+    if len(digits) < _LONG and digits.isdigit():  # most are; in a large text it counts
+        return False
+    try:
+        json.loads(digits, parse_constant=_refuse, parse_float=_float)
+    except ValueError:
+        return True
+    return False
 
 
 def _line_and_column(text: str, place: int) -> tuple[int, int]:
@@ -114,7 +175,7 @@ def _line_and_column(text: str, place: int) -> tuple[int, int]:
     return before.count("\n") + 1, place - (before.rfind("\n") + 1) + 1
 
 
-def read_json(path: Path, *, repeats: bool = False) -> Any:
+def read_json(path: Path, *, repeats: bool = False, deepest: int = DEEPEST) -> Any:
     """Read a JSON file, with or without a byte order mark.
 
     Raises FileFormatError for what is not JSON or not UTF-8, and OSError as the system gives it.
@@ -128,7 +189,7 @@ def read_json(path: Path, *, repeats: bool = False) -> Any:
         before = data[: e.start].decode("utf-8-sig", "replace")
         line, column = _line_and_column(before, len(before))
         raise FileFormatError(f"{path}:{line}:{column}: not UTF-8") from None
-    return parse_json(text, str(path), repeats=repeats)
+    return parse_json(text, str(path), repeats=repeats, deepest=deepest)
 
 
 def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:

@@ -43,7 +43,8 @@ class Request:
     ``stop_ids``, which stays in the output, and at any of ``stop_strings``. Requests of one ``dialogue``
     extend each other as a rule: a hint for caches, nothing more. Files that messages name are below ``folder``
     (None: the working directory). ``tags`` are those around the model's thinking, None where it doesn't think,
-    and ``limits`` says how long thinking and answer may be: what `Budget` needs.
+    and ``limits`` says how long thinking and answer may be: what `Budget` needs. ``unasked`` are the parameters that
+    nobody asked for, Playbill's own defaults: an engine may leave them out where its service refuses them.
     """
 
     messages: tuple[Message, ...]
@@ -55,6 +56,7 @@ class Request:
     folder: Path | None = None
     tags: Tags | None = None
     limits: TokenLimits | None = None
+    unasked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +65,8 @@ class Completion:
 
     A local engine gives ``output_ids``: the new ids, the stop id included. Others give ``text``, and
     ``thinking`` where the service keeps it apart. ``stop_string`` is the one that ended the generation.
-    ``effective`` are parameters that turned out otherwise than the request's. ``request`` and ``response`` are
-    the bodies of a service's wire.
+    ``effective`` are parameters that turned out otherwise than the request's, ``not_sent`` those of the request that
+    were left out all the same, each with the reason. ``request`` and ``response`` are the bodies of a service's wire.
     """
 
     finish_reason: FinishReason
@@ -75,6 +77,7 @@ class Completion:
     stop_string: str | None = None
     usage: Usage = field(default_factory=Usage)
     effective: Mapping[str, Any] = field(default_factory=dict)
+    not_sent: Mapping[str, str] = field(default_factory=dict)
     request: Any = None
     response: Any = None
     attempts: int = 1
@@ -93,8 +96,8 @@ def supported_parameters(engine: Engine) -> frozenset[str]:
 class Engine(Protocol):
     """Completes requests: one, many at once, from many threads.
 
-    An engine may say more of parameters: ``refused_parameters``, a mapping of those that its model doesn't take to the
-    reason, and ``ignored_parameters``, a set of those that are accepted without effect.
+    An engine may say more of parameters in an attribute ``parameter_rules``, a
+    `playbill.backends.registry.fields.parameters.ParameterRules`: which its model refuses, ignores, bounds.
 
     A fault of one request is an exception in its future: `EngineError` and below (`ContextExceeded`,
     `Refused`). Cancelling the future stops the work as soon as the engine can.

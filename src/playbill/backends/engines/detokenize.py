@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["TextTrail"]
+__all__ = ["TextTrail", "byte_of_character"]
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _LONGEST_CHARACTER = 16
+
+
+def byte_of_character() -> dict[str, int]:
+    """Return the byte that each character of byte-level BPE stands for: printable ones themselves, then from U+0100."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {**{chr(b): b for b in plain}, **{chr(256 + n): b for n, b in enumerate(others)}}
 
 
 class TextTrail:

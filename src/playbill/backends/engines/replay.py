@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
+from playbill.backends.common.jsonfile import parse_own_line
 from playbill.backends.engines.base import Completion, Context, Loaded, OnText, Request
 from playbill.backends.engines.threads import Threads
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, WeightsError
@@ -127,11 +129,22 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "outcome" in record and "text" in record else None
+    record = parse_own_line(line)
+    return record if isinstance(record, dict) and all(type(record.get(k)) in t for k, t in _TYPES.items()) else None
+
+
+_MAYBE_TEXT, _MAYBE_OBJECT = (str, NoneType), (dict, NoneType)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "outcome": (str,),
+    "text": (str,),
+    "thinking": _MAYBE_TEXT,
+    "finish_reason": _MAYBE_TEXT,
+    "finish_reason_raw": _MAYBE_TEXT,
+    "usage": _MAYBE_OBJECT,
+    "params": _MAYBE_OBJECT,
+    "error": _MAYBE_OBJECT,
+}
+"""What is read of a record, and the types that it may have."""
 
 
 def _digest(messages: Sequence[Message]) -> bytes:

@@ -5,15 +5,17 @@ Works on a copy, and records each change. Knows no template and no service.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from playbill.backends.errors import MessageError
 
-__all__ = ["CheckedMessages", "Message", "Prepared", "check_messages", "prepare"]
+__all__ = ["ROLES", "CheckedMessages", "Message", "Prepared", "check_messages", "prepare", "refuse_finished"]
 
 Message = dict[str, Any]
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+"""The roles of OpenAI's form of messages; a template may know others."""
 _BLANK_LINE = "\n\n"
 _DEEPEST = 32
 
@@ -46,6 +48,15 @@ def check_messages(messages: Any) -> CheckedMessages:
     return CheckedMessages(_check_message(message, f"messages[{i}]") for i, message in enumerate(messages))
 
 
+def refuse_finished(messages: Sequence[Message]) -> None:
+    """Raise MessageError for messages that end with the assistant's: a second turn of it would be opened."""
+    if messages[-1]["role"] == "assistant":
+        raise MessageError(
+            f"messages[{len(messages) - 1}].role: the dialogue ends with the assistant, so there is nothing to answer; "
+            "let it end with a message of the user"
+        )
+
+
 def _check_message(message: Any, where: str) -> Message:
     if not isinstance(message, Mapping):
         raise MessageError(f"{where}: is not an object with 'role' and 'content'")
@@ -53,7 +64,7 @@ def _check_message(message: Any, where: str) -> Message:
     if not isinstance(role, str) or not role:
         raise MessageError(f"{where}.role: is missing or no string; it is 'system', 'user' or 'assistant'")
     content = message.get("content")
-    if content is None and (role != "assistant" or "tool_calls" not in message):
+    if content is None and (role != "assistant" or not message.get("tool_calls")):
         raise MessageError(f"{where}.content: is missing")
     if isinstance(content, list):
         for j, part in enumerate(content):
@@ -94,17 +105,33 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def prepare(messages: Any, *, consecutive_roles: str = "merge", system_role: str = "native") -> Prepared:
-    """Check messages and change them as the entry's ``consecutive_roles`` and ``system_role`` say.
+def prepare(
+    messages: Any,
+    *,
+    consecutive_roles: str = "merge",
+    system_role: str = "native",
+    roles: Collection[str] | None = None,
+    system_first: bool = False,
+) -> Prepared:
+    """Check messages and change them as the entry's ``consecutive_roles`` and ``system_role`` say, and as whoever gets
+    them demands.
 
-    Raises MessageError for malformed messages, and for messages of one role in a row under ``error``.
+    ``roles`` are those that are known there (None: all): a developer's message goes as a system message where there is
+    no such role. ``system_first`` says that system messages have one place there, before all others.
+
+    Raises MessageError for malformed messages, for a role that isn't known, and for messages of one role in a row under
+    ``error``.
     """
-    found = [_Placed(i, message) for i, message in enumerate(check_messages(messages))]
+    found = [_Placed(i, _without_nothing(message)) for i, message in enumerate(check_messages(messages))]
     changes: list[str] = []
+    if roles is not None:
+        found = [_with_known_role(placed, roles, changes) for placed in found]
     if consecutive_roles == "merge":
         found = _drop_empty_system(found, changes)
     if system_role == "fold":
         found = _fold_system(found, changes)
+    if system_first:
+        found = _system_first(found, changes)
     if consecutive_roles != "keep":
         found = _join_rows(found, changes, refuse=consecutive_roles == "error")
     return Prepared(CheckedMessages(placed.message for placed in found), tuple(changes))
@@ -119,6 +146,33 @@ class _Placed(NamedTuple):
     @property
     def role(self) -> str:
         return str(self.message["role"])
+
+
+def _without_nothing(message: Message) -> Message:
+    """Return a message without the keys that say nothing: null, and no tool calls. Some services refuse them, and a
+    template may ask only whether they are there."""
+    empty = [k for k, v in message.items() if (v is None and k != "content") or (k == "tool_calls" and v == [])]
+    return {key: value for key, value in message.items() if key not in empty} if empty else message
+
+
+def _with_known_role(placed: _Placed, roles: Collection[str], changes: list[str]) -> _Placed:
+    if placed.role in roles:
+        return placed
+    if placed.role == "developer":
+        changes.append(f"sent messages[{placed.place}], a developer message, as a system message")
+        return _Placed(placed.place, {**placed.message, "role": "system"})
+    raise MessageError(
+        f"messages[{placed.place}].role: '{placed.role}' is no role that is known here; it is 'system', 'user' or "
+        "'assistant'"
+    )
+
+
+def _system_first(messages: list[_Placed], changes: list[str]) -> list[_Placed]:
+    system = [placed for placed in messages if placed.role == "system"]
+    rest = [placed for placed in messages if placed.role != "system"]
+    before = sum(1 for placed, other in zip(system, messages, strict=False) if placed is other)
+    changes.extend(f"moved messages[{placed.place}], a system message, before all others" for placed in system[before:])
+    return [*system, *rest]
 
 
 def _drop_empty_system(messages: list[_Placed], changes: list[str]) -> list[_Placed]:

@@ -78,26 +78,33 @@ def closing_token(tokenizer: Tokenizer, template: Template, date: datetime) -> i
     Found by rendering a finished turn and looking at what follows the answer; white space may come first.
     Raises TemplateError where the template is not to be used at all: forbidden, or too costly.
     """
-    conversation = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": _PROBE}]
-    try:
-        text = render(
-            template.text,
-            conversation,
-            date=date,
-            **{**template.variables, "add_generation_prompt": False},
-        )
-    except TemplateError as e:
-        if e.fault in HOSTILE_FAULTS:
-            raise
-        return None
-    _, found, after = text.rpartition(_PROBE)
-    if not found:
+    for asked, answer in (("Hello.", _PROBE), ([_part("Hello.")], [_part(_PROBE)])):  # some read parts only
+        conversation = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+        try:
+            text = render(
+                template.text,
+                conversation,
+                date=date,
+                **{**template.variables, "add_generation_prompt": False},
+            )
+        except TemplateError as e:
+            if e.fault in HOSTILE_FAULTS:
+                raise
+            continue
+        _, found, after = text.rpartition(_PROBE)
+        if found:
+            break
+    else:
         return None
     ids = tokenizer.encode(re.sub(r"^\s+", "", after))
     if not ids or ids[0] not in tokenizer.special_ids():
         return None
     family = family_of(template.text)
     return None if family is not None and tokenizer.decode(ids[:1]) in family.within else ids[0]
+
+
+def _part(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
 def refuse_stopping_tag(entry: Mapping[str, Any], stops: Stops) -> None:

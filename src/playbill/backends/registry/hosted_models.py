@@ -12,8 +12,9 @@ from typing import Any
 from playbill.backends.common.findings import Finding
 from playbill.backends.registry import rules
 from playbill.backends.registry.fields.parameters import PARAMETERS
-from playbill.backends.registry.service_models import ModelFamily, family_of, refusals
-from playbill.backends.registry.services import SERVICES, Service
+from playbill.backends.registry.service_models import ModelFamily, api_of, family_of, refusals
+from playbill.backends.registry.services import RESPONSES_PARAMETERS, SERVICES, Service
+from playbill.backends.registry.thinking_plan import ThinkingPlan, ThinkingProblem, plan_thinking
 
 __all__ = ["judge_hosted_model"]
 
@@ -29,16 +30,20 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
     yield from _id_elsewhere(entry, model, paths)
     refused = refusals(service, model, entry)
     yield from _refused(entry, paths, refused)
-    yield from _not_taken(entry, SERVICES[service], paths, refused)
     family = family_of(service, model)
+    try:
+        plan = plan_thinking(entry, SERVICES[service], family, model)
+    except ThinkingProblem as e:
+        yield rules.REFUSED_KEY.at(paths.get(e.key, where), e.message, e.fix)
+    else:
+        yield from _not_taken(entry, SERVICES[service], family, plan, paths, refused)
+        yield from _thinking(entry, family, plan, model, paths, where)
     if family is None:
         return
     for group in family.exclusive:
         if len(both := sorted(name for name in group if entry.get(name) is not None)) > 1:
             message = f"{model} takes one of {' and '.join(both)} alone"
             yield rules.REFUSED_KEY.at(paths.get(both[-1], where), message, "take one of them out")
-    yield from _thinking(entry, family, model, paths, where)
-    yield from _budget(entry, family, model, paths, where)
     if not entry.get("retired"):  # then the entry says it itself
         yield from _lifecycle(service, family, model, where)
 
@@ -61,78 +66,63 @@ def _id_elsewhere(entry: Mapping[str, Any], model: str, paths: Mapping[str, str]
 
 
 def _not_taken(
-    entry: Mapping[str, Any], service: Service, paths: Mapping[str, str], refused: Mapping[str, str]
+    entry: Mapping[str, Any],
+    service: Service,
+    family: ModelFamily | None,
+    plan: ThinkingPlan,
+    paths: Mapping[str, str],
+    refused: Mapping[str, str],
 ) -> Iterator[Finding]:
     """Parameters that the service itself doesn't take, or not while a model thinks; the wires refuse the same."""
-    asked = entry.get("thinking_mode") or entry.get("reasoning_model")
-    thinks = bool(asked) and entry.get("reasoning_effort") != "none"
+    unknown = family is None or family.thinking.default == "unknown"
+    general = service.reasoning_refuses if plan.thinks and unknown else frozenset[str]()
+    supported = service.supported_parameters
+    if service.wire == "openai" and api_of(entry) == "responses":
+        supported &= RESPONSES_PARAMETERS
     for name in PARAMETERS:
         where = paths.get(name, name)
         if entry.get(name) is None or name in refused or where.startswith("the caller"):
             continue  # a call's own parameter is refused as that, when it is asked for
         if name == "max_thinking_tokens":
-            if not thinks:
-                ask = "thinking_mode" if service.wire in ("anthropic", "google") else "reasoning_model"
+            if not plan.thinks:
                 message = "a budget of thinking tokens, and the entry doesn't ask for thinking"
-                yield rules.REFUSED_KEY.at(where, message, f"set {ask} to true, or take it out")
-        elif name not in service.supported_parameters:
-            taken = ", ".join(sorted(service.supported_parameters))
+                yield rules.REFUSED_KEY.at(where, message, "set thinking to on, or reasoning_model, or take it out")
+        elif name not in supported:
+            taken = ", ".join(sorted(supported))
             yield rules.REFUSED_KEY.at(where, f"{service.name} doesn't take this parameter", f"it takes {taken}")
-        elif thinks and name in service.reasoning_refuses:
+        elif name in general:
             message = f"{service.name} doesn't take this parameter from a model that thinks"
             yield rules.REFUSED_KEY.at(where, message, "take it out")
 
 
 def _thinking(
-    entry: Mapping[str, Any], family: ModelFamily, model: str, paths: Mapping[str, str], where: str
+    entry: Mapping[str, Any],
+    family: ModelFamily | None,
+    plan: ThinkingPlan,
+    model: str,
+    paths: Mapping[str, str],
+    where: str,
 ) -> Iterator[Finding]:
-    thinking = family.thinking
-    effort = entry.get("reasoning_effort")
-    known = (*thinking.efforts, *thinking.responses_efforts)
-    if effort == "none" and not thinking.can_be_off:
-        message = f"{model} can't be told not to think, so effort 'none' can't be had"
-        fix = f"write one of {', '.join(known)}" if known else "take it out"
-        yield rules.REFUSED_KEY.at(paths.get("reasoning_effort", where), message, fix)
-    elif isinstance(effort, str) and known and effort not in known and (effort != "none" or thinking.off is None):
-        message = f"{model} knows no effort '{effort}'"
-        yield rules.REFUSED_KEY.at(paths.get("reasoning_effort", where), message, f"write one of {', '.join(known)}")
-    asked = entry.get("reasoning_model") or entry.get("thinking_mode") or effort == "none"
-    if thinking.default in ("on", "always") and not asked and family.thinks(entry):
+    """What the model does unasked, and a budget of thinking tokens: whether it takes one, and within which bounds."""
+    if family is None:
+        return
+    service, thinking = SERVICES[entry["backend"]], family.thinking
+    unasked = thinking.default in ("on", "always") and not plan.asked and not plan.off
+    if unasked and service.keyless:  # elsewhere tokens are left for it
         message = f"{model} thinks unasked, and thinking counts towards max_tokens"
         fix = "set reasoning_model to true, so that max_tokens is left for the answer"
-        if "none" in thinking.efforts:
-            fix += ', or reasoning_effort to "none"'
+        fix += ", or thinking to off" if thinking.can_be_off else ""
         yield rules.THINKS_UNASKED.at(where, message, fix)
-
-
-def _budget(
-    entry: Mapping[str, Any], family: ModelFamily, model: str, paths: Mapping[str, str], where: str
-) -> Iterator[Finding]:
-    """A budget of thinking tokens: whether the model takes one, and within which bounds."""
-    thinking, tokens = family.thinking, entry.get("max_thinking_tokens")
-    by_mode = entry.get("thinking_mode") is True
-    sent = by_mode or (tokens is not None and entry.get("backend") == "google" and entry.get("reasoning_model"))
-    if not sent or thinking.ask is None:
+    tokens = entry.get("max_thinking_tokens")
+    if plan.bounds is None or not isinstance(tokens, int) or not (plan.sends_budget or service.wire == "google"):
         return
     where_tokens = paths.get("max_thinking_tokens", where)
-    if thinking.budget is None:
-        adaptive = '"adaptive"' if "adaptive" in str(thinking.ask) else None
-        fix = f"set thinking_mode to {adaptive}" if adaptive else "set reasoning_model and reasoning_effort instead"
-        message = f"{model} takes no budget of thinking tokens"
-        yield rules.REFUSED_KEY.at(
-            paths.get("thinking_mode" if by_mode else "max_thinking_tokens", where), message, fix
-        )
-        return
     if "thinkingLevel" in str(thinking.ask):
         message = f"{model} thinks by levels, and takes a budget for compatibility only"
         fix = f"write reasoning_effort, one of {', '.join(thinking.efforts)}, in its place"
         yield rules.BUDGET_FOR_LEVELS.at(where_tokens, message, fix)
-        return
-    least, most = thinking.budget
-    off = tokens == 0 and "'thinkingBudget': 0" in str(thinking.off)
-    if isinstance(tokens, int) and not off and not (least or 0) <= tokens <= (most if most is not None else tokens):
-        bounds = f"{least} to {most}" if most is not None else f"{least} or more"
-        message = f"{tokens} is outside of what {model} takes as a budget: {bounds}"
+    elif not plan.bounds.hold(tokens):
+        message = f"{tokens} is outside of what {model} takes as a budget: {plan.bounds}"
         yield rules.REFUSED_KEY.at(where_tokens, message, "write a number within the bounds")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -11,9 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.home import MissingHome, config_folder, expanded
 from playbill.backends.common.jsonfile import read_json
 from playbill.backends.common.warn import warn_once
 from playbill.backends.errors import FileFormatError, PlaybillError, UnificationError, UnknownModel
@@ -33,7 +33,7 @@ def packaged_file() -> Path:
 
 def user_file() -> Path:
     """Return the registry in the user's config directory, there or not."""
-    return platformdirs.user_config_path("playbill") / FILE_NAME
+    return config_folder() / FILE_NAME
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,11 @@ def search_path(named: Iterable[str | os.PathLike[str]] = ()) -> list[_Place]:
     if isinstance(named, (str, os.PathLike)):
         named = [named]
     from_env = [part for part in os.environ.get("PLAYBILL_REGISTRY", "").split(os.pathsep) if part]
-    places = [_Place(Path(os.path.expanduser(path)), True) for path in (*named, *from_env)]
-    places += [_Place(Path(FILE_NAME), False), _Place(user_file(), False), _Place(packaged_file(), True)]
+    places = [_Place(expanded(path), True) for path in (*named, *from_env)]
+    places.append(_Place(Path(FILE_NAME), False))
+    with suppress(MissingHome):
+        places.append(_Place(user_file(), False))
+    places.append(_Place(packaged_file(), True))
     first: dict[str, _Place] = {}
     for place in places:
         first.setdefault(os.path.realpath(place.path), place)

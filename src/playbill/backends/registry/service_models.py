@@ -3,8 +3,8 @@
 The table of services says what a service takes; this one what its models don't, and how they think. The rows stand in
 ``service_models.json``; the first that matches counts. Marks in a row's ``source``: [D] official document, [T] type,
 docstring or code of an official SDK, [L] another project's code or table, [S] a blog, an issue, a public repository.
-What is not known is None or "unknown". Facts that no code acts on yet (``reserve``, ``show``, ``text_api``,
-``off_efforts``, sizes and dates) are there for people and for tools/compare_service_models.py. Knows no wire.
+What is not known is None or "unknown". Facts that no code acts on yet, as prices and some dates, are there for people
+and for tools/compare_service_models.py. Knows no wire.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["ModelFamily", "ModelRule", "Thinking", "family_of", "ignored_by_model", "model_families", "refusals"]
+__all__ = [
+    "ModelFamily",
+    "ModelRule",
+    "Thinking",
+    "api_of",
+    "family_of",
+    "ignored_by_model",
+    "model_families",
+    "refusals",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +87,11 @@ class Thinking:
         """Whether effort none is honoured: the model doesn't think unasked, or there is a way to switch it off."""
         return self.off is not None or "none" in self.efforts or self.default not in ("on", "always")
 
+    @property
+    def by_effort(self) -> bool:
+        """Whether an effort word asks for thinking; with others it says how much the model writes at all."""
+        return self.ask is not None and ("$effort" in str(self.ask) or "reasoning_effort" in self.ask)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFamily:
@@ -114,9 +128,12 @@ class ModelFamily:
 
     def thinks(self, entry: Mapping[str, Any]) -> bool:
         """Tell whether a model of the family thinks, as the entry sets it up."""
-        if entry.get("reasoning_effort") == "none" or self.thinking.default == "none":
+        wish = entry.get("thinking")
+        off = wish == "off" or (entry.get("reasoning_effort") == "none" and wish != "on")
+        if off or self.thinking.default == "none":
             return False
-        asked = entry.get("thinking_mode") or entry.get("reasoning_model")
+        asked = entry.get("thinking_mode") or entry.get("reasoning_model") or wish == "on"
+        asked = asked or (self.thinking.by_effort and entry.get("reasoning_effort"))
         return bool(asked) or self.thinking.default in ("on", "always")
 
     def rules_in_force(self, entry: Mapping[str, Any], effect: str) -> Iterator[ModelRule]:
@@ -168,6 +185,14 @@ def family_of(service: str, model_id: str) -> ModelFamily | None:
     return None
 
 
+def api_of(entry: Mapping[str, Any]) -> str:
+    """Return the API of a service's entry on OpenAI's wire: "chat" or "responses"; its choice, else its family's."""
+    if entry.get("api"):
+        return str(entry["api"])
+    family = family_of(str(entry.get("backend")), str(entry.get("model_id") or entry.get("model_name")))
+    return "responses" if family is not None and family.api == "responses" else "chat"
+
+
 def refusals(service: str, model_id: str, entry: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters that the model is known to refuse, as its entry sets it up: name to reason.
 
@@ -182,8 +207,8 @@ def refusals(service: str, model_id: str, entry: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def ignored_by_model(service: str, model_id: str, entry: Mapping[str, Any]) -> frozenset[str]:
-    """Return the parameters that the service accepts and ignores for this model, as its documents say."""
+def ignored_by_model(service: str, model_id: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters that the service accepts and ignores for this model: name to what its documents say."""
     family = family_of(service, model_id)
     rules = family.rules_in_force(entry, "ignored") if family is not None else ()
-    return frozenset(name for rule in rules for name in rule.parameters)
+    return {name: rule.says for rule in rules for name in rule.parameters}

@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["REMOTE", "SERVICES", "Service"]
+__all__ = ["REMOTE", "RESPONSES_PARAMETERS", "SERVICES", "Service"]
+
+
+_TALKERS = frozenset({"system", "user", "assistant"})
+_WITH_TOOLS = _TALKERS | {"tool", "function"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +25,9 @@ class Service:
     without a key. ``supported_parameters`` are the generation parameters that it takes, ``renamed`` those with names of
     their own. ``reasoning_refuses`` is what its reasoning models don't take (``reasoning_model`` in an entry), and
     ``reasoning_renamed`` what they call otherwise. ``off`` has the values with which samplers that nobody asked for are
-    switched off: servers apply what the model's repository recommends unless a request says otherwise.
-    ``key_header`` carries the key, where that isn't the wire's own.
+    switched off: servers apply what the model's repository recommends unless a request says otherwise. ``roles`` are
+    those that messages may have, and ``system_first`` says that system messages have a place of their own, before all
+    others. ``key_header`` carries the key, where that isn't the wire's own.
     """
 
     name: str
@@ -37,6 +42,8 @@ class Service:
     reasoning_refuses: frozenset[str] = frozenset()
     reasoning_renamed: Mapping[str, str] = field(default_factory=dict)
     off: Mapping[str, Any] = field(default_factory=dict)
+    roles: frozenset[str] = _WITH_TOOLS
+    system_first: bool = False
     key_header: str | None = None
 
 
@@ -54,6 +61,9 @@ _ALL_OFF = {
     **{"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0},
 }
 
+RESPONSES_PARAMETERS = frozenset(["temperature", "top_p", "max_tokens", "logprobs"])
+"""The generation parameters of OpenAI's Responses API, by the official client's ResponseCreateParams."""
+
 _ROWS = (
     # https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
     Service(
@@ -68,6 +78,7 @@ _ROWS = (
     # `max_completion_tokens`, which alone reasoning models take (completion_create_params.py).
     Service(
         name="openai",
+        roles=_WITH_TOOLS | {"developer"},
         summary="OpenAI's models",
         wire="openai",
         variables=("OPENAI_API_KEY",),
@@ -100,6 +111,7 @@ _ROWS = (
     # https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
     Service(
         name="azure",
+        roles=_WITH_TOOLS | {"developer"},
         summary="OpenAI's models on Azure; `base_url` is the resource's, `model_id` the deployment's name",
         wire="openai",
         variables=("AZURE_OPENAI_API_KEY",),
@@ -240,6 +252,8 @@ _ROWS = (
     # lists no sampling settings any more, since API version 2026-10-21 takes none: see service_models.py.
     Service(
         name="anthropic",
+        roles=_TALKERS,
+        system_first=True,
         summary="Anthropic's models",
         wire="anthropic",
         variables=("ANTHROPIC_API_KEY",),
@@ -253,6 +267,8 @@ _ROWS = (
     # The Anthropic client's lib/foundry.py: address, variable, header. Clemcore calls the section azure_claude as well.
     Service(
         name="azure_claude",
+        roles=_TALKERS,
+        system_first=True,
         summary="Anthropic's models on Azure AI Foundry; `base_url` is https://RESOURCE.services.ai.azure.com/anthropic",
         wire="anthropic",
         variables=("ANTHROPIC_FOUNDRY_API_KEY",),
@@ -265,6 +281,8 @@ _ROWS = (
     # The google-genai client: variables and address in _api_client.py, parameters in types.GenerateContentConfig.
     Service(
         name="google",
+        roles=_TALKERS,
+        system_first=True,
         summary="Google's Gemini models",
         wire="google",
         variables=("GOOGLE_API_KEY", "GEMINI_API_KEY"),

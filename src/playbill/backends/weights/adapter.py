@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.home import expanded
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
@@ -24,7 +25,7 @@ def adapter_folder(entry: Mapping[str, Any], credentials: Credentials, *, progre
     name = entry.get("peft_model")
     if not name:
         return None
-    folder = Path(str(name)).expanduser()
+    folder = expanded(str(name))
     if not folder.is_dir():
         if str(name).startswith(("/", "~", "./", "../")):
             raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; peft_model says there is")

@@ -7,8 +7,7 @@ import json
 import os
 from pathlib import Path
 
-import platformdirs
-
+from playbill.backends.common.home import cache_folder, expanded
 from playbill.backends.common.jsonfile import write_json
 
 __all__ = ["cache_directory", "file_sha256", "remember_sha256"]
@@ -17,7 +16,7 @@ __all__ = ["cache_directory", "file_sha256", "remember_sha256"]
 def cache_directory() -> Path:
     """``PLAYBILL_CACHE``, else the user's cache directory. It need not exist yet."""
     named = os.environ.get("PLAYBILL_CACHE")
-    return Path(named).expanduser().resolve() if named else platformdirs.user_cache_path("playbill")
+    return expanded(named).resolve() if named else cache_folder()
 
 
 def file_sha256(path: Path) -> str:
@@ -45,7 +44,7 @@ def remember_sha256(path: Path, digest: str) -> None:
 def _known(path: Path) -> str | None:
     try:
         noted = json.loads(_note(path).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(noted, dict) or noted.get("stamp") != _stamp(path) or noted.get("file") != str(path):
         return None

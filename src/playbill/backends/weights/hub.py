@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from playbill.backends.common.network import setup_fault
 from playbill.backends.common.secret import Secret, scrub
 from playbill.backends.credentials import Credential, Credentials
 from playbill.backends.errors import CredentialsError, PlaybillError, WeightsError
@@ -91,6 +92,10 @@ def hub_errors(repo: str, *, revision: str | None = None, token: str | None = No
         raise
     except kinds as e:
         raise _explained(e, repo, revision, token is not None) from e
+    except Exception as e:
+        if (fault := setup_fault(e)) is None:
+            raise
+        raise WeightsError(f"{endpoint()} can't be asked for {repo}: {fault}") from e
 
 
 def _explained(e: BaseException, repo: str, revision: str | None, has_token: bool) -> PlaybillError:
@@ -151,6 +156,8 @@ def _of_network(e: BaseException, repo: str) -> PlaybillError | None:
     from huggingface_hub import errors as hub
 
     transport: type[Exception] = hub.HfHubHTTPError.__bases__[0]
+    if (fault := setup_fault(e)) is not None:
+        return WeightsError(f"{endpoint()} can't be asked for {repo}: {fault}")
     if isinstance(e, hub.OfflineModeIsEnabled):
         return WeightsError(
             f"{repo} is not (wholly) in the hub's cache, and HF_HUB_OFFLINE forbids downloads; unset it, and try again"

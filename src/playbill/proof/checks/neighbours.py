@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.findings import Finding
+from playbill.backends.common.home import expanded
 from playbill.backends.registry.fields.table import LOCAL
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.backends.weights.wheel import PREFIX
@@ -43,9 +43,9 @@ def contradictions(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
 def missing_files(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
     source = entry.get("huggingface_id")
     if isinstance(source, str) and entry.get("backend") in LOCAL and _is_absent(source):
-        message = f"huggingface_id names a file or folder that isn't here: {Path(source).expanduser().absolute()}"
+        message = f"huggingface_id names a file or folder that isn't here: {expanded(source).absolute()}"
         yield rules.MISSING_FILES.at(where, message, "mend the path")
 
 
 def _is_absent(source: str) -> bool:
-    return is_path(source) and not source.startswith(PREFIX) and not Path(source).expanduser().exists()
+    return is_path(source) and not source.startswith(PREFIX) and not expanded(source).exists()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from playbill.backends.errors import TemplateError, TemplateRefusal
+from playbill.backends.prompt.content_forms import with_read_content
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.template import render
 
@@ -87,7 +88,8 @@ class Probe:
     def _render(self, conversation: Sequence[Message], opened: bool, date: datetime) -> Attempt:
         variables = {**self.variables, "add_generation_prompt": opened}
         try:
-            return Attempt(render(self.text, list(conversation), date=date, **variables))
+            shown = with_read_content(conversation, self.text, self.variables)
+            return Attempt(render(self.text, list(shown), date=date, **variables))
         except TemplateError as e:
             return Attempt(error=e)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from playbill.backends.common.home import expanded
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import InputError, TemplateError
@@ -124,7 +125,7 @@ def open_renderer(target: str | dict[str, Any], registry: ModelRegistry, context
     name = target if isinstance(target, str) else str(target.get("model_name"))
     if name.startswith(("http://", "https://")):
         return _open_server(name, context)
-    if isinstance(target, str) and _is_model(Path(name).expanduser()):
+    if isinstance(target, str) and _is_model(expanded(name)):
         spec = ModelSpec.from_dict(propose(name, context)[0].entry)
     else:
         spec = find_spec(target, registry=registry)

@@ -95,7 +95,8 @@ def _read_interactions(path: Path) -> dict[str, _Action]:
     except (PlaybillError, OSError):
         return {}
     turns = content.get("turns") if isinstance(content, dict) else None
-    events = [event for turn in turns or [] if isinstance(turn, list) for event in turn]
+    turns = turns if isinstance(turns, list) else []
+    events = [event for turn in turns if isinstance(turn, list) for event in turn]
     found: dict[str, _Action] = {}
     for event in events:
         action = event.get("action") if isinstance(event, dict) else None

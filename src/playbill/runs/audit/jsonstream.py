@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from playbill.backends.common.jsonfile import DEEPEST, is_deeper
 from playbill.backends.errors import FileFormatError
 
 __all__ = ["JsonStream"]
@@ -55,7 +56,11 @@ class JsonStream:
                     raise self._wrong(e.msg, e.pos) from e
             except RecursionError as e:
                 raise self._wrong("nested too deeply", self._at) from e
+            except ValueError as e:
+                raise self._wrong("a number is too large", self._at) from e
             else:
+                if is_deeper(value, DEEPEST):
+                    raise self._wrong("nested too deeply", self._at)
                 if end < len(self._buffer) or not self._more(want):
                     self._at = end
                     return value

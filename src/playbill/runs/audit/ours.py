@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.jsonfile import read_json
+from playbill.backends.common.jsonfile import DEEPEST_OWN, parse_own_line, read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.generation import FinishReason
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.wire import Answer, read_answer
 from playbill.runs.folder.fields import wrong_field
+from playbill.runs.folder.manifest_fields import wrong_part
 
 __all__ = ["is_ours", "read_line", "read_ours"]
 
@@ -64,16 +65,9 @@ def read_ours(path: Path, run: str) -> Iterator[Call]:
 def read_line(line: bytes) -> dict[str, Any] | None:
     """Return the record in a line, without token ids; None where there is none."""
     cut = line.rfind(_IDS)
-    try:
-        if cut > 0:
-            try:
-                record = json.loads(line[:cut].decode() + "}")
-            except ValueError:  # the name stood elsewhere
-                record = json.loads(line)
-        else:
-            record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    record = parse_own_line(line[:cut] + b"}") if cut > 0 else None
+    if record is None:  # there are no ids, or their name stood elsewhere
+        record = parse_own_line(line)
     known = isinstance(record, dict) and isinstance(record.get("outcome"), str) and record["outcome"] in _OUTCOMES
     return record if known else None
 
@@ -83,12 +77,15 @@ def _read_manifest(path: Path) -> dict[str, _Model]:
     for folder in (path.parent.parent, path.parent):
         if (folder / "manifest.json").is_file():
             try:
-                content = read_json(folder / "manifest.json")
+                content = read_json(folder / "manifest.json", deepest=DEEPEST_OWN)
             except (PlaybillError, OSError) as e:
                 _log.warning("%s", e)
                 return {}
-            models = content.get("models") if isinstance(content, dict) else None
-            return {label: _model(m) for label, m in (models or {}).items() if isinstance(m, dict)}
+            if not isinstance(content, dict) or (problem := wrong_part(content)):
+                said = problem if isinstance(content, dict) else "it is no object"
+                _log.warning("%s: is no manifest of a run: %s", folder / "manifest.json", said)
+                return {}
+            return {label: _model(m) for label, m in (content.get("models") or {}).items()}
     return {}
 
 

@@ -33,7 +33,8 @@ _FINISH = {
     "model_context_window_exceeded continuation",
     FinishReason.REFUSED: "refused refusal content_filter safety prohibited_content recitation blocklist spii "
     "language image_safety escalation model_armor pup_limited_disabled error_toxic",
-    FinishReason.TOOL_CALLS: "tool_calls tool_use tool_call function_call",
+    FinishReason.TOOL_CALLS: "tool_calls tool_use tool_call function_call malformed_function_call "
+    "unexpected_tool_call too_many_tool_calls",
 }
 _WORDS = {word: reason for reason, words in _FINISH.items() for word in words.split()}
 

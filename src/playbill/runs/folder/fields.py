@@ -57,7 +57,7 @@ def _wrong_inside(record: Mapping[str, Any]) -> str | None:
     for name, value in (record.get("usage") or {}).items():
         if value is not None and type(value) is not int:
             return f"usage.{name} is no whole number"
-    for name in ("asked", "effective"):
+    for name in ("asked", "effective", "not_sent", "ignored"):
         if not isinstance((record.get("params") or {}).get(name) or {}, dict):
             return f"params.{name} is no object"
     return None

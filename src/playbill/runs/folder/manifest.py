@@ -12,17 +12,19 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from playbill import __version__
-from playbill.backends.common.jsonfile import read_json, write_json
+from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json, write_json
+from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
+from playbill.runs.folder.inside import check_folders, check_inside
+from playbill.runs.folder.manifest_fields import missing_part, wrong_part
 from playbill.runs.inputs.inputs import Inputs
 
 __all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "read_manifest"]
@@ -55,12 +57,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        content = read_json(path)
+        content = read_json(path, deepest=DEEPEST_OWN)
     except OSError as e:
         raise InputError(f"{folder} is no folder of a run: can't read {path}: {e.strerror}") from e
-    if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or "date" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("models"), dict) or content.get("date") is None:
         raise FileFormatError(f"{path}: is no manifest of a run")
-    return content
+    return _checked(content, path)
 
 
 class Manifest:
@@ -78,6 +80,7 @@ class Manifest:
         Writes nothing. Raises RunError with every setting that changed.
         """
         path = folder / MANIFEST
+        check_inside(folder, MANIFEST)
         if not path.exists():
             return cls(folder, _new(inputs, repeat, seed), resumed=False)
         content = _read(path)
@@ -102,6 +105,10 @@ class Manifest:
         known = self.content["models"].get(label, {})
         if "spec" in known:
             self._refuse(label, {"spec": _that_counts(known["spec"])}, {"spec": _that_counts(scrub(spec.to_dict()))})
+
+    def is_described(self, label: str) -> bool:
+        """Tell whether the folder's manifest says what model the label's records are of."""
+        return "spec" in self.content["models"].get(label, {})
 
     def reserve(self, label: str, folder: str) -> None:
         """Fix the name of a label's folder."""
@@ -139,7 +146,9 @@ class Manifest:
             self.write()
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all. Raises RunError where that can't be done, or its folder is gone."""
+        if not self.path.parent.is_dir():
+            raise RunError(f"{self.path.parent} was removed during the run; what is to be kept can't be written")
         try:
             write_json(self.path, _as_json(self.content))
         except OSError as e:
@@ -148,13 +157,22 @@ class Manifest:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = read_json(path)
+        content = read_json(path, deepest=DEEPEST_OWN)
     except OSError as e:
         raise RunError(f"can't read {path}: {e.strerror}") from e
-    if not isinstance(content, dict) or not all(k in content for k in ("schema", "date", "models", "inputs", "starts")):
+    if not isinstance(content, dict):
         raise FileFormatError(f"{path}: is no manifest of a run; choose another folder with -o")
+    if problem := missing_part(_checked(content, path)):
+        raise FileFormatError(f"{path}: is no manifest of a run: {problem}; choose another folder with -o")
     if content["schema"] > SCHEMA:
         raise RunError(f"{path}: was written by a newer Playbill; upgrade it, or choose another folder with -o")
+    return content
+
+
+def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    if problem := wrong_part(content):
+        raise FileFormatError(f"{path}: is no manifest of a run: {problem}")
+    check_folders(path, content.get("models") or {})
     return content
 
 
@@ -179,7 +197,6 @@ def _inputs(inputs: Inputs) -> dict[str, Any]:
 
 
 def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
-    installed = {(d.metadata["Name"] or "").lower(): d.version for d in distributions()}
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": scrub(list(command)) if command is not None else None,
@@ -188,7 +205,7 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "packages": {name: installed[name] for name in _PACKAGES if name in installed},
+        "packages": {name: found for name in _PACKAGES if (found := installed_version(name)) is not None},
     }
 
 

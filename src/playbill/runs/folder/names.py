@@ -6,14 +6,14 @@ import hashlib
 import unicodedata
 from collections.abc import Collection, Sequence
 
-__all__ = ["folder_name", "run_name"]
+__all__ = ["folder_name", "is_plain_name", "run_name"]
 
 _LONGEST = 80  # bytes; file systems take 255, and paths are longer than names
 _KEPT = frozenset("._-+=@,")
 _OF_WINDOWS = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³")]
 )
-_OURS = frozenset(["manifest.json", "report.html"])
+_OURS = frozenset(["manifest.json", "report.html", ".lock"])
 
 
 def folder_name(label: str, taken: Collection[str] = ()) -> str:
@@ -45,6 +45,16 @@ def _is_safe(name: str) -> bool:
         and not name.endswith(".")
         and name.split(".")[0].casefold() not in _OF_WINDOWS
     )
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a name is that of an entry of a folder, on any system, and leads nowhere else.
+
+    >>> is_plain_name("m"), is_plain_name("../m"), is_plain_name("C:m"), is_plain_name("..")
+    (True, False, False, False)
+    """
+    plain = bool(name) and name.strip(". ") != "" and not set("/\\:\x00") & set(name)
+    return plain and name.casefold() not in _OURS
 
 
 def _folded(name: str) -> str:

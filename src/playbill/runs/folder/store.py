@@ -17,8 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from playbill.backends.common.jsonfile import parse_own_line
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.generation import Outcome
+from playbill.runs.folder.fields import wrong_field
+from playbill.runs.folder.inside import check_inside
 from playbill.runs.folder.record import SCHEMA, Record, is_record, to_line
 from playbill.runs.summary import Tally
 
@@ -52,10 +55,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
 
 
 def _parse(line: bytes) -> Record | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    value = parse_own_line(line)
     return value if is_record(value) else None
 
 
@@ -72,6 +72,8 @@ class RecordStore:
         self._turns: dict[tuple[str, int], list[int]] = {}
         """By dialogue and sample, where in the file the record of each turn begins."""
         self._synced = time.monotonic()
+        for name in (RECORDS, _DAMAGED):
+            check_inside(folder.parent, folder.name, name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._mend()
@@ -101,6 +103,7 @@ class RecordStore:
     def append(self, record: Record) -> None:
         """Write a record as one line. Raises RunError where the disk is full or gone; the file stays readable."""
         line = to_line(record)
+        self._check_still_there()
         try:
             written = os.write(self._fd, line)
             if written < len(line):
@@ -110,6 +113,18 @@ class RecordStore:
         except OSError as e:
             raise _fault(e, self.path) from e
         self.tally.add(record)
+
+    def _check_still_there(self) -> None:
+        """Raise RunError where the file was removed, moved or replaced: what is written then is nowhere."""
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._fd)):
+                return
+        except OSError:
+            pass
+        raise RunError(
+            f"{self.path} was removed, moved or replaced during the run, so answers can't be recorded any more; put "
+            "it back, and the same command goes on, or name another folder with -o"
+        )
 
     def _write_rest(self, line: bytes, written: int) -> None:
         """A disk that fills up takes a part of a line: write the rest, or take the part back."""
@@ -129,6 +144,7 @@ class RecordStore:
         """Bring everything to the disk, and close."""
         self._reader.close()
         try:
+            self._check_still_there()
             self._sync()
         except OSError as e:
             raise _fault(e, self.path) from e
@@ -151,14 +167,17 @@ class RecordStore:
         found: dict[tuple[str, int], list[tuple[int | None, int]]] = {}
         tally = Tally()
         damaged: list[tuple[int, bytes]] = []
+        self._problems: list[str] = []
         retried = 0
         offset = 0
         complete = True
         with self.path.open("rb") as file:
-            for line in file:
+            for number, line in enumerate(file, 1):
                 record = _parse(line)
-                if record is None:
+                problem = "no record" if record is None else _wrong(record)
+                if record is None or problem is not None:
                     damaged.append((offset, line))
+                    self._problems.append(f"line {number}: {problem}")
                 else:
                     self._check_schema(record)
                     failed = record["outcome"] == Outcome.ERROR
@@ -218,9 +237,19 @@ class RecordStore:
             with (self.path.parent / _DAMAGED).open("ab") as file:
                 file.writelines(inside)
             self.notes.append(
-                f"{len(inside)} damaged {'line is' if len(inside) == 1 else 'lines are'} no record: moved to "
-                f"{_DAMAGED}; what is missing now is asked for again"
+                f"{len(inside)} damaged {'line is' if len(inside) == 1 else 'lines are'} no usable record "
+                f"({self._problems[0]}): moved to {_DAMAGED}; what is missing now is asked for again"
             )
+
+
+def _wrong(record: Record) -> str | None:
+    """Return why a run can't go on from a record, which somebody may have edited; None where it can."""
+    if problem := wrong_field(record):
+        return problem
+    text = record.get("text")
+    if not isinstance(text, str):
+        return "text is missing"
+    return "text holds half of a surrogate pair" if any("\ud800" <= c <= "\udfff" for c in text) else None
 
 
 def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]:

@@ -62,7 +62,7 @@ def _is_one_value(path: Path, head: bytes) -> bool:
         return False
     try:
         json.loads(text.partition(b"\n")[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
     return False
 

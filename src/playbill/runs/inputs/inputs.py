@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.home import expanded
 from playbill.backends.engines.base import Extent
 from playbill.backends.errors import InputError
 from playbill.runs.inputs.dialogue import Dialogue
@@ -247,7 +248,7 @@ def _of_path(given: str | os.PathLike[str]) -> Iterator[_Source]:
     if os.fspath(given) == "-":
         yield _Source("-", _spooled_stdin())
         return
-    path = Path(given).expanduser()
+    path = expanded(given)
     if not path.is_dir():
         yield _Source(os.fspath(path), path if path.is_file() else _spooled(path))
         return

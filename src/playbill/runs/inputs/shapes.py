@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.errors import InputError, MessageError
-from playbill.backends.prompt.messages import CheckedMessages, check_messages
+from playbill.backends.prompt.messages import CheckedMessages, check_messages, refuse_finished
 from playbill.runs.inputs.dialogue import Dialogue
 
 __all__ = ["read_dialogue", "unread_settings"]
@@ -58,7 +58,9 @@ def _of_turns(raw: Mapping[str, Any], folder: Path | None) -> Dialogue:
 
 def _messages(messages: Any, where: str = "") -> CheckedMessages:
     try:
-        return check_messages(messages)
+        found = check_messages(messages)
+        refuse_finished(found)
+        return found
     except MessageError as e:
         raise InputError(f"{where}{e}") from e
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.errors import RunError
+from playbill.runs.folder.inside import check_inside
 from playbill.runs.report.collect import Collected, collect
 
 __all__ = ["REPORT", "build_page", "write_report"]
@@ -29,6 +30,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     Raises InputError where the folder holds no run, RunError where the page can't be written.
     """
     path = out or folder / REPORT
+    if out is None:
+        check_inside(folder, REPORT)
     try:
         write_atomically(path, build_page(collect(folder)))
     except OSError as e:

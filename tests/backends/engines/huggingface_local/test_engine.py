@@ -127,6 +127,21 @@ def test_logprobs_are_served_in_the_form_of_openai(tiny):
     assert [len(place["top_logprobs"]) for place in places] == [2] * 5
 
 
+def test_log_probabilities_say_a_tokens_text_and_the_bytes_that_are_no_text(tiny):
+    """A character of four bytes is several tokens; their bytes together are the character's."""
+    path = tiny.prompt_path
+    text = "Hé, 🎭 wörld 日本<|im_end|>"
+    found = [path.token_bytes(token) for token in path.encode(text)]
+    assert b"".join(found) == text.encode()
+    assert any(b"\xf0" in each and b"\xad" not in each for each in found), "a part of a character"
+    answer = tiny.generate(CHATS[0], logprobs=2, max_tokens=5)
+    for place in answer.details["logprobs"]:
+        for each in (place, *place["top"]):
+            content = path.token_bytes(each["id"])
+            assert each["token"] == content.decode("utf-8", "replace")
+            assert bytes(each.get("bytes", each["token"].encode())) == content
+
+
 def test_every_sampler_is_recorded_as_effective(tiny):
     """What nobody asked for is off, and the record says so; the repository's recommendation changes nothing."""
     effective = tiny.generate(CHATS[0], max_tokens=1, top_p=0.5).params.effective

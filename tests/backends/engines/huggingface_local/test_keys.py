@@ -273,3 +273,18 @@ def test_a_model_that_thinks_has_two_budgets(tmp_path):
     with load_model(entry_of(**keys, cot_bypass="</think>")) as model:
         answer = model.generate(CHAT)
         assert (answer.outcome, len(answer.output_ids)) == ("truncated", 4)
+
+
+def test_a_text_on_which_the_tokenizer_panics_is_the_fate_of_its_dialogue(tmp_path):
+    """A panic in Rust is a BaseException, which would end the whole run; the other dialogues are answered."""
+    folder = Path(shutil.copytree(tiny_folder(), tmp_path / "model"))
+    file = folder / "tokenizer.json"
+    config = json.loads(file.read_text())
+    split = {"type": "Split", "pattern": {"Regex": "(b+)+$"}, "behavior": "Isolated", "invert": False}
+    config["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, config["pre_tokenizer"]]}
+    file.write_text(json.dumps(config))
+    texts = ["Hello.", "b" * 40 + "?", "Good bye."]
+    with load_model(entry_of(folder)) as model:
+        found = model.generate_batch([[{"role": "user", "content": text}] for text in texts])
+    assert [each.outcome == "error" for each in found] == [False, True, False]
+    assert found[1].error["message"].startswith("the tokenizer broke on this text: ")

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from playbill.backends import EngineError
 from playbill.backends.engines.detokenize import TextTrail
 from playbill.backends.engines.huggingface_local.sampling import Sampler
 from support.smollm2 import tiny_folder
@@ -133,3 +134,14 @@ def test_greedy_is_the_likeliest_token_and_draws_no_seed():
     sampler = Sampler({"temperature": 0.0, "top_k": 50, "top_p": 0.1}, [])
     assert {sampler.pick(torch.tensor([0.1, 0.3, 0.2])) for _ in range(20)} == {1}
     assert "seed" not in sampler.effective
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_logits_that_are_not_finite_are_an_error_and_no_token(value, temperature):
+    """An overflow in float16 would give token 0 up to the limit; forbidden tokens beside finite ones are usual."""
+    torch = pytest.importorskip("torch")
+    sampler = Sampler({"temperature": temperature, "seed": 1}, [])
+    with pytest.raises(EngineError, match=r"logits are not finite .* set dtype"):
+        sampler.pick(torch.full((8,), float(value)))
+    assert sampler.pick(torch.tensor([float("-inf"), 1.0, float("-inf")])) == 1

@@ -414,11 +414,15 @@ def test_every_sampler_is_recorded_as_effective(model: Model) -> None:
 
 
 def test_logprobs_stand_beside_the_ids(model: Model) -> None:
-    """One for each token; none for those within a character, of which llama.cpp reports nothing."""
+    """One place for each token, with its own bytes; llama.cpp has no number for those within a character."""
     generation = model.generate(user(EMOJI), max_tokens=6, logprobs=2)
     reported = generation.details["logprobs"]
     ids = generation.output_ids
-    assert [each and each["id"] for each in reported] == [None, None, ids[2], None, None, ids[5]]
+    assert tuple(each["id"] for each in reported) == ids
+    assert [each["logprob"] is None for each in reported] == [True, True, False, True, True, False]
+    whole = b"".join(bytes(each.get("bytes") or each["token"].encode()) for each in reported)
+    assert whole.decode() == generation.raw
+    assert "\ufffd" not in generation.raw
     assert reported[2]["logprob"] == reported[2]["top"][0]["logprob"] <= 0
     assert len(reported[2]["top"]) == 2
 

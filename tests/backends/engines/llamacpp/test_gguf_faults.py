@@ -10,38 +10,12 @@ import pytest
 
 from playbill.backends import WeightsError
 from playbill.backends.engines.llamacpp.gguf_header import read_header
-
-UINT32, INT32, FLOAT, STRING, ARRAY, UINT64 = 4, 5, 6, 8, 9, 10
-SOUND = {
-    "general.architecture": (STRING, "llama"),
-    "llama.context_length": (UINT32, 128),
-    "llama.attention.head_count_kv": (ARRAY, (UINT32, [2, 2])),
-    "tokenizer.ggml.model": (STRING, "gpt2"),
-    "tokenizer.ggml.tokens": (ARRAY, (STRING, ["a", "b", "", "", "c"])),
-    "tokenizer.ggml.token_type": (ARRAY, (INT32, [1, 1, 1, 1, 3])),
-    "tokenizer.ggml.scores": (ARRAY, (FLOAT, [0.0] * 5)),
-    "tokenizer.chat_template": (STRING, "{{ messages }}"),
-}
-
-
-def text(value: str | bytes) -> bytes:
-    content = value if isinstance(value, bytes) else value.encode()
-    return struct.pack("<Q", len(content)) + content
-
-
-def value(kind: int, content: Any) -> bytes:
-    if kind == STRING:
-        return text(content)
-    if kind == ARRAY:
-        of, items = content
-        return struct.pack("<IQ", of, len(items)) + b"".join(value(of, item) for item in items)
-    return struct.pack("<" + {UINT32: "I", INT32: "i", FLOAT: "f", UINT64: "Q"}[kind], content)
+from support.gguf_header import ARRAY, FLOAT, INT32, SOUND, STRING, UINT32, UINT64, gguf_bytes, text
 
 
 def write(path: Path, *pairs: tuple[str, int, Any]) -> Path:
     """A file of these pairs and no tensors."""
-    body = b"".join(text(key) + struct.pack("<I", kind) + value(kind, content) for key, kind, content in pairs)
-    path.write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, len(pairs)) + body)
+    path.write_bytes(gguf_bytes(pairs))
     return path
 
 

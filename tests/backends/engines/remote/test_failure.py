@@ -110,6 +110,11 @@ def test_a_policy_is_a_refusal_and_a_malformed_prompt_is_not():
         (429, {"type": "x", "code": "organization_spend_limit_exceeded"}),
         (429, {"type": "x", "code": "credit_balance_exhausted"}),
         (400, {"type": "invalid_request_error", "message": "You have reached your specified API usage limits."}),
+        *(
+            (status, "Your team 0 has either used all available credits or reached its monthly spending limit.")
+            for status in (403, 429)  # xAI
+        ),
+        (412, {"message": "Account x is suspended, possibly due to reaching the monthly spending limit or invoices."}),
     ],
 )
 def test_spent_money_stops_the_model_at_once(status, error):

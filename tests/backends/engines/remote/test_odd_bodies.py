@@ -29,6 +29,7 @@ BODIES = {
     "usage with a list": (answer(OK, {"prompt_tokens": 1, "prompt_tokens_details": [1]}), Outcome.ANSWERED, "ok"),
     "usage as a list": (answer(OK, [1, 2]), Outcome.ANSWERED, "ok"),
     "half a surrogate": (answer({**OK, "message": {"content": "hi \ud83d"}}), Outcome.ANSWERED, "hi \ufffd"),
+    "as deep as is read": (answer(OK, json.loads("[" * 99 + "]" * 99)), Outcome.ANSWERED, "ok"),
     "deep": (answer(OK, json.loads("[" * 500 + "]" * 500)), Outcome.ERROR, ""),
     "deeper than a reader goes": (b'{"choices": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Outcome.ERROR, ""),
 }  # fmt: skip
@@ -58,6 +59,14 @@ def test_json_is_utf8_whatever_its_charset_says(opened):
     body = answer({"message": {"content": "Grüße"}, "finish_reason": "stop"}).decode("unicode_escape").encode()
     with MockServer(lambda ask: Raw(body, content_type="application/json; charset=iso-8859-1")) as server:
         assert opened(server.openai_url).generate(HELLO).text == "Grüße"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_is_no_utf16_though_its_header_says_so_is_an_error_in_words(opened, status):
+    """A charset that the bytes don't fit is no exception of a codec's."""
+    with MockServer(lambda ask: Raw(b"{no", status, "text/html; charset=utf-16")) as server:
+        generation = opened(server.openai_url, max_attempts=1).generate(HELLO)
+    assert (generation.outcome, generation.error["type"], generation.response) == (Outcome.ERROR, "EngineError", "{no")
 
 
 def test_a_stream_may_begin_with_a_byte_order_mark_and_hold_other_answers(opened):

@@ -15,6 +15,7 @@ from playbill.backends.registry.fields.types import parse_token_count
 __all__ = [
     "context_size",
     "eos_ids",
+    "own_config",
     "read_config",
     "read_generation_config",
     "recommended_sampling",
@@ -64,6 +65,30 @@ def read_config(entry: Mapping[str, Any], source: Source, *, trust: bool) -> dic
         return dict(found)
 
 
+def own_config(entry: Mapping[str, Any], source: Source, *, trust: bool) -> Any:
+    """Return transformers' configuration of a model, to be loaded with the entry's attention, or transformers' default.
+
+    A configuration may name kernels on the hub for its attention and experts, which transformers would fetch and run,
+    whatever is passed beside it.
+    """
+    from transformers import AutoConfig
+
+    gguf = {"gguf_file": entry["gguf_file"]} if entry.get("gguf_file") else {}
+    config = AutoConfig.from_pretrained(source.name, trust_remote_code=trust, **source.options, **gguf)
+    for part in _parts(config):
+        part._attn_implementation = entry.get("attn_implementation")
+        part._experts_implementation = None
+    return config
+
+
+def _parts(config: Any) -> list[Any]:
+    """Return a configuration and those within it."""
+    from transformers import PreTrainedConfig
+
+    within = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
+    return [config, *(part for each in within for part in _parts(each))]
+
+
 def read_generation_config(source: Source) -> dict[str, Any]:
     """Return the content of generation_config.json; empty where there is none."""
     path = source.folder / "generation_config.json"
@@ -73,7 +98,7 @@ def read_generation_config(source: Source) -> dict[str, Any]:
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise WeightsError(f"{path} is not JSON: {e}") from e
     return content if isinstance(content, dict) else {}
 

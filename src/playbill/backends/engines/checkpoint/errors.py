@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
+from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
-from playbill.backends.errors import BackendUnavailable, EntryError, PlaybillError, WeightsError
+from playbill.backends.errors import BackendUnavailable, EngineError, EntryError, PlaybillError, WeightsError
 
-__all__ = ["load_failures", "quiet"]
+__all__ = ["load_failures", "panics_as_errors", "quiet"]
 
 
 @contextmanager
 def load_failures(model_name: str, what: str, *, preview: bool) -> Iterator[None]:
     """Turn whatever transformers raises while it loads ``what`` into one of our errors."""
     try:
-        yield
+        with panics_as_errors(f"{what} breaks the library that reads it"):
+            yield
+    except EngineError as e:
+        raise WeightsError(f"{model_name}: {e}") from e
     except PlaybillError:
         raise
     except ImportError as e:
@@ -28,8 +31,22 @@ def load_failures(model_name: str, what: str, *, preview: bool) -> Iterator[None
         if "trust_remote_code" in str(e):
             raise _remote_code(model_name, what, preview) from e
         raise WeightsError(
-            f"{model_name}: transformers {version('transformers')} can't load {what}: {_first_lines(e)}"
+            f"{model_name}: transformers {installed_version('transformers')} can't load {what}: {_first_lines(e)}"
         ) from e
+
+
+@contextmanager
+def panics_as_errors(what: str) -> Iterator[None]:
+    """Turn a panic of a library in Rust into EngineError, whose message begins with ``what``.
+
+    A panic is a BaseException, which would end the whole run, though only one text or file is to blame.
+    """
+    try:
+        yield
+    except BaseException as e:
+        if type(e).__name__ != "PanicException":
+            raise
+        raise EngineError(f"{what}: {_first_lines(e)}") from e
 
 
 def _remote_code(model_name: str, what: str, preview: bool) -> PlaybillError:

@@ -15,7 +15,7 @@ from playbill.backends.engines.checkpoint.config import (
     recommended_sampling,
     refuse_unhonoured,
 )
-from playbill.backends.engines.checkpoint.model_class import check_model_class
+from playbill.backends.engines.checkpoint.model_class import check_model_class, refuse_without_text_model
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.checkpoint.tokenizer import load_tokenizer
 from playbill.backends.prompt.chat_template import pick_template
@@ -26,9 +26,14 @@ from playbill.backends.prompt.template import GENERIC_TEMPLATE
 __all__ = ["make_prompt_path"]
 
 
-def make_prompt_path(entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool) -> PromptPath:
-    """Return the prompt path of an entry whose files are here."""
+def make_prompt_path(
+    entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool, text_model: bool
+) -> PromptPath:
+    """Return the prompt path of an entry whose files are here. With ``text_model`` transformers must have a class for
+    text alone; EntryError where it has none."""
     config = read_config(entry, source, trust=trust)
+    if text_model:
+        refuse_without_text_model(entry, config)
     check_model_class(entry, config)
     generation = read_generation_config(source)
     loaded = load_tokenizer(entry, source, trust=trust)

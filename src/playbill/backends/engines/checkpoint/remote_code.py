@@ -9,12 +9,12 @@ from playbill.backends.engines.base import Context
 from playbill.backends.errors import EntryError
 from playbill.backends.registry.fields.table import setting
 
-__all__ = ["trusted"]
+__all__ = ["code_asked", "trusted"]
 
 
 def trusted(entry: Mapping[str, Any], context: Context) -> bool:
     """Tell whether code of the repository may run. Raises EntryError where the entry asks and the caller is silent."""
-    asks = bool(setting(entry, "trust_remote_code"))
+    asks = code_asked(entry)
     if asks and not context.trust_remote_code:
         raise EntryError(
             f"{entry.get('model_name')}: the entry asks to run Python code from {entry['huggingface_id']} "
@@ -22,3 +22,8 @@ def trusted(entry: Mapping[str, Any], context: Context) -> bool:
             "load_model(…, trust_remote_code=True)"
         )
     return asks
+
+
+def code_asked(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry asks that code of the repository runs."""
+    return bool(setting(entry, "trust_remote_code"))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.packages import installed_version
 from playbill.backends.engines.checkpoint.source import Source
 
 __all__ = ["SentencePieceTokenizer", "load_slow"]
@@ -53,6 +53,9 @@ class SentencePieceTokenizer:
             return bytes([int(piece[3:-1], 16)])
         return str(piece).replace(_SPACE, " ").encode()
 
+    def token_bytes(self, token: int) -> bytes:
+        return self._bytes(token, self._backend.added_tokens_decoder)
+
     def special_ids(self) -> frozenset[int]:
         control = (i for i in range(self._model.get_piece_size()) if self._model.is_control(i))
         added = (i for i, token in self._backend.added_tokens_decoder.items() if token.special)
@@ -63,8 +66,8 @@ class SentencePieceTokenizer:
             "class": type(self._backend).__name__,
             "slow": True,
             "slow_asked": True,
-            "transformers": version("transformers"),
-            "sentencepiece": version("sentencepiece"),
+            "transformers": installed_version("transformers"),
+            "sentencepiece": installed_version("sentencepiece"),
         }
 
 

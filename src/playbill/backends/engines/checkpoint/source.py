@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.home import expanded
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
@@ -37,7 +38,7 @@ class Source:
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"revision": self.commit, "local_files_only": True} if self.commit else {}
+        return {"local_files_only": True} | ({"revision": self.commit} if self.commit else {})
 
 
 def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bool) -> Source:
@@ -48,7 +49,7 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
     """
     name, revision = str(entry["huggingface_id"]), entry.get("revision")
     token = hub_token(entry, context.credentials)
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return _folder(entry, folder)
     if name.startswith(("/", "~", "./", "../")):
@@ -108,8 +109,7 @@ class _Downloads:
         """The weights in the one form that transformers would load: safetensors where they are."""
         for index in _INDICES:
             if (folder / index).is_file():
-                shards = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
-                self.fetch(sorted(shards), folder.name)
+                self.fetch(_shards(folder / index), folder.name)
                 return
         for single in _SINGLE:
             if (self.fetch([single], folder.name) / single).is_file():
@@ -118,3 +118,11 @@ class _Downloads:
             f"{self.repo} has no weights that transformers can load ({' or '.join(_SINGLE)}, whole or in parts); "
             "if it has a GGUF file, name it in gguf_file, or take the backend llamacpp"
         )
+
+
+def _shards(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights lists."""
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as e:
+        raise WeightsError(f"{index} is no index of weights: {type(e).__name__}: {e}; download it again?") from e

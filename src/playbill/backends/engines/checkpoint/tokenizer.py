@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cached_property
 from typing import Any
 
+from playbill.backends.common.packages import installed_version
 from playbill.backends.common.warn import warn_once
+from playbill.backends.engines.checkpoint.errors import panics_as_errors
 from playbill.backends.engines.checkpoint.sentencepiece import load_slow
 from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.detokenize import byte_of_character
 from playbill.backends.prompt.chat_template import named_template
 from playbill.backends.prompt.tokenizer import Tokenizer
 from playbill.backends.registry.fields.table import setting
 
 __all__ = ["LoadedTokenizer", "TransformersTokenizer", "load_tokenizer"]
+
+_BYTES = byte_of_character()
+_BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
+_SPACE_MARK = "\u2581"
 
 
 class TransformersTokenizer:
@@ -35,12 +43,14 @@ class TransformersTokenizer:
 
     def encode(self, text: str) -> list[int]:
         if self._rust is not None:
-            return list(self._rust.encode(text, add_special_tokens=False).ids)
+            with panics_as_errors("the tokenizer broke on this text"):
+                return list(self._rust.encode(text, add_special_tokens=False).ids)
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
         if self._rust is not None:
-            return str(self._rust.decode(list(ids), skip_special_tokens=False))
+            with panics_as_errors("the tokenizer broke on these ids"):
+                return str(self._rust.decode(list(ids), skip_special_tokens=False))
         text = self._tokenizer.decode(
             list(ids),
             skip_special_tokens=False,
@@ -48,6 +58,28 @@ class TransformersTokenizer:
             spaces_between_special_tokens=False,
         )
         return str(text)
+
+    def token_bytes(self, token: int) -> bytes:
+        if self._rust is None or token in self._added:
+            return self.decode([token]).encode()
+        piece = str(self._rust.id_to_token(token) or "")
+        if "ByteLevel" in self._decoder and all(character in _BYTES for character in piece):
+            return bytes(_BYTES[character] for character in piece)
+        if "ByteFallback" in self._decoder:
+            if _BYTE_PIECE.fullmatch(piece):
+                return bytes([int(piece[3:5], 16)])
+            return piece.replace(_SPACE_MARK, " ").encode()
+        return self.decode([token]).encode()
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(self._tokenizer.added_tokens_decoder)
+
+    @cached_property
+    def _decoder(self) -> str:
+        """What the Rust tokenizer's decoder says of itself, its steps by name."""
+        decoder = self._rust.decoder if self._rust is not None else None
+        return decoder.__getstate__().decode() if decoder is not None else ""
 
     def special_ids(self) -> frozenset[int]:
         added = self._tokenizer.added_tokens_decoder.items()
@@ -59,8 +91,8 @@ class TransformersTokenizer:
             "slow": self._rust is None,
             "slow_asked": self._slow_asked,
             "adds_bos": self._adds_bos,
-            "transformers": version("transformers"),
-            "tokenizers": version("tokenizers"),
+            "transformers": installed_version("transformers"),
+            "tokenizers": installed_version("tokenizers"),
         }
 
 
@@ -103,7 +135,7 @@ def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:
         return slow
     warn_once(
         f"{entry.get('model_name')}: slow_tokenizer is true, but the model brings no SentencePiece file that fits, and "
-        f"transformers {version('transformers')} has no Python tokenizer for it; the fast one "
+        f"transformers {installed_version('transformers')} has no Python tokenizer for it; the fast one "
         f"({type(raw).__name__}) is used, whose ids may differ from its training's"
     )
     return TransformersTokenizer(raw, slow_asked=True)

@@ -45,7 +45,7 @@ def _prompt_path(
 ) -> PromptPath:
     name = str(entry.get("model_name"))
     with quiet(context.progress), load_failures(name, "the tokenizer", preview=preview):
-        return make_prompt_path(entry, context, source, trust=trust)
+        return make_prompt_path(entry, context, source, trust=trust, text_model=True)
 
 
 def _engine(

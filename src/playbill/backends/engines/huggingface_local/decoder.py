@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from transformers import DynamicCache
 
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
@@ -45,16 +46,18 @@ class Decoder(Protocol):
 
 
 class SingleDecoder:
-    """One row after the other, each with transformers' own cache."""
+    """One row after the other, each stepped as transformers' own `generate` steps it.
+
+    The model's own `prepare_inputs_for_generation` says what a step is given: positions, a state instead of a KV cache,
+    or all ids anew where a row grows past the length at which its rotary factors change.
+    """
 
     most_rows = 1
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._device = model.get_input_embeddings().weight.device
-        # transformers 5.24 gave the argument and the output another name.
-        named = inspect.signature(model.forward).parameters
-        self._cache = next((name for name in ("past_key_values", "cache") if name in named), "cache_params")
+        self._named = frozenset(inspect.signature(model.forward).parameters)
 
     def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
         return [self._next(row) for row in rows]
@@ -72,8 +75,42 @@ class SingleDecoder:
         return
 
     def _next(self, row: SampledSequence) -> torch.Tensor:
-        ids = torch.tensor([row.ids[row.computed :]], device=self._device)
-        output = self._model(input_ids=ids, **{self._cache: row.kv_cache}, use_cache=True, logits_to_keep=1)
-        row.kv_cache, row.computed = output[self._cache], len(row.ids)
+        first = row.kv_cache is None
+        if first:
+            reset_rotary(self._model)
+            row.kv_cache = self._start(len(row.ids))
+        ids = torch.tensor([row.ids], device=self._device)
+        new = None if first else len(row.ids) - row.computed
+        step = {"next_sequence_length": new, "is_first_iteration": first}
+        output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **row.kv_cache), return_dict=True)
+        row.kv_cache = self._model._update_model_kwargs_for_generation(output, row.kv_cache)
+        row.computed = len(row.ids)
         logits: torch.Tensor = output.logits[0, -1]
         return logits
+
+    def _start(self, length: int) -> dict[str, Any]:
+        """Return what `generate` gives a model beside a prompt of this many tokens."""
+        found: dict[str, Any] = {"use_cache": True, "attention_mask": torch.ones(1, length, dtype=torch.long)}
+        if "position_ids" in self._named:
+            found["position_ids"] = torch.arange(length)[None]
+        found = {name: v.to(self._device) if isinstance(v, torch.Tensor) else v for name, v in found.items()}
+        if "logits_to_keep" in self._named:
+            found["logits_to_keep"] = 1
+        # transformers 5.24 gave the argument another name.
+        name = next((name for name in ("past_key_values", "cache") if name in self._named), None)
+        if name is not None and self._model._supports_default_dynamic_cache():
+            found[name] = DynamicCache(config=self._model.config.get_text_config(decoder=True))
+        return found
+
+
+def reset_rotary(model: Any) -> None:
+    """Bring dynamic rotary scaling back to where it is in a model just loaded; it grows with the longest row so far."""
+    for module in model.modules():
+        original = getattr(module, "original_max_seq_len", None)
+        for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")] if original else ():
+            prefix = name.removesuffix("max_seq_len_cached")
+            frequencies = getattr(module, f"{prefix}original_inv_freq", None)
+            if frequencies is not None:
+                setattr(module, name, original)
+                current = getattr(module, f"{prefix}inv_freq")
+                module.register_buffer(f"{prefix}inv_freq", frequencies.to(current.device).clone(), persistent=False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 import torch
+
+from playbill.backends.common.packages import installed_version
 
 __all__ = ["computation_facts"]
 
@@ -14,7 +15,7 @@ def computation_facts(model: Any, threads: int | None) -> dict[str, Any]:
     """Versions, number format, devices and the kind of attention. Keeps no hold of the model."""
     devices = sorted({str(p.device) for p in model.parameters()})
     return {
-        "transformers": version("transformers"),
+        "transformers": installed_version("transformers"),
         "torch": torch.__version__,
         "class": type(model).__name__,
         "dtype": str(model.dtype).removeprefix("torch."),

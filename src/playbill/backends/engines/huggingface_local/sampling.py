@@ -6,12 +6,14 @@ Order and meaning are those of transformers' `generate`. Knows no model and no o
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from playbill.backends.errors import EngineError
 from playbill.backends.registry.fields.parameters import OFF
 
 __all__ = ["SUPPORTED_PARAMETERS", "Sampler"]
@@ -57,15 +59,22 @@ class Sampler:
         return self._repetition != 1.0 or self._presence != 0.0 or self._frequency != 0.0
 
     def pick(self, logits: torch.Tensor) -> int:
-        """Return the next token's id, from the logits of the vocabulary, of one dimension."""
-        token = self._picked(logits)
+        """Return the next token's id, from the logits of the vocabulary, of one dimension.
+
+        Raises EngineError where they are no numbers, as after an overflow in float16.
+        """
+        best = int(logits.argmax())  # a NaN counts as the largest
+        if not math.isfinite(found := float(logits[best])):
+            raise EngineError(
+                f"the model's logits are not finite ({found}), as when a number overflows in float16; set dtype to "
+                '"bfloat16" or "float32" in the entry'
+            )
+        token = best if self.is_plain else self._picked(logits)
         if self._reported:
             self.logprobs.append(_logprob(logits, token, self._reported))
         return token
 
     def _picked(self, logits: torch.Tensor) -> int:
-        if self.is_plain:
-            return int(logits.argmax())
         scores = logits.float().cpu()
         if self._has_penalties:
             scores = self._penalised(scores)

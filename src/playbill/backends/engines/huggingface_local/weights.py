@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playbill.backends.common.warn import warn_once
+from playbill.backends.engines.checkpoint.config import own_config
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
 from playbill.backends.registry.fields.local import dtype_of
@@ -27,14 +28,13 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
 
     options: dict[str, Any] = {
         **source.options,
+        "config": own_config(entry, source, trust=trust),
         "dtype": dtype_of(entry),
         "trust_remote_code": trust,
         "output_loading_info": True,
         **_gguf_options(entry),
         **_quantized(entry),
     }
-    if attention := entry.get("attn_implementation"):
-        options["attn_implementation"] = attention
     device_map, device = _placement(entry)
     if device_map is not None:
         options["device_map"] = device_map

@@ -243,18 +243,21 @@ class LlamaCpp:
             details=details,
         )
 
-    def _logprobs(self, answer: _Answer) -> list[dict[str, Any] | None]:
-        """For each new token its log probability and the likeliest ones; None where llama.cpp reports none.
+    def _logprobs(self, answer: _Answer) -> list[dict[str, Any]]:
+        """Return for each new token its log probability and the likeliest ones.
 
-        It reports none for a token that ends inside of a UTF-8 character.
+        llama.cpp reports none for a token that ends inside of a UTF-8 character: its place has None, and no others.
         """
         reported = iter(answer.probabilities)
         pieces, special = self._tokenizer.vocabulary.pieces, self._tokenizer.vocabulary.special
-        text, found = b"", []
+        text, found = b"", list[dict[str, Any]]()
         for token in answer.ids:
             text += b"" if token in special else pieces[token]
             each = None if incomplete(text) else next(reported, None)
-            found.append(_logprob(each) if each is not None and each["id"] == token else None)
+            if each is not None and each["id"] == token:
+                found.append(_logprob(each))
+            else:
+                found.append({"id": token, "logprob": None, "top": []})
         return found
 
 

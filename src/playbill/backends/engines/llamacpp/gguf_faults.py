@@ -22,8 +22,10 @@ _COUNTS = (
     "rope.scaling.original_context_length",
 )
 _HEADS = ("attention.head_count", "attention.head_count_kv")
+_ALIGNMENT = "general.alignment"
+_MOST_LAYERS = 512  # as many as llama.cpp has room for
 _TYPE, _LENGTH = struct.Struct("<I"), struct.Struct("<Q")
-_ARRAY = 9
+_UINT32, _ARRAY = 4, 9
 
 
 def find_fault(values: Mapping[str, Any], raw: Mapping[str, bytes]) -> str | None:
@@ -34,6 +36,7 @@ def find_fault(values: Mapping[str, Any], raw: Mapping[str, bytes]) -> str | Non
     checks: tuple[Callable[[], str | None], ...] = (
         lambda: _texts(values),
         lambda: _numbers(values),
+        lambda: _sizes(values, raw),
         lambda: _vocabulary(values, raw),
     )
     return next((fault for check in checks if (fault := check()) is not None), None)
@@ -58,6 +61,18 @@ def _numbers(values: Mapping[str, Any]) -> str | None:
         each = value if name in _HEADS and isinstance(value, list) else [value]
         if value is not None and not all(_is_count(number) for number in each):
             return f"its {architecture}.{name} is {_shown(value)} instead of a number of 0 or more"
+    return None
+
+
+def _sizes(values: Mapping[str, Any], raw: Mapping[str, bytes]) -> str | None:
+    alignment = values.get(_ALIGNMENT)
+    if alignment is not None:
+        is_plain = _TYPE.unpack_from(raw[_ALIGNMENT], 8 + len(_ALIGNMENT))[0] == _UINT32
+        if not is_plain or alignment < 1 or alignment & (alignment - 1):
+            return f"its {_ALIGNMENT} is {_shown(alignment)} instead of a power of two in four bytes"
+    layers = values.get(f"{values.get('general.architecture')}.block_count")
+    if layers is not None and layers > _MOST_LAYERS:
+        return f"it has {layers} layers, and llama.cpp has room for {_MOST_LAYERS}"
     return None
 
 

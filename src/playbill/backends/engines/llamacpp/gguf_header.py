@@ -90,6 +90,8 @@ class _Reader:
         for _ in range(count):
             start = self._at
             key = self._string()
+            if not key:
+                raise _Malformed("it has a key without a name")
             if key in raw:
                 raise _Malformed(f"it has the key {key[:80]!r} twice")
             (kind,) = self._unpack("<I")
@@ -108,7 +110,9 @@ class _Reader:
             (dimensions,) = self._unpack("<I")
             if dimensions > _MOST_DIMENSIONS:
                 raise _Malformed(f"a tensor has {dimensions} dimensions")
-            *_, kind, _ = self._unpack(f"<{dimensions}QIQ")
+            *sizes, kind, _ = self._unpack(f"<{dimensions}QIQ")
+            if 0 in sizes:
+                raise _Malformed(f"its tensor {name[:80]!r} has a dimension of 0")
             yield name, dimensions, kind
 
     def _unpack(self, form: str) -> tuple[Any, ...]:

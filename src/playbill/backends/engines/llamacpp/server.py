@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playbill.backends.engines.machine.process_state import wait_briefly
+from playbill.backends.engines.machine.process_state import interrupts_wait, wait_briefly
 from playbill.backends.errors import ContextExceeded, EngineError
 
 wait_briefly()
@@ -61,7 +61,8 @@ class LlamaServer:
         params.fit_params = False
         params.verbosity = 0
         try:
-            self._server = xllamacpp.Server(params)
+            with interrupts_wait():
+                self._server = xllamacpp.Server(params)
         except RuntimeError as e:
             self.close()
             raise EngineError(f"llama.cpp can't load {params.model.path}: {e}") from e

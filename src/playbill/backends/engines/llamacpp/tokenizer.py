@@ -39,6 +39,9 @@ class GgufTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         return self.vocabulary.decode(ids)
 
+    def token_bytes(self, token: int) -> bytes:
+        return self.vocabulary.pieces[token]
+
     def special_ids(self) -> frozenset[int]:
         return self.vocabulary.special
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+from playbill.backends.engines.detokenize import byte_of_character
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
 from playbill.backends.errors import WeightsError
 
@@ -18,13 +19,6 @@ _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 _BYTE_LEVEL = "gpt2"
 _SPACE_MARK = "\u2581"
 _RENDERED = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
-
-
-def _byte_of() -> dict[str, int]:
-    """Return the characters by which byte-level BPE writes bytes: printable ones as they are, others from U+0100 on."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {**{chr(b): b for b in plain}, **{chr(256 + n): b for n, b in enumerate(others)}}
 
 
 class Vocabulary:
@@ -43,7 +37,7 @@ class Vocabulary:
     @cached_property
     def pieces(self) -> list[bytes]:
         """The bytes of each token, special ones written out."""
-        table = _byte_of()
+        table = byte_of_character()
         return [self._piece(text, kind, table) for text, kind in zip(self.texts, self._types, strict=True)]
 
     def _piece(self, text: str, kind: int, table: dict[str, int]) -> bytes:

@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["VLLM_SETTINGS", "compute_with_threads", "hide_torch", "prepare_vllm", "use_tiled_kernels", "wait_briefly"]
+__all__ = [
+    "VLLM_SETTINGS",
+    "compute_with_threads",
+    "hide_torch",
+    "interrupts_wait",
+    "prepare_vllm",
+    "use_tiled_kernels",
+    "wait_briefly",
+]
 
 VLLM_SETTINGS = {
     # In this process there is one start instead of three, no second import of the user's script, and no children.
@@ -31,6 +43,25 @@ def wait_briefly() -> None:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Keep Ctrl-C for the end of a native call that takes the signal for itself, and give it back to Python then.
+
+    A library that ends its own work at the signal, while we wait for that work, would be waited for for ever.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before is None or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def compute_with_threads(count: int) -> None:

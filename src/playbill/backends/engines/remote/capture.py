@@ -16,9 +16,19 @@ import httpx2
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.values import DEEPEST, is_deeper
 
-__all__ = ["Capture", "http_client"]
+__all__ = ["MOST_BYTES", "MOST_ERROR_BYTES", "Capture", "http_client"]
+
+MOST_BYTES = 32_000_000
+"""Of an answer's body, once decompressed: more than any model writes, log probabilities included."""
+MOST_ERROR_BYTES = 1_000_000
+_KEPT_OF_TOO_MUCH = 10_000
+_LONGEST_GAP = len(b"\r\n\r\n")
 
 _current: ContextVar[Capture | None] = ContextVar("capture", default=None)
+
+
+class TooLarge(Exception):
+    """A body is larger than it may be; what that means depends on its status."""
 
 
 class Capture:
@@ -31,6 +41,9 @@ class Capture:
         self._on_event = on_event
         self._received = bytearray()
         self._read_to = 0
+        self._searched_to = 0
+        self.too_large = False
+        """Whether the body was larger than it may be; then only its beginning is kept."""
         self.sent: bytes | None = None
         self.sent_headers = httpx2.Headers()
         self.status: int | None = None
@@ -52,20 +65,17 @@ class Capture:
 
     def text(self) -> str:
         """Return the response's body as received, its content encoding undone."""
-        return self._response().text
-
-    def _response(self) -> httpx2.Response:
-        return httpx2.Response(self.status or 0, headers=self._plain_headers(), content=bytes(self._received))
-
-    def _plain_headers(self) -> dict[str, str]:
-        kept = ("content-type", "content-encoding")
-        return {name: self.headers[name] for name in kept if name in self.headers}
+        kind = {name: self.headers[name] for name in ("content-type",) if name in self.headers}
+        try:
+            return httpx2.Response(self.status or 0, headers=kind, content=bytes(self._received)).text
+        except UnicodeError:  # UTF-16 by its header, and not by its bytes
+            return bytes(self._received).decode(errors="replace")
 
     def json(self) -> Any:
         """Return the response's body; raises ValueError where it is no JSON."""
         # By its bytes, as the official clients read it: JSON is UTF-8, whatever a charset in the header says.
         try:
-            value = json.loads(self._response().content)
+            value = json.loads(bytes(self._received))
         except RecursionError as e:
             raise ValueError("nested too deeply") from e
         if is_deeper(value, DEEPEST):
@@ -86,7 +96,7 @@ class Capture:
         try:
             return self.json()
         except ValueError:
-            return _text_or_none(self)
+            return self.text() or None
 
     def completion(self) -> dict[str, Any]:
         """Return the JSON object that should be a completion. Raises Failure where it is none, or an error in
@@ -102,18 +112,25 @@ class Capture:
         return body
 
     def feed(self, data: bytes) -> None:
+        """Take up a piece of the response's body, decompressed. Raises TooLarge once it is more than it may be."""
         self._received += data
+        is_error = (self.status or 0) >= 300
+        most = MOST_ERROR_BYTES if is_error else MOST_BYTES
+        if len(self._received) > most:
+            self.too_large = True
+            del self._received[_KEPT_OF_TOO_MUCH:]
+            raise TooLarge
         if self.is_stream:
             self._read_events()
 
     def _read_events(self) -> None:
         """Take up each whole server-sent event that has come; every wire's data are JSON objects."""
         while True:
+            start = max(self._read_to, self._searched_to - _LONGEST_GAP)
             ends = [
-                (place, len(gap))
-                for gap in (b"\n\n", b"\r\n\r\n")
-                if (place := self._received.find(gap, self._read_to)) >= 0
+                (place, len(gap)) for gap in (b"\n\n", b"\r\n\r\n") if (place := self._received.find(gap, start)) >= 0
             ]
+            self._searched_to = len(self._received) if not ends else self._read_to
             if not ends:
                 return
             place, width = min(ends)
@@ -141,13 +158,6 @@ def _data(line: bytes) -> bytes:
     return line.removeprefix(b"data:").removeprefix(b" ")
 
 
-def _text_or_none(capture: Capture) -> str | None:
-    try:
-        return capture.text() or None
-    except httpx2.DecodingError:
-        return None
-
-
 def _http_headers(request: httpx2.Request) -> dict[str, str]:
     """Return the headers that HTTP itself needs. No content encoding, so that a stream's bytes can be read as they
     come."""
@@ -165,19 +175,19 @@ def _http_headers(request: httpx2.Request) -> dict[str, str]:
 
 
 class _Tee(httpx2.AsyncByteStream):
-    """A response's stream that the capture sees as well."""
+    """A response's stream that the capture sees as well, decompressed piece by piece, so that it can be bounded."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, capture: Capture) -> None:
-        self._stream = stream
+    def __init__(self, response: httpx2.Response, stream: httpx2.AsyncByteStream, capture: Capture) -> None:
+        self._encoded = httpx2.Response(response.status_code, headers=response.headers, stream=stream)
         self._capture = capture
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for data in self._stream:
+        async for data in self._encoded.aiter_bytes():
             self._capture.feed(data)
             yield data
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        await self._encoded.aclose()
 
 
 def http_client(timeout: httpx2.Timeout, ca_bundle: str | None, headers: Mapping[str, str]) -> httpx2.AsyncClient:
@@ -200,8 +210,9 @@ def http_client(timeout: httpx2.Timeout, ca_bundle: str | None, headers: Mapping
     async def receiving(response: httpx2.Response) -> None:
         capture = _current.get()
         if capture is not None and isinstance(response.stream, httpx2.AsyncByteStream):
-            capture.status, capture.headers = response.status_code, response.headers
-            response.stream = _Tee(response.stream, capture)
+            capture.status, capture.headers = response.status_code, response.headers.copy()
+            response.stream = _Tee(response, response.stream, capture)
+            response.headers.pop("content-encoding", None)  # which the tee has undone
 
     verify: Any = True
     if ca_bundle is not None:

@@ -6,6 +6,7 @@ A key is sent only where `Credential.may_go_to` allows it.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from urllib.parse import urlsplit
 import httpx2
 
 from playbill import __version__
+from playbill.backends.common.network import setup_fault
 from playbill.backends.common.secret import Secret
 from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credential, Credentials
 from playbill.backends.engines.remote.capture import http_client
 from playbill.backends.engines.remote.limiter import LimiterKey
-from playbill.backends.errors import CredentialsError, EntryError
+from playbill.backends.errors import CredentialsError, EngineError, EntryError
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.services import Service
 
@@ -68,7 +70,15 @@ class Connection:
     def client(self, sdk: str, headers: Mapping[str, str]) -> httpx2.AsyncClient:
         """Return the HTTP client beneath the official client ``sdk`` (name/version); it sends ``headers`` and no others
         than those that HTTP itself needs."""
-        return http_client(self.timeout, self.ca_bundle, {"user-agent": f"playbill/{__version__} {sdk}", **headers})
+        sent = {"user-agent": f"playbill/{__version__} {sdk}", **headers}
+        try:
+            return http_client(self.timeout, self.ca_bundle, sent)
+        except Exception as e:
+            if self.ca_bundle is not None and isinstance(e, (ssl.SSLError, OSError)):
+                raise EntryError(f"ca_bundle {self.ca_bundle} holds no certificates that can be read: {e}") from e
+            if (fault := setup_fault(e)) is not None:
+                raise EngineError(f"{self.name} can't be asked: {fault}") from e
+            raise
 
 
 def model_id(entry: Mapping[str, Any]) -> str:

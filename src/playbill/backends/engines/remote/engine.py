@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from playbill.backends.engines.remote.errors import checked, error_of, failure_o
 from playbill.backends.engines.remote.event_loop import service_loop
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.limiter import limiter_for
+from playbill.backends.engines.remote.trial import Trial, named_parameter
 from playbill.backends.engines.remote.wire import Body, Wire
 from playbill.backends.errors import EndpointDown, EngineError, PlaybillError
 from playbill.backends.generation import FinishReason
@@ -31,6 +32,8 @@ __all__ = ["RemoteEngine"]
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 60.0
+_ALWAYS = frozenset(["model", "messages", "system", "contents", "systemInstruction", "generationConfig", "max_tokens"])
+"""Fields of every body; a refusal that names one of them may be about one dialogue alone."""
 
 
 class _RemoteFuture(Future[Completion]):
@@ -78,15 +81,15 @@ class RemoteEngine:
         self._retry_empty = int(setting(entry, "retry_empty"))
         self._time_budget: float | None = setting(entry, "time_budget")
         self._loop = service_loop()
+        self._trial = Trial(self._loop.time)
+        self._learned: dict[str, str] = {}
         self._limiter = limiter_for(connection.limiter_key, connection.name, self._loop.time)
         self._deadline: float | None = None
         self._unfinished: set[_RemoteFuture] = set()
         self._lock = threading.Lock()
         self._closed = False
         self.supported_parameters = wire.supported_parameters
-        self.refused_parameters = wire.refused_parameters
-        self.ignored_parameters = wire.ignored_parameters
-        self.exclusive_parameters = wire.exclusive_parameters
+        self.parameter_rules = wire.parameter_rules
 
     @property
     def concurrency(self) -> int:
@@ -142,30 +145,83 @@ class RemoteEngine:
         if self._time_budget is not None and self._deadline is None:
             self._deadline = self._loop.time() + self._time_budget
         attempts = empty = 0
+        learned: Collection[str] = ()
         while True:
-            await self._enter(again=attempts > 0)
-            attempts += 1
+            await self._trial.enter()
+            if learned != self._learned.keys():  # another request found out meanwhile, or this one did
+                learned = set(self._learned)
+                body = self._wire.body(self._without_learned(request))
             talker = _Talker(self._wire, on_text) if on_text is not None else None
             capture = Capture(talker)
             try:
+                await self._enter(again=attempts > 0)
+                attempts += 1
                 completion = await self._attempt(body, capture, stream=on_text is not None)
             except Failure as failure:
+                if self._learn(failure, request, learned):
+                    self._trial.left()
+                    continue
                 fatal = self._fatal(failure, attempts, talker)
                 if fatal is not None:
+                    self._trial.refused(failure, fatal, asked=self._names_asked(failure, request, body))
                     raise with_facts(fatal, attempts, capture) from failure
+                self._trial.passed()
                 await asyncio.sleep(self._pause(attempts, failure))
                 continue
+            except BaseException:
+                self._trial.left()
+                raise
+            self._trial.passed()
             if _is_empty(completion) and empty < self._retry_empty:
                 empty += 1
                 continue
             self._compare_model(completion)
+            self._tell_of_thinking(completion)
             return replace(
                 completion,
                 request=capture.request_body(),
                 response=capture.response_body(),
                 effective={**completion.effective, **self._wire.implied(request)},
+                not_sent={name: why for name, why in self._learned.items() if name in learned},
                 attempts=attempts,
                 details={**completion.details, **_identity(capture)},
+            )
+
+    def _without_learned(self, request: Request) -> Request:
+        return replace(request, params={n: v for n, v in request.params.items() if n not in self._learned})
+
+    def _learn(self, failure: Failure, request: Request, sent_without: Collection[str]) -> bool:
+        """Leave out a default of Playbill's that a service refuses, from now on; True where that mends the request."""
+        ours = self._wire.defaults(request) - {"max_tokens"}  # without a limit an answer has no end
+        named = named_parameter(failure, [(name, self._wire.name_of(name)) for name in sorted(ours)])
+        if named is None or named in sent_without:
+            return False
+        if named not in self._learned:
+            self._learned[named] = f"the service refused it: {failure}"
+            self._wire.left_out.add(named)
+            model = self._facts.get("model_id")
+            warn_once(
+                f"{self._connection.name}: {model} refuses {named}, which nobody asked for; it is left out from now on "
+                f"({failure})"
+            )
+        return True
+
+    def _names_asked(self, failure: Failure, request: Request, body: Body) -> bool:
+        """Tell whether a refusal names a parameter that entry or caller asked for, or a field that the entry brings."""
+        asked = request.params.keys() - request.unasked
+        unasked = {self._wire.name_of(name) for name in self._wire.defaults(request)}
+        fields = body.keys() - unasked - _ALWAYS
+        pairs = [*((name, self._wire.name_of(name)) for name in sorted(asked)), *((f, f) for f in sorted(fields))]
+        return named_parameter(failure, pairs) is not None
+
+    def _tell_of_thinking(self, completion: Completion) -> None:
+        """Say once that thinking used up the tokens of the answer, and which key mends it."""
+        cut = completion.finish_reason is FinishReason.LENGTH and not (completion.text or "").strip()
+        if cut and not self._wire.leaves_room:
+            warn_once(
+                f"{self._connection.name}: {self._facts.get('model_id')} was cut before it said anything: it seems to "
+                "think unasked, and thinking counts towards max_tokens. Set reasoning_model to true, which leaves "
+                f"{self._wire.thinking_room} tokens for it (max_thinking_tokens: another number), or thinking to off"
             )
 
     def _compare_model(self, completion: Completion) -> None:
@@ -177,7 +233,7 @@ class RemoteEngine:
             return
         ours, theirs = (name.lower().rpartition("/")[2].partition(":")[0] for name in (asked, served))
         if not (theirs.startswith(ours) or ours.startswith(theirs)):
-            warn_once(f"{self._connection.name}: asked for {asked}, and {served} answered; its records say so")
+            warn_once(f"{self._connection.name}: asked for {asked}, and {served[:80]} answered; its records say so")
 
     async def _enter(self, *, again: bool) -> None:
         if self._deadline is None:

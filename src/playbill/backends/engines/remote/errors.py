@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from playbill.backends.engines.remote.capture import Capture
+from playbill.backends.engines.remote.capture import MOST_BYTES, Capture
 from playbill.backends.engines.remote.connection import Connection
 from playbill.backends.engines.remote.failure import Failure, Kind, classify
 from playbill.backends.errors import (
@@ -39,6 +39,8 @@ def failure_of(e: Exception, capture: Capture) -> Exception:
         return Failure(Kind.CONNECTION, f"no answer: {type(cause).__name__}{f': {cause}' if str(cause) else ''}")
     if capture.status >= 300:
         return status_failure(capture)
+    if capture.too_large:
+        return Failure(Kind.TOO_LARGE, f"{capture.status}, but the answer is larger than {MOST_BYTES:,} bytes")
     for event in capture.events:
         if "error" in event:
             return _in_body(event)
@@ -61,7 +63,8 @@ def status_failure(capture: Capture) -> Failure:
 
 
 def checked(body: Body) -> Body:
-    """Return the body. Raise Failure if a gateway sent an error object with status 200."""
+    """Return the body, or an event of a stream. Raise Failure if it is an error, as gateways send them with status
+    200."""
     if body.get("error"):
         raise _in_body(body)
     return body
@@ -70,8 +73,10 @@ def checked(body: Body) -> Body:
 def _in_body(body: Body) -> Failure:
     error = body["error"]
     code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    return classify(status, {}, body)
+    if isinstance(code, int) and 400 <= code < 600:
+        return classify(code, {}, body)
+    told = classify(400, {}, body)  # words that are clear whatever the status
+    return told if told.kind in (Kind.CONTEXT, Kind.REFUSED, Kind.QUOTA) else classify(502, {}, body)
 
 
 def error_of(failure: Failure, connection: Connection) -> PlaybillError:

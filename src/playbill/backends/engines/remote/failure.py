@@ -5,7 +5,9 @@ Reads statuses, headers and error bodies of OpenAI's, Anthropic's, Google's and 
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ class Kind(StrEnum):
     SERVER = "server"
     BROKEN = "broken"
     """A 200 that is no completion."""
+    TOO_LARGE = "too_large"
+    """An answer without an end, or larger than any answer is."""
     RATE_LIMIT = "rate_limit"
     OVERLOADED = "overloaded"
     KEY = "key"
@@ -45,12 +49,13 @@ class Kind(StrEnum):
 
 
 class Failure(Exception):
-    """An attempt that failed; ``seconds`` is what the service asks to wait."""
+    """An attempt that failed; ``seconds`` is what the service asks to wait, ``param`` the field that it names."""
 
-    def __init__(self, kind: Kind, message: str, seconds: float | None = None) -> None:
+    def __init__(self, kind: Kind, message: str, seconds: float | None = None, param: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.seconds = seconds
+        self.param = param
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class _Said:
     """Codes, types, statuses and reasons, in lower case, for looking words up."""
     quota_ids: str
     delay: float | None
+    param: str | None = None
 
 
 _QUOTA = (
@@ -69,10 +75,16 @@ _QUOTA = (
     # https://help.openai.com/articles/6614457 and the Anthropic client's _error_classes.py
     *("credit_balance_exhausted", "spend_limit_exceeded", "usage_limit_exceeded", "spend_limit_reached"),
 )
-_QUOTA_WORDS = ("credit balance is too low", "you have reached your specified api usage limits")
+_QUOTA_WORDS = (
+    *("credit balance is too low", "you have reached your specified api usage limits"),  # Anthropic
+    "used all available credits or reached its monthly spending limit",  # xAI, with 403 or 429: continue#10373
+    "reaching the monthly spending limit",  # Fireworks, with 412: pollinations#12136
+    "quota has been exhausted",  # Alibaba: qwen-code#7842
+)
+_NO_QUOTA = re.compile(r"\blimit: 0\b(?![.\d])")  # Google, of a model that the account may not use at all
 _REFUSED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
 _REFUSED_WORDS = ("usage polic", "content policy", "content management policy", "violating our")
-_CONTEXT_CODES = ("context_length_exceeded", "exceed_context_size_error", "string_above_max_length")
+_CONTEXT_CODES = ("context_length_exceeded", "context_exceeded", "exceed_context_size_error", "string_above_max_length")
 _CONTEXT_WORDS = (
     "prompt is too long",
     "maximum context length",
@@ -86,6 +98,14 @@ _CONTEXT_WORDS = (
     "too many tokens",  # Cohere
     "input is too long",
     "reduce the length of the messages",
+    "too long to fit into the model",  # vLLM, of pictures and text together
+    "exceeds the max_model_len",
+    "`max_new_tokens` must be",  # Hugging Face's server, of prompt and limit together
+    "must have less than",  # the same, of the prompt
+    "greater than the context length",  # LM Studio
+    "exceeds context size",
+    "context size has been exceeded",
+    "context length exceeded",
 )
 
 
@@ -101,7 +121,7 @@ def classify(status: int, headers: Mapping[str, str], body: Any) -> Failure:
     words = f"{status}: {said.message}" if said.message else f"status {status}"
     if kind is Kind.QUOTA and seconds is not None:
         words += f" (it may be asked again in {seconds:.0f} s)"
-    return Failure(kind, words, seconds)
+    return Failure(kind, words, seconds, said.param)
 
 
 def _kind(status: int, said: _Said) -> Kind:
@@ -117,7 +137,7 @@ def _kind(status: int, said: _Said) -> Kind:
     if status == 402 or any(code in said.codes for code in _QUOTA) or any(words in message for words in _QUOTA_WORDS):
         return Kind.QUOTA
     if status == 429:
-        return Kind.QUOTA if "perday" in said.quota_ids else Kind.RATE_LIMIT
+        return Kind.QUOTA if "perday" in said.quota_ids or _NO_QUOTA.search(message) else Kind.RATE_LIMIT
     if status == 401 or "api_key_invalid" in said.codes:
         return Kind.KEY
     if status in (503, 529) or "overloaded" in said.codes:
@@ -137,6 +157,9 @@ def _read(body: Any) -> _Said:
     if not isinstance(error, dict):
         return _Said(str(error)[:500], "", "", None)
     message = error.get("message") or error.get("detail") or body.get("message") or ""
+    metadata = error.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("raw"):  # OpenRouter's: what the provider behind it said
+        message = f"{message}: {_words(metadata['raw'])}"
     details = error.get("details")
     details = details if isinstance(details, list) else [details]  # Anthropic's is one object
     details = [d for d in details if isinstance(d, dict)]
@@ -149,7 +172,19 @@ def _read(body: Any) -> _Said:
         " ".join(str(code).lower() for code in codes if code is not None),
         " ".join(_quota_ids(details)).lower(),
         next((s for s in map(_delay, details) if s is not None), None),
+        str(error["param"]) if error.get("param") else None,
     )
+
+
+def _words(raw: Any) -> str:
+    """Return the message in an error that another service passed on, whatever form it has."""
+    if isinstance(raw, str):
+        try:
+            found = json.loads(raw)
+        except (ValueError, RecursionError):
+            return raw
+        return raw if isinstance(found, str) else _read(found).message or raw
+    return _read(raw).message
 
 
 def _quota_ids(details: list[dict[str, Any]]) -> list[str]:

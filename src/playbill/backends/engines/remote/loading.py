@@ -46,15 +46,7 @@ def wire_functions(wire_type: Callable[[Mapping[str, Any], Service], Wire], clie
     ) -> Body:
         """Return the body that would be sent for prepared messages; needs no key and opens nothing."""
         wire = wire_type(entry, SERVICES[entry["backend"]])
-        resolved = resolve_parameters(
-            entry,
-            params,
-            wire.supported_parameters,
-            entry["backend"],
-            refused=wire.refused_parameters,
-            ignored=wire.ignored_parameters,
-            exclusive=wire.exclusive_parameters,
-        )
+        resolved = resolve_parameters(entry, params, wire.supported_parameters, entry["backend"], wire.parameter_rules)
         return wire.body(Request(messages=messages, params=resolved.effective, folder=folder))
 
     return WireFunctions(load, preview, request_body)

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from playbill.backends.common.jsonfile import DEEPEST, is_deeper
+
 __all__ = ["DEEPEST", "as_object", "count", "is_deeper"]
 
-DEEPEST = 100
-"""Levels of nesting in a body that are read; records, and those who read them, recurse over it."""
 _LARGEST = 2**53
 
 
 def as_object(value: Any) -> dict[str, Any]:
     """Return a JSON object; an empty one for anything else."""
     return value if isinstance(value, dict) else {}
-
-
-def is_deeper(value: Any, levels: int) -> bool:
-    """Tell whether JSON containers stand in each other more than so many levels deep. Doesn't recurse."""
-    layer = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(levels + 1):
-        layer = [v for c in layer for v in (c.values() if isinstance(c, dict) else c) if isinstance(v, (dict, list))]
-        if not layer:
-            return False
-    return True
 
 
 def count(value: Any) -> int | None:

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
-from playbill.backends.errors import ParameterError
-from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.fields.parameters import ParameterRules
 from playbill.backends.registry.service_models import family_of, ignored_by_model, refusals
 from playbill.backends.registry.services import Service
+from playbill.backends.registry.thinking_plan import plan_thinking
 
 __all__ = ["Body", "Wire"]
 
@@ -22,44 +22,53 @@ Body = dict[str, Any]
 
 
 class Wire:
-    """One entry's requests and answers on one API. Stateless but for the client."""
+    """One entry's requests and answers on one API. Stateless but for the client, and for what is left out."""
 
     thinking_tokens: ClassVar[int]
-    """The budget of thinking, in tokens, where neither entry nor caller says one."""
+    """The budget of thinking that is sent, in tokens, where neither entry nor caller says one."""
+    thinking_room: ClassVar[int] = 25_000
+    """The tokens left for thinking where no budget is sent, and the maker of the model advises no other number;
+    OpenAI's guide to reasoning models advises this much."""
 
     def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
         self._entry = entry
         self._service = service
-        self._mode = setting(entry, "thinking_mode")
-        # With effort none a model doesn't think: it takes sampling parameters, and needs no tokens for thinking.
-        asked = bool(self._mode) or bool(setting(entry, "reasoning_model"))
-        self._thinks = asked and entry.get("reasoning_effort") != "none"
-        self._family = family_of(service.name, model_id(entry))
-        self.refused_parameters = {
-            **dict.fromkeys(entry.get("refuses") or (), "the entry says so in 'refuses'"),
-            **refusals(service.name, model_id(entry), entry),
-        }
-        """Parameters that the model doesn't take, with the reason."""
-        self.ignored_parameters = ignored_by_model(service.name, model_id(entry), entry)
-        """Parameters that the service accepts and ignores for this model."""
-        self.exclusive_parameters = self._family.exclusive if self._family is not None else ()
-        """Groups of parameters of which the model takes one alone."""
+        model = model_id(entry)
+        self._family = family_of(service.name, model)
+        self._thinking = plan_thinking(entry, service, self._family, model)
+        self._thinks = self._thinking.thinks
+        bounds = self._thinking.bounds if self._takes_budget else None
+        self.parameter_rules = ParameterRules(
+            refused={
+                **dict.fromkeys(entry.get("refuses") or (), "the entry says so in 'refuses'"),
+                **refusals(service.name, model, entry),
+            },
+            ignored=ignored_by_model(service.name, model, entry),
+            exclusive=self._family.exclusive if self._family is not None else (),
+            bounds={"max_thinking_tokens": bounds} if bounds is not None else {},
+        )
         self.supported_parameters = self._supported()
+        self.left_out: set[str] = set()
+        """Defaults of Playbill's that the service refused when they were sent; written by the engine."""
 
-    def thinking_off(self) -> dict[str, Any]:
-        """Return the fragment of the body that switches thinking off for effort none; empty where it is off anyway.
+    @property
+    def leaves_room(self) -> bool:
+        """Whether tokens are left for thinking beside those of the answer."""
+        return self._thinks
 
-        Raises ParameterError where the model is known to think always.
-        """
-        if self._entry.get("reasoning_effort") != "none" or self._family is None:
-            return {}
-        thinking = self._family.thinking
-        if not thinking.can_be_off:
-            raise ParameterError(
-                f"{model_id(self._entry)} can't be told not to think; take reasoning_effort out, or write one of "
-                f"{', '.join(thinking.efforts) or 'its efforts'}"
-            )
-        return dict(thinking.off or {})
+    def name_of(self, parameter: str) -> str:
+        """Return what the service calls a parameter."""
+        names = {**self._service.renamed, **(self._service.reasoning_renamed if self._thinks else {})}
+        return names.get(parameter, parameter)
+
+    def defaults(self, request: Request) -> frozenset[str]:
+        """Return the names of what is sent though nobody asked for it: parameters, and fields of the wire."""
+        return request.unasked | self._switched_off(request.params).keys()
+
+    @property
+    def _takes_budget(self) -> bool:
+        """Whether `max_thinking_tokens` goes into the request as a budget."""
+        return self._thinking.sends_budget
 
     def key_header(self, connection: Connection, default: str) -> dict[str, str]:
         """Return the header that carries the key: the entry's choice, else the service's own, ``default``."""
@@ -69,9 +78,11 @@ class Wire:
     def _supported(self) -> frozenset[str]:
         """Return the service's parameters, without what the model or the entry refuses; and a budget if the model
         thinks."""
-        refused = {*self.refused_parameters, *(self._service.reasoning_refuses if self._thinks else ())}
-        budget = {"max_thinking_tokens"} if self._thinks else set()
-        return (self._service.supported_parameters - refused) | budget
+        # What the service says of its reasoning models in general counts where nothing is known of the family.
+        unknown = self._family is None or self._family.thinking.default == "unknown"
+        general = self._service.reasoning_refuses if self._thinks and unknown else frozenset[str]()
+        budget = {"max_thinking_tokens"} if self._thinks else set[str]()
+        return (self._service.supported_parameters - general - self.parameter_rules.refused.keys()) | budget
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""
@@ -108,13 +119,20 @@ class Wire:
 
     def _switched_off(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The samplers that nobody asked for, at the values that switch them off."""
-        return {name: value for name, value in self._service.off.items() if name not in params}
+        off = self._service.off.items()
+        return {name: value for name, value in off if name not in params and name not in self.left_out}
 
     def _thinking_budget(self, params: Mapping[str, Any]) -> int:
         asked = params.get("max_thinking_tokens")
-        return self.thinking_tokens if asked is None else int(asked)
+        if asked is not None:
+            return int(asked)
+        return self.thinking_tokens if self._thinking.sends_budget else self._thinking.room or self.thinking_room
 
     def _token_limit(self, params: Mapping[str, Any]) -> int:
         """Return the limit to send: services count thinking and answer together."""
         limit = int(params["max_tokens"])
-        return limit + self._thinking_budget(params) if self._thinks else limit
+        if not self._thinks:
+            return limit
+        most = self._family.max_output if self._family is not None else None
+        whole = limit + self._thinking_budget(params)
+        return whole if most is None else max(limit, min(whole, most))

@@ -49,7 +49,7 @@ def _room(entry: Mapping[str, Any], folder: Path) -> int:
     path = folder / ADAPTER_CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise WeightsError(f"{path} is not JSON: {e}") from e
     if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
         raise WeightsError(f"{entry.get('model_name')}: {path} is no LoRA adapter's, and vLLM takes no other kind")

@@ -85,7 +85,7 @@ def _dtype(entry: Mapping[str, Any], source: Source) -> str:
     path = source.folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise WeightsError(f"{path} can't be read: {e}") from e
     nested = config.get("text_config") or {}
     stated = [c.get(key) for c in (config, nested) for key in ("dtype", "torch_dtype")]

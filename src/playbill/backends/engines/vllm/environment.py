@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Any
 
+from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
 from playbill.backends.engines.machine.process_state import prepare_vllm
 from playbill.backends.errors import BackendUnavailable, EngineError, PlaybillError
@@ -61,9 +62,8 @@ def _clash(line: str) -> str | None:
     name = re.sub(r"[-_.]+", "-", requirement.name).lower()
     if name not in _PINNED or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
         return None
-    try:
-        installed = version(name)
-    except PackageNotFoundError:
+    installed = installed_version(name)
+    if installed is None:
         return f"it needs {name}{requirement.specifier}, which is not installed here"
     if requirement.specifier.contains(installed, prereleases=True):
         return None

@@ -13,7 +13,7 @@ from typing import Any
 from playbill.backends.errors import ParameterError
 from playbill.backends.registry.fields import types as v
 
-__all__ = ["OFF", "PARAMETERS", "Parameter", "Parameters", "resolve_parameters"]
+__all__ = ["OFF", "PARAMETERS", "Bounds", "Parameter", "ParameterRules", "Parameters", "resolve_parameters"]
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,57 @@ OFF: Mapping[str, Any] = {p.name: p.off for p in _TABLE if p.off is not None}
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the greatest value, None where there is none; ``zero`` says that 0 is taken besides, as "off"."""
+
+    least: int | None = None
+    most: int | None = None
+    zero: bool = False
+
+    def hold(self, value: float) -> bool:
+        """Tell whether a value is within them."""
+        if self.zero and value == 0:
+            return True
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        words = f"{self.least or 0} to {self.most}" if self.most is not None else f"{self.least or 0} or more"
+        return f"{words}, or 0 for none" if self.zero else words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterRules:
+    """What one model does with parameters that its backend takes.
+
+    ``refused``: those that it doesn't take, with the reason and the way out. ``ignored``: those that are accepted
+    without effect, with who says so. ``exclusive``: groups of which it takes one alone. ``bounds``: the values that it
+    takes.
+    """
+
+    refused: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    exclusive: Sequence[frozenset[str]] = ()
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
-    """``asked`` is what entry and caller asked for, ``effective`` what the engine was really given."""
+    """``asked`` is what entry and caller asked for, ``effective`` what the engine was really given.
+
+    ``not_sent`` are Playbill's own defaults that were left out, each with the reason; ``ignored`` what was sent though
+    the service is known to ignore it, each with who says so.
+    """
 
     asked: Mapping[str, Any] = field(default_factory=dict)
     effective: Mapping[str, Any] = field(default_factory=dict)
+    not_sent: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parts as JSON values; the last two only where they say something."""
+        found = {"asked": dict(self.asked), "effective": dict(self.effective)}
+        more = {"not_sent": dict(self.not_sent), "ignored": dict(self.ignored)}
+        return {**found, **{name: part for name, part in more.items() if part}}
 
 
 def check_parameter(name: str, value: Any) -> None:
@@ -71,9 +117,9 @@ def check_parameter(name: str, value: Any) -> None:
     if known is None:
         near = get_close_matches(name, PARAMETERS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(PARAMETERS)
-        raise ParameterError(f"unknown generation parameter '{name}'; {hint}")
+        raise ParameterError(f"unknown generation parameter '{name}'; {hint}", name)
     if not known.type.accepts(value):
-        raise ParameterError(f"{name}: {value!r} is not {known.type.name}")
+        raise ParameterError(f"{name}: {value!r} is not {known.type.name}", name, has_bad_value=True)
 
 
 def resolve_parameters(
@@ -81,18 +127,14 @@ def resolve_parameters(
     caller: Mapping[str, Any],
     supported: frozenset[str],
     backend: str,
-    *,
-    refused: Mapping[str, str] | None = None,
-    ignored: frozenset[str] = frozenset(),
-    exclusive: Sequence[frozenset[str]] = (),
+    rules: ParameterRules | None = None,
 ) -> Parameters:
     """Put defaults, the entry's and the caller's parameters together; later ones win, None is "not asked".
 
-    ``refused`` are parameters that the model doesn't take, with the reason and the way out; ``ignored`` those that its
-    service accepts and ignores. ``exclusive`` are groups of which the model takes one alone. Playbill's own defaults
-    are left out for all three, and where ``supported`` lacks them.
+    Playbill's own defaults are left out where ``supported`` lacks them or ``rules`` speak against them.
     Raises ParameterError for what entry or caller asked for and the backend or the model can't honour.
     """
+    rules = rules or ParameterRules()
     asked = {name: entry[name] for name in PARAMETERS if entry.get(name) is not None}
     asked.update({name: value for name, value in caller.items() if value is not None})
     for name, value in asked.items():
@@ -100,25 +142,57 @@ def resolve_parameters(
     if entry.get("do_sample") is False and asked.get("temperature"):
         raise ParameterError(
             f"temperature: {asked['temperature']} samples, but the entry says do_sample: false, which is greedy; take "
-            "one of them out"
+            "one of them out",
+            "temperature",
         )
-    reasons = refused or {}
+    _check_asked(asked, supported, backend, rules)
+    effective, not_sent = dict[str, Any](), dict[str, str]()
+    for name, parameter in PARAMETERS.items():
+        if parameter.default is None or name in asked:
+            continue
+        reason = _unsent(name, asked, supported, backend, rules)
+        if reason is None:
+            effective[name] = parameter.default
+        else:
+            not_sent[name] = reason
+    ignored = {name: why for name, why in rules.ignored.items() if name in asked}
+    return Parameters(asked=asked, effective={**effective, **asked}, not_sent=not_sent, ignored=ignored)
+
+
+def _check_asked(asked: Mapping[str, Any], supported: frozenset[str], backend: str, rules: ParameterRules) -> None:
+    """Raise ParameterError for what was asked for and can't be had."""
     for name in asked:
-        if name in reasons:
-            why = f": {reasons[name]}" if reasons[name] else ""
-            raise ParameterError(f"the model refuses '{name}'{why}; take it out of the call or of the entry")
+        if name in rules.refused:
+            why = f": {rules.refused[name]}" if rules.refused[name] else ""
+            raise ParameterError(f"the model refuses '{name}'{why}; take it out of the call or of the entry", name)
     unsupported = sorted(set(asked) - supported)
     if unsupported:
         names = ", ".join(f"'{n}'" for n in unsupported)
         raise ParameterError(
             f"the backend {backend} can't honour {names}; take it out of the call or of the entry"
-            f" (it takes {', '.join(sorted(supported))})"
+            f" (it takes {', '.join(sorted(supported))})",
+            unsupported[0],
         )
-    for group in exclusive:
+    for group in rules.exclusive:
         if len(both := sorted(group & asked.keys())) > 1:
             names = " and ".join(f"'{name}'" for name in both)
-            raise ParameterError(f"the model takes one of {names} alone; take the other out")
-    beside = {name for group in exclusive if group & asked.keys() for name in group}
-    unasked = supported - reasons.keys() - ignored - beside
-    defaults = {p.name: p.default for p in PARAMETERS.values() if p.default is not None and p.name in unasked}
-    return Parameters(asked=asked, effective={**defaults, **asked})
+            raise ParameterError(f"the model takes one of {names} alone; take the other out", both[-1])
+    for name, bounds in rules.bounds.items():
+        value = asked.get(name)
+        if value is not None and not bounds.hold(value):
+            words = f"{name}: {value} is outside of what the model takes: {bounds}"
+            raise ParameterError(words, name, has_bad_value=True)
+
+
+def _unsent(
+    name: str, asked: Mapping[str, Any], supported: frozenset[str], backend: str, rules: ParameterRules
+) -> str | None:
+    """Return why Playbill's own default of a parameter isn't sent; None where it is."""
+    if name in rules.refused:
+        return f"the model refuses it{f': {why}' if (why := rules.refused[name]) else ''}"
+    if name not in supported:
+        return f"the backend {backend} doesn't take it for this model"
+    if name in rules.ignored:
+        return f"it would be ignored{f': {why}' if (why := rules.ignored[name]) else ''}"
+    other = next((sorted(g & asked.keys() - {name}) for g in rules.exclusive if name in g and g & asked.keys()), [])
+    return f"the model takes it or '{other[0]}' alone" if other else None

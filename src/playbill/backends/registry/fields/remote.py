@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playbill.backends.registry.fields import types as v
 from playbill.backends.registry.fields.entry_key import EntryKey
-from playbill.backends.registry.services import REMOTE
+from playbill.backends.registry.services import REMOTE, SERVICES
 
 __all__ = ["SERVICE_KEYS"]
 
@@ -38,6 +38,13 @@ SERVICE_KEYS = (
         "that Claude Haiku 4.5, Sonnet 4.5, Sonnet 4.6, Opus 4.5 and Opus 4.6 take `temperature`, `top_p` and `top_k`.",
         ("anthropic", "azure", "azure_claude", "google"),
     ),
+    EntryKey(
+        "api",
+        v.choice("chat", "responses"),
+        "Which of OpenAI's APIs is spoken: chat completions, or Responses, where some models answer alone and others "
+        "show their thinking. Without it, Responses for families that answer only there.",
+        tuple(name for name in REMOTE if SERVICES[name].wire == "openai"),
+    ),
     EntryKey("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
     EntryKey(
         "multimodality",
@@ -69,14 +76,21 @@ SERVICE_KEYS = (
     EntryKey(
         "include_thoughts",
         v.BOOLEAN,
-        "Whether summaries of its thoughts come back: without this key they do where the entry asks for thinking.",
+        "Whether summaries of its thoughts come back: without this key they do where the model thinks.",
         ("google",),
+    ),
+    EntryKey(
+        "thinking",
+        v.choice("on", "off"),
+        "Whether the model thinks: asked for, or switched off, in the way that its service and its family want. An "
+        "error where the model can't, or where nobody knows how it is told.",
+        REMOTE,
     ),
     EntryKey(
         "thinking_mode",
         v.THINKING_MODE,
-        "Turns thinking on, where a request must ask for it: true (a budget of `max_thinking_tokens`, or 4,000), or "
-        "'adaptive' for anthropic's models that want it so.",
+        "Asks for thinking in one form: true for a budget (`max_thinking_tokens`, or 4,000), or 'adaptive' for "
+        "anthropic's models that want it so. `thinking: on` takes the form that the family wants.",
         ("anthropic", "azure_claude", "google"),
     ),
     EntryKey("retry_empty", v.COUNT, "How often an empty answer is asked for again.", REMOTE, default=0),

@@ -5,8 +5,7 @@ Decides which kind of source a text means; each kind is read in a module of its 
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from playbill.backends.common.home import expanded
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.wheel import PREFIX
@@ -25,7 +24,7 @@ def propose(source: str, context: Context, *, filename: str | None = None) -> li
     """
     if source.startswith(("http://", "https://")):
         return from_server(source, context.credentials)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file() and path.suffix != ".gguf":
         raise WeightsError(f"{source} is no GGUF file, by its name")
     if source.startswith(PREFIX) or path.is_file():

@@ -52,7 +52,7 @@ def _by_header(file: Path) -> Count | None:
             header = json.loads(content.read(length)) if length <= _LONGEST_HEADER else {}
         shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
         number = sum(math.prod(shape) for shape in shapes)
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, struct.error, KeyError, TypeError, AttributeError):
         return None
     return Count(number, f"the shapes in {_WHOLE}") if number else None
 
@@ -60,7 +60,7 @@ def _by_header(file: Path) -> Count | None:
 def _object(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

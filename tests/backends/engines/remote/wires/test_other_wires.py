@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from playbill.backends import MessageError, Outcome, ParameterError, load_model
-from playbill.mock_services import Answer, Fault, MockOptions, MockServer
+from playbill.mock_services import Answer, Fault, MockOptions, MockServer, Raw
 
 pytest.importorskip("google.genai", reason="needs the extra `google`")
 
@@ -171,3 +171,26 @@ def test_a_stream_that_breaks_is_never_taken_for_an_answer(asked, backend, fault
         stream = model.stream(TALK)
         list(stream)
     assert stream.generation.outcome is Outcome.ERROR
+
+
+ODD_EVENTS = [
+    {"type": "message_start", "message": [1]},
+    {"type": "content_block_start", "index": None, "content_block": {"type": "text", "text": "one "}},
+    {"type": "content_block_delta", "index": "x", "delta": {"type": "text_delta", "text": "two"}},
+    {"type": "content_block_delta", "delta": {"type": "text_delta", "text": 3}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": None}},
+    {"type": "content_block_delta", "index": 0, "delta": [1]},
+    {"type": "content_block_start", "index": 1, "content_block": "x"},
+    {"index": 2, "delta": {"text": "no type"}},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": [5]},
+]
+
+
+def test_events_of_other_shapes_than_anthropics_are_read_as_far_as_they_say_something(asked):
+    """What is shown of a stream and its text are one, and nothing fails with a TypeError."""
+    body = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in ODD_EVENTS)
+    with MockServer(lambda ask: Raw(body, content_type="text/event-stream")) as server:
+        stream = asked(server, "anthropic").stream(TALK)
+        shown = "".join(stream)
+    assert (shown, stream.generation.text, stream.generation.outcome) == ("one two3", "one two3", Outcome.ANSWERED)
+    assert stream.generation.usage.output_tokens is None

@@ -36,9 +36,16 @@ class _Pass:
     """What the attention of one forward pass has to know."""
 
     def __init__(
-        self, kv_cache: KVCache, pieces: Sequence[Piece], device: torch.device, row_threads: RowThreads, fold: bool
+        self,
+        kv_cache: KVCache,
+        pieces: Sequence[Piece],
+        device: torch.device,
+        row_threads: RowThreads,
+        fold: bool,
+        windows: Sequence[int | None] | None,
     ) -> None:
         self.kv_cache = kv_cache
+        self.windows = windows
         self.row_threads = row_threads
         self.fold = fold
         self.spans: list[tuple[int, int, int, int]] = []  # slot, first and last token in the pass, length with them
@@ -66,15 +73,23 @@ class _Pass:
 
 
 def forward(
-    model: Any, kv_cache: KVCache, pieces: Sequence[Piece], row_threads: RowThreads, *, fold: bool = False
+    model: Any,
+    kv_cache: KVCache,
+    pieces: Sequence[Piece],
+    row_threads: RowThreads,
+    *,
+    fold: bool = False,
+    windows: Sequence[int | None] | None = None,
 ) -> torch.Tensor:
     """Compute the pieces, store their keys and values, and give the logits after each piece's last token.
 
     Pieces of several tokens come before those of one. ``fold`` computes a single token's attention in a faster way on
-    CPUs, which may change its last bit.
+    CPUs, which may change its last bit. ``windows`` are those of the layers' sliding attention, None for a whole past;
+    where they are given and a layer's attention isn't told its own, NotImplementedError is raised.
     """
     device = model.get_input_embeddings().weight.device
-    this = _Pass(kv_cache, pieces, device, row_threads, fold and device.type == "cpu" and model.dtype in _HALF)
+    fold = fold and device.type == "cpu" and model.dtype in _HALF
+    this = _Pass(kv_cache, pieces, device, row_threads, fold, windows)
     last = torch.tensor([span[2] - 1 for span in this.spans], device=device)
     output = model(
         input_ids=torch.tensor([[i for piece in pieces for i in piece.ids]], device=device),
@@ -111,7 +126,11 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     if strange := [name for name in _CHANGES_SCORES if others.get(name) is not None]:
         raise NotImplementedError(f"attention with {', '.join(strange)}")
+    if attention_mask is not None and attention_mask.is_floating_point():
+        raise NotImplementedError("attention with a mask that the model computes")
     this = playbill_pass
+    if this.windows is not None and this.windows[module.layer_idx] != sliding_window:
+        raise NotImplementedError("sliding attention by a mask")
     keys, values = this.kv_cache.write(module.layer_idx, key, value, this.slots, this.places)
 
     def attend(span: tuple[int, int, int, int]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anthropic
@@ -12,7 +13,8 @@ from anthropic.types import RawMessageStreamEvent
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
-from playbill.backends.engines.remote.failure import Failure, Kind, classify
+from playbill.backends.engines.remote.errors import checked
+from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
@@ -75,9 +77,9 @@ class AnthropicWire(Wire):
         if system:
             body["system"] = system
         body |= self._parameters(request.params)
-        body |= self.thinking_off()
-        if self._entry.get("reasoning_effort") not in (None, "none"):
-            body["output_config"] = {"effort": self._entry["reasoning_effort"]}
+        body |= self._thinking.filled(self._thinking_budget(request.params))
+        if self._thinking.effort not in (None, "none"):
+            body["output_config"] = {"effort": self._thinking.effort}
         return body | (self._entry.get("extra_body") or {})
 
     def _content(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
@@ -96,11 +98,11 @@ class AnthropicWire(Wire):
                 found |= {"stop_sequences": stops} if stops else {}
             elif name != "max_thinking_tokens":
                 found[name] = value
-        if self._mode == "adaptive":
+        if self._thinking.mode == "adaptive":
             # From Opus 4.7 on the thinking comes back empty unless a summary of it is asked for.
             hidden = self._family is not None and self._family.thinking.text == "empty"
             found["thinking"] = {"type": "adaptive", **({"display": "summarized"} if hidden else {})}
-        elif self._mode:
+        elif self._thinking.mode and not self._thinking.off:
             found["thinking"] = {"type": "enabled", "budget_tokens": self._thinking_budget(params)}
         return found
 
@@ -121,10 +123,11 @@ class AnthropicWire(Wire):
                 pass
 
     def delta(self, event: dict[str, Any]) -> str:
-        delta = event.get("delta")
-        return (
-            str(delta.get("text") or "") if isinstance(delta, dict) and event["type"] == "content_block_delta" else ""
-        )
+        kind = event.get("type")
+        if kind == "content_block_start":
+            block = as_object(event.get("content_block"))
+            return _text(block, "text") if block.get("type") == "text" else ""
+        return _text(as_object(event.get("delta")), "text") if kind == "content_block_delta" else ""
 
     def read(self, body: dict[str, Any]) -> Completion:
         if not isinstance(body.get("content"), list):
@@ -136,20 +139,20 @@ class AnthropicWire(Wire):
         blocks: dict[int, dict[str, Any]] = {}
         for event in capture.events:
             kind = event.get("type")
-            if kind == "error":
-                raise classify(529 if "overloaded" in str(event) else 500, {}, event)
+            checked(event)
             if kind == "message_start":
-                message = {**event["message"]}
+                message = {**as_object(event.get("message"))}
             elif kind == "content_block_start":
-                blocks[event["index"]] = {**event["content_block"]}
+                blocks[_index(event)] = {**as_object(event.get("content_block"))}
             elif kind == "content_block_delta":
-                _grow(blocks.setdefault(event["index"], {}), event["delta"])
+                _grow(blocks.setdefault(_index(event), {}), as_object(event.get("delta")))
             elif kind == "message_delta":
-                message |= event["delta"]
-                message["usage"] = {**(message.get("usage") or {}), **(event.get("usage") or {})}
+                message |= as_object(event.get("delta"))
+                message["usage"] = {**as_object(message.get("usage")), **as_object(event.get("usage"))}
         if not message.get("stop_reason"):
             raise Failure(Kind.BROKEN, "200, but the stream ended before the answer did")
-        return _completion({**message, "content": [blocks[index] for index in sorted(blocks)]})
+        whole = _completion({**message, "content": [blocks[index] for index in sorted(blocks)]})
+        return replace(whole, text="".join(map(self.delta, capture.events)))  # what was shown
 
     async def close(self) -> None:
         if self._client is not None:
@@ -164,26 +167,35 @@ def _part(part: Text | Image) -> dict[str, Any]:
     return {"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}
 
 
+def _index(event: Mapping[str, Any]) -> int:
+    index = event.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _text(found: Mapping[str, Any], name: str) -> str:
+    return str(found.get(name) or "")
+
+
 def _grow(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
-    for name in ("text", "thinking"):
-        if name in delta:
-            block[name] = (block.get(name) or "") + delta[name]
+    if "thinking" in delta:
+        block["thinking"] = _text(block, "thinking") + _text(delta, "thinking")
 
 
 def _completion(message: dict[str, Any]) -> Completion:
     blocks = [block for block in message["content"] if isinstance(block, dict)]
-    thoughts = [str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking"]
+    thoughts = [_text(block, "thinking") for block in blocks if block.get("type") == "thinking"]
     finish = message.get("stop_reason")
     details = {
         "served_model": message.get("model"),
         "response_id": message.get("id"),
         "stop_sequence": message.get("stop_sequence"),
+        "refusal": as_object(message.get("stop_details")).get("category"),
         "redacted_thinking": sum(block.get("type") == "redacted_thinking" for block in blocks) or None,
     }
     return Completion(
         finish_reason=FINISH.get(str(finish), FinishReason.UNKNOWN),
         finish_reason_raw=None if finish is None else str(finish),
-        text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
+        text="".join(_text(block, "text") for block in blocks if block.get("type") == "text"),
         thinking="\n\n".join(t for t in thoughts if t) or None,
         usage=_usage(message.get("usage")),
         details={name: value for name, value in details.items() if value is not None},

@@ -11,6 +11,7 @@ from google.genai import types
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
@@ -20,6 +21,7 @@ from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
+from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "GoogleWire", "load", "preview", "request_body"]
 
@@ -38,7 +40,12 @@ FINISH = {
     "MODEL_ARMOR": FinishReason.REFUSED,
     "PUP_LIMITED_DISABLED": FinishReason.REFUSED,
     "CONTINUATION": FinishReason.LENGTH,
+    "MALFORMED_FUNCTION_CALL": FinishReason.TOOL_CALLS,
+    "UNEXPECTED_TOOL_CALL": FinishReason.TOOL_CALLS,
+    "TOO_MANY_TOOL_CALLS": FinishReason.TOOL_CALLS,
 }
+_BROKEN_OFF = ("MALFORMED_RESPONSE",)
+"""The service couldn't read what its own model wrote; another attempt may go well."""
 
 
 class GoogleWire(Wire):
@@ -78,6 +85,10 @@ class GoogleWire(Wire):
         config = self._parameters(request.params)
         if config:
             body["generationConfig"] = config
+        body = merged(body, self._thinking.filled(self._thinking_budget(request.params)))
+        thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
+        if isinstance(level := thinking.get("thinkingLevel"), str):
+            thinking["thinkingLevel"] = level.upper()
         return body | (self._entry.get("extra_body") or {})
 
     def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
@@ -101,14 +112,20 @@ class GoogleWire(Wire):
             found["thinkingConfig"] = thinking
         return found
 
+    @property
+    def _takes_budget(self) -> bool:
+        """Whether `max_thinking_tokens` goes into the request: Gemini 3 and later take a level in its place."""
+        known = self._family is not None and self._family.thinking.ask is not None
+        levels = known and self._thinking.bounds is None
+        return self._thinks and not self._thinking.effort and (self._thinking.mode is True or not levels)
+
     def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        effort = self._thinking.effort if self._thinking.effort != "none" else None  # which is no level
         shown = self._entry.get("include_thoughts")
         config: dict[str, Any] = {"includeThoughts": shown is not False} if self._thinks or shown else {}
-        if self._entry.get("reasoning_effort") == "none":
-            return dict(self.thinking_off().get("generationConfig", {}).get("thinkingConfig", {}))
-        if self._entry.get("reasoning_effort"):  # Gemini 3 takes a level in a budget's place
-            config["thinkingLevel"] = str(self._entry["reasoning_effort"]).upper()
-        elif self._mode is True or (self._thinks and params.get("max_thinking_tokens") is not None):
+        if effort:
+            config["thinkingLevel"] = effort
+        elif self._thinking.mode is True or (self._takes_budget and params.get("max_thinking_tokens") is not None):
             config["thinkingBudget"] = self._thinking_budget(params)
         return config
 
@@ -135,7 +152,7 @@ class GoogleWire(Wire):
         return _completion([body])
 
     def read_stream(self, capture: Capture) -> Completion:
-        return _completion(capture.events)
+        return _completion([checked(event) for event in capture.events])
 
     async def close(self) -> None:
         if self._client is not None:
@@ -175,6 +192,8 @@ def _completion(bodies: list[dict[str, Any]]) -> Completion:
     blocked = as_object(frame.get("promptFeedback")).get("blockReason")
     if finish is None and blocked is None:
         raise Failure(Kind.BROKEN, "200, but the answer has no candidate that came to its end")
+    if finish in _BROKEN_OFF:
+        raise Failure(Kind.SERVER, f"200, but the answer broke off ({finish})")
     parts = [part for body in bodies for part in _content_parts(body)]
     called = any("functionCall" in part for part in parts)
     reason = FinishReason.REFUSED if blocked else FINISH.get(str(finish), FinishReason.UNKNOWN)

@@ -6,6 +6,7 @@ Differences between services are data in `playbill.backends.registry.services`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ from openai.types.chat import ChatCompletionChunk
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
+from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
@@ -22,7 +24,9 @@ from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.service_models import api_of
 from playbill.backends.registry.services import Service
+from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "OpenAIWire", "load", "preview", "request_body"]
 
@@ -32,15 +36,19 @@ FINISH = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,  # Together
     "stop_sequence": FinishReason.STOP,
+    "complete": FinishReason.STOP,  # Cohere, in capitals
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
-    "MAX_TOKENS": FinishReason.LENGTH,
     "model_length": FinishReason.LENGTH,  # Mistral
     "content_filter": FinishReason.REFUSED,
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
+    "tool_call": FinishReason.TOOL_CALLS,
 }
-_BROKEN_OFF = ("error", "insufficient_system_resource", "abort")  # OpenRouter and Mistral; DeepSeek; vLLM and SGLang
+"""Finish reasons in lower case; some services write them in capitals."""
+_NO_FINISH = (None, "", "null")  # how servers write, chunk by chunk, that the answer goes on
+# OpenRouter, Mistral and Cohere; Cohere; DeepSeek; vLLM and SGLang
+_BROKEN_OFF = ("error", "timeout", "insufficient_system_resource", "abort")
 
 
 class OpenAIWire(Wire):
@@ -77,16 +85,15 @@ class OpenAIWire(Wire):
             "messages": [self._message(m, request, f"messages[{i}]") for i, m in enumerate(request.messages)],
         }
         body |= self._parameters(request.params)
-        effort = self._entry.get("reasoning_effort")
-        if off := self.thinking_off():  # effort none, where the family is known: in the server's own way
-            body |= off
-        elif self._service.name == "openrouter":  # one object for all providers
+        fragment = self._thinking.filled(self._thinking_budget(request.params))
+        effort = self._thinking.effort
+        if self._service.name == "openrouter" and not self._thinking.off:  # one object for all providers
             wanted = {"effort": effort, "max_tokens": None if effort else request.params.get("max_thinking_tokens")}
             if wanted := {name: value for name, value in wanted.items() if value is not None}:
                 body["reasoning"] = wanted
         elif effort:
             body["reasoning_effort"] = effort
-        return body | (self._entry.get("extra_body") or {})
+        return merged(body, fragment) | (self._entry.get("extra_body") or {})
 
     def _message(self, message: Message, request: Request, where: str) -> dict[str, Any]:
         parts = parts_of(message, request.folder, where)
@@ -103,18 +110,17 @@ class OpenAIWire(Wire):
         return {**rest, "content": shown}
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        names = {**self._service.renamed, **(self._service.reasoning_renamed if self._thinks else {})}
         found: dict[str, Any] = {}
         for name, value in {**self._switched_off(params), **params}.items():
             if name == "logprobs":
                 found |= {"logprobs": True, "top_logprobs": value}
             elif name == "max_tokens":
-                found[names.get(name, name)] = self._token_limit(params)
+                found[self.name_of(name)] = self._token_limit(params)
             elif name == "stop":
                 stops = [value] if isinstance(value, str) else list(value)
                 found |= {"stop": stops} if stops else {}
             elif name != "max_thinking_tokens":
-                found[names.get(name, name)] = value
+                found[self.name_of(name)] = value
         return found
 
     async def send(self, body: dict[str, Any], *, stream: bool) -> None:
@@ -123,7 +129,7 @@ class OpenAIWire(Wire):
             await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
             return
         asked = {**body, "stream": True}
-        if self._service.name != "mistral":  # which refuses the field, and tells the usage unasked
+        if self._service.name != "mistral" and "stream_options" not in self.left_out:  # Mistral tells it unasked
             asked["stream_options"] = {"include_usage": True}
         chunks = await self._client.post(
             _PATH,
@@ -136,6 +142,9 @@ class OpenAIWire(Wire):
             async for _ in chunks.response.aiter_bytes():  # the capture reads along
                 pass
 
+    def defaults(self, request: Request) -> frozenset[str]:
+        return super().defaults(request) | {"stream_options"}
+
     def delta(self, event: dict[str, Any]) -> str:
         return "".join(_texts(_delta(choice).get("content")).text for choice in _choices(event))
 
@@ -144,7 +153,7 @@ class OpenAIWire(Wire):
         if not choices:
             raise Failure(Kind.BROKEN, "200, but the answer has no choices")
         message = choices[0].get("message")
-        if message is None and FINISH.get(str(choices[0].get("finish_reason"))) is FinishReason.REFUSED:
+        if message is None and FINISH.get(str(choices[0].get("finish_reason")).lower()) is FinishReason.REFUSED:
             message = {}  # what was to be said was filtered, whole
         if not isinstance(message, dict):
             raise Failure(Kind.BROKEN, "200, but the answer's first choice has no message")
@@ -152,10 +161,9 @@ class OpenAIWire(Wire):
 
     def read_stream(self, capture: Capture) -> Completion:
         for event in capture.events:
-            if event.get("error"):
-                raise Failure(Kind.BROKEN, f"the stream reports an error: {event['error']}")
+            checked(event)
         choices = [choice for event in capture.events for choice in _choices(event)[:1]]
-        finish = next((c["finish_reason"] for c in choices if c.get("finish_reason")), None)
+        finish = next((c["finish_reason"] for c in choices if c.get("finish_reason") not in _NO_FINISH), None)
         if finish is None:
             raise Failure(Kind.BROKEN, "200, but the stream ended before the answer did")
         message: dict[str, Any] = {}
@@ -169,7 +177,8 @@ class OpenAIWire(Wire):
             frame |= {name: value for name, value in event.items() if value is not None and name != "choices"}
         places = (as_object(choice.get("logprobs")).get("content") for choice in choices)
         logprobs = [place for found in places if isinstance(found, list) for place in found]
-        return _completion(message, finish, frame, {"content": logprobs} if logprobs else None)
+        whole = _completion(message, finish, frame, {"content": logprobs} if logprobs else None)
+        return replace(whole, text="".join(map(self.delta, capture.events)))  # what was shown
 
     async def close(self) -> None:
         if self._client is not None:
@@ -195,12 +204,12 @@ def _texts(content: Any) -> _Shown:
 
 
 def _completion(message: dict[str, Any], finish: Any, frame: dict[str, Any], logprobs: Any) -> Completion:
-    if finish in _BROKEN_OFF:
+    if str(finish).lower() in _BROKEN_OFF:
         raise Failure(Kind.SERVER, f"200, but the answer broke off ({finish})")
     shown = _texts(message.get("content"))
     thinking = message.get("reasoning_content") or message.get("reasoning") or shown.thinking
     refusal = message.get("refusal")
-    reason = FinishReason.REFUSED if refusal else FINISH.get(str(finish), FinishReason.UNKNOWN)
+    reason = FinishReason.REFUSED if refusal else FINISH.get(str(finish).lower(), FinishReason.UNKNOWN)
     details = {
         "served_model": frame.get("model"),
         "provider": frame.get("provider"),
@@ -251,7 +260,14 @@ def _flat(pieces: Iterable[Any]) -> list[Any]:
     return [p for piece in pieces for p in (piece if isinstance(piece, list) else [{"type": "text", "text": piece}])]
 
 
-_functions = wire_functions(OpenAIWire, f"openai {openai.__version__}")
+def _wire(entry: Mapping[str, Any], service: Service) -> OpenAIWire:
+    """Return the wire of an entry: the API that it names, or that its model's family answers on alone."""
+    from playbill.backends.engines.remote.wires.responses import ResponsesWire  # which builds on this module
+
+    return (ResponsesWire if api_of(entry) == "responses" else OpenAIWire)(entry, service)
+
+
+_functions = wire_functions(_wire, f"openai {openai.__version__}")
 load = _functions.load
 preview = _functions.preview
 request_body = _functions.request_body

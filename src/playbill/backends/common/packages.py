@@ -1,0 +1,15 @@
+"""Versions of installed packages, also where an installation is damaged."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+__all__ = ["installed_version"]
+
+
+def installed_version(name: str) -> str | None:
+    """Return a package's version; None where it is not installed, or its metadata can't be read."""
+    try:
+        return metadata.version(name) or None  # None for metadata without a version, on older Pythons
+    except Exception:  # noqa: BLE001 - PackageNotFoundError, KeyError, TypeError, OSError: by Python and by damage
+        return None

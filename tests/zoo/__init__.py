@@ -1,0 +1,1 @@
+"""Public failures of this kind of software, one small file each, and the test that runs them."""
