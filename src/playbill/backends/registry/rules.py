@@ -1,6 +1,6 @@
 """The rules that a registry entry is judged by: PB101 to PB112, PB123 to PB128, and PB140 on.
 
-`validate`, `field_conflicts` and `lookup` judge by them.
+`validate`, `fields.conflicts` and `lookup` judge by them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from playbill.backends.common.waivers import waive
 from playbill.backends.registry import rules
 from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
 from playbill.backends.registry.clemcore_differed import clemcore_differed
-from playbill.backends.registry.field_conflicts import field_conflicts
+from playbill.backends.registry.fields.conflicts import field_conflicts
 from playbill.backends.registry.fields.elsewhere import ELSEWHERE
 from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, LOCAL, UNREAD, EntryKey
 from playbill.backends.registry.hosted_models import judge_hosted_model

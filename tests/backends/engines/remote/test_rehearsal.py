@@ -90,7 +90,7 @@ def test_every_entry_that_check_lets_pass_is_answered(service, rehearse):
         ("anthropic", "claude-opus-5-5", {"thinking": {"type": "disabled"}}, "can't be disabled"),
         ("anthropic", "claude-haiku-4-5", {"thinking": {"type": "adaptive"}}, "adaptive"),
         ("anthropic", "claude-haiku-5-5", {"minimum": 1}, "Extra inputs"),
-        ("google", "gemini-3.8-flash", {"thinkingConfig": {"thinkingBudget": 100}}, "no thinking budget"),
+        ("google", "gemini-4-argon", {"thinkingConfig": {"thinkingBudget": 100}}, "no thinking budget"),
         ("google", "gemini-3.8-flash", {"thinkingConfig": {"thinkingLevel": "MINIMAL"}}, "minimal"),
         ("google", "gemini-4-argon", {"presencePenalty": 1}, "presencePenalty"),
         ("deepseek", "deepseek-chat", {}, "no longer served"),

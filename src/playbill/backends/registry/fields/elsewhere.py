@@ -69,8 +69,8 @@ _GROUPS = (
     ),
     ("the dialogue brings its messages; take it out", "system system_prompt system_message prefix suffix prompt"),
     (
-        "write reasoning_effort or thinking_mode for a service, chat_template_kwargs for a model that runs here",
-        "thinking thinking_level thinking_config reasoning enable_thinking reasoning_format reasoning_tokens effort "
+        "write thinking or reasoning_effort for a service, chat_template_kwargs for a model that runs here",
+        "thinking_level thinking_config reasoning enable_thinking reasoning_format reasoning_tokens effort "
         "output_config",
     ),
     (

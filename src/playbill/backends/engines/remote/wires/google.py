@@ -89,6 +89,8 @@ class GoogleWire(Wire):
         thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
         if isinstance(level := thinking.get("thinkingLevel"), str):
             thinking["thinkingLevel"] = level.upper()
+        if thinking.get("includeThoughts") and self._entry.get("include_thoughts") is False:
+            thinking["includeThoughts"] = False
         return body | (self._entry.get("extra_body") or {})
 
     def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
