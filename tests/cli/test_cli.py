@@ -14,7 +14,7 @@ from playbill.cli import main
 
 BAD = [
     {"model_name": "typo", "backend": "llamacpp", "eos_to_cul": "</s>"},
-    {"model_name": "fine", "backend": "programmatic", "answers": ["yes"], "languages": ["fy"]},
+    {"model_name": "fine", "backend": "programmatic", "answers": ["yes"], "languages": ["tlh"]},
     {"backend": "programmatic"},
     "not an entry",
 ]
@@ -82,7 +82,7 @@ def test_list_json_carries_the_findings(playbill, registry):
     [
         (["FIN"], {"fine"}),
         (["f?ne"], {"fine"}),
-        (["--language", "fy"], {"fine"}),
+        (["--language", "tlh"], {"fine"}),
         (["--backend", "human"], {"human", "terminal"}),
         (["nothing-is-called-so"], set()),
     ],
@@ -341,7 +341,7 @@ def test_no_control_characters_in_json_and_completion(playbill, tmp_path, monkey
         assert not {"\x9b", "\u202e"} & set(out + err), command
         assert json.loads(out)[0]["model_name"] == odd["model_name"]
     monkeypatch.setenv("_PLAYBILL_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "playbill show a")
+    monkeypatch.setenv("COMP_WORDS", "playbill show apl")
     monkeypatch.setenv("COMP_CWORD", "2")
     _, out, _ = playbill()
     assert out.split() == ["plain,aplain"]

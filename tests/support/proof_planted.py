@@ -47,6 +47,9 @@ ALTERNATING = (
 
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
+HOSTED = {"model_name": "m", "backend": "anthropic", "model_id": "claude-haiku-4-5"}
+LEVELS = {"backend": "google", "model_id": "gemini-3-flash-preview", "reasoning_model": True}
+
 REGISTRIES: dict[str, tuple[list[Any], list[Any]]] = {
     "PB101": (["not an entry"], [MOCK]),
     "PB102": ([without("eos_to_cull")], [entry()]),
@@ -101,6 +104,15 @@ REGISTRIES: dict[str, tuple[list[Any], list[Any]]] = {
     "PB128": (
         [{"model_name": "m", "backend": "openai", "model_id": "o3-mini", "reasoning_model": True}],
         [{"model_name": "m", "backend": "openai", "model_id": "gpt-6.2-sol", "reasoning_model": True}],
+    ),
+    "PB140": ([entry(num_beams=4)], [entry(x_num_beams=4)]),
+    "PB141": (
+        [{**HOSTED, "model_config": {"thinking_mode": True}}],
+        [{**HOSTED, "thinking_mode": True}],
+    ),
+    "PB142": (
+        [{**HOSTED, **LEVELS, "max_thinking_tokens": 400}],
+        [{**HOSTED, **LEVELS, "reasoning_effort": "low"}],
     ),
     "PB202": ([without("custom_chat_template")], [entry()]),
 }

@@ -14,6 +14,7 @@ import support.proof_planted as planted
 from support.assets import models_folder
 
 TOOLS = Path(__file__).parents[2] / "tools"
+IN_USE = Path(__file__).parents[3] / "shared" / "data" / "registries"
 
 
 def tool(name: str):
@@ -31,6 +32,38 @@ def test_the_page_of_templates_is_up_to_date():
     command = [sys.executable, TOOLS / "survey_templates.py", models_folder(), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}: {' '.join(map(str, command[:-1]))}"
+
+
+@pytest.mark.slow
+def test_the_tables_of_the_registries_in_use_are_up_to_date():
+    """If this fails: python tools/survey_registries.py FILE..., with the files that are named in the command."""
+    if not IN_USE.is_dir():
+        pytest.skip("the registries in use are not there")
+    command = [sys.executable, TOOLS / "survey_registries.py", "--check", *sorted(IN_USE.glob("*.json"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}: {' '.join(map(str, command))}"
+
+
+def test_each_entry_has_its_line_in_the_table(tmp_path):
+    """Usable, usable and why changed, refused and why: with what clemcore did."""
+    nested = {"model_name": "b", "backend": "anthropic", "model_id": "claude-haiku-4-5"}
+    entries = [
+        {**planted.MOCK, "model_name": "a"},
+        {**nested, "model_config": {"thinking_mode": True, "thinking_budget": 2048}},
+        {**nested, "model_name": "c", "model_config": {"thinking_mode": True, "thinking_budget": 5}},
+        {"model_name": "d", "backend": "alephalpha"},
+    ]
+    (tmp_path / "r.json").write_text(json.dumps(entries))
+    page = tool("survey_registries").entry_page(tmp_path / "r.json")
+    lines = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    assert [(line[0].strip("| "), line[1]) for line in lines] == [
+        ("a", "usable"), ("b", "usable, changed"), ("c", "refused"), ("d", "refused")
+    ]  # fmt: skip
+    assert "'thinking_budget' is read as 'max_thinking_tokens'" in lines[1][2]
+    assert "4,000" in lines[1][3]
+    assert "1024 or more" in lines[2][2]
+    assert "closed its API" in lines[3][2]
+    assert "Of 4, 2 can be used, 1 of these" in page
 
 
 def test_a_registry_is_summed_up_by_code(tmp_path):

@@ -188,6 +188,10 @@ def _require_usable(spec: ModelSpec) -> None:
     for finding in findings:
         if finding.severity is Severity.WARNING:
             warn_once(str(finding))
+    if retired := spec.get("retired"):
+        since = "" if retired is True else f" since {retired}"
+        instead = f"; take {spec['successor']}" if spec.get("successor") else ""
+        warn_once(f"{spec.get('model_name')} is retired: its service has it no more{since}{instead}")
 
 
 def make_request_body(

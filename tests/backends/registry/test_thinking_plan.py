@@ -132,7 +132,7 @@ def test_what_cant_be_had_is_an_error_before_the_first_request(backend, model_id
         ("anthropic", "claude-haiku-4-5", {"thinking_mode": True}, 100, "1024 or more"),
         ("anthropic", "claude-haiku-4-5", {"thinking": "on"}, 0, "1024 or more"),
         ("google", "gemini-2.5-pro", {"thinking_mode": True}, 100_000, "128 to 32768"),
-        ("google", "gemini-2.5-flash", {}, 0, "1 to 24576"),
+        ("google", "gemini-2.5-flash-lite", {"thinking": "on"}, 100, "512 to 24576, or 0 for none"),
     ],
 )
 def test_a_budget_out_of_bounds_is_refused_with_the_bounds(backend, model_id, entry, tokens, words):

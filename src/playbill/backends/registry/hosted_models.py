@@ -12,9 +12,9 @@ from typing import Any
 from playbill.backends.common.findings import Finding
 from playbill.backends.registry import rules
 from playbill.backends.registry.fields.parameters import PARAMETERS
-from playbill.backends.registry.service_models import ModelFamily, family_of, refusals
-from playbill.backends.registry.services import SERVICES
-from playbill.backends.registry.thinking_plan import ThinkingProblem, plan_thinking
+from playbill.backends.registry.service_models import ModelFamily, api_of, family_of, refusals
+from playbill.backends.registry.services import RESPONSES_PARAMETERS, SERVICES, Service
+from playbill.backends.registry.thinking_plan import ThinkingPlan, ThinkingProblem, plan_thinking
 
 __all__ = ["judge_hosted_model"]
 
@@ -26,17 +26,26 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
     service, model = entry.get("backend"), entry.get("model_id") or entry.get("model_name")
     if not isinstance(service, str) or service not in SERVICES or not isinstance(model, str):
         return
-    family = family_of(service, model)
     where = paths.get("model_id") or paths.get("model_name", "model_id")
-    yield from _thinking(entry, family, model, paths, where)
+    yield from _id_elsewhere(entry, model, paths)
+    refused = refusals(service, model, entry)
+    yield from _refused(entry, paths, refused)
+    family = family_of(service, model)
+    try:
+        plan = plan_thinking(entry, SERVICES[service], family, model)
+    except ThinkingProblem as e:
+        yield rules.REFUSED_KEY.at(paths.get(e.key, where), e.message, e.fix)
+    else:
+        yield from _not_taken(entry, SERVICES[service], family, plan, paths, refused)
+        yield from _thinking(entry, family, plan, model, paths, where)
     if family is None:
         return
-    yield from _refused(entry, paths, refusals(service, model, entry))
     for group in family.exclusive:
         if len(both := sorted(name for name in group if entry.get(name) is not None)) > 1:
             message = f"{model} takes one of {' and '.join(both)} alone"
             yield rules.REFUSED_KEY.at(paths.get(both[-1], where), message, "take one of them out")
-    yield from _lifecycle(service, family, model, where)
+    if not entry.get("retired"):  # then the entry says it itself
+        yield from _lifecycle(service, family, model, where)
 
 
 def _refused(entry: Mapping[str, Any], paths: Mapping[str, str], reasons: Mapping[str, str]) -> Iterator[Finding]:
@@ -46,30 +55,75 @@ def _refused(entry: Mapping[str, Any], paths: Mapping[str, str], reasons: Mappin
             yield rules.REFUSED_KEY.at(paths.get(name, name), f"the model refuses this parameter{why}", "take it out")
 
 
-def _thinking(
-    entry: Mapping[str, Any], family: ModelFamily | None, model: str, paths: Mapping[str, str], where: str
+def _id_elsewhere(entry: Mapping[str, Any], model: str, paths: Mapping[str, str]) -> Iterator[Finding]:
+    """A model whose name at the service isn't said, though another key holds one."""
+    other = entry.get("huggingface_id")
+    if entry.get("model_id") is None and isinstance(other, str) and other != model:
+        message = f"there is no model_id, so the service would be asked for {model!r}; this says {other!r}"
+        yield rules.REFUSED_KEY.at(
+            paths.get("huggingface_id", "huggingface_id"), message, f'write "model_id": "{other}"'
+        )
+
+
+def _not_taken(
+    entry: Mapping[str, Any],
+    service: Service,
+    family: ModelFamily | None,
+    plan: ThinkingPlan,
+    paths: Mapping[str, str],
+    refused: Mapping[str, str],
 ) -> Iterator[Finding]:
-    """What the entry says of thinking, what the model does unasked, and the bounds of a budget."""
-    service = SERVICES[entry["backend"]]
-    try:
-        plan = plan_thinking(entry, service, family, model)
-    except ThinkingProblem as e:
-        yield rules.REFUSED_KEY.at(paths.get(e.key, where), e.message, e.fix)
+    """Parameters that the service itself doesn't take, or not while a model thinks; the wires refuse the same."""
+    unknown = family is None or family.thinking.default == "unknown"
+    general = service.reasoning_refuses if plan.thinks and unknown else frozenset[str]()
+    supported = service.supported_parameters
+    if service.wire == "openai" and api_of(entry) == "responses":
+        supported &= RESPONSES_PARAMETERS
+    for name in PARAMETERS:
+        where = paths.get(name, name)
+        if entry.get(name) is None or name in refused or where.startswith("the caller"):
+            continue  # a call's own parameter is refused as that, when it is asked for
+        if name == "max_thinking_tokens":
+            if not plan.thinks:
+                message = "a budget of thinking tokens, and the entry doesn't ask for thinking"
+                yield rules.REFUSED_KEY.at(where, message, "set thinking to on, or reasoning_model, or take it out")
+        elif name not in supported:
+            taken = ", ".join(sorted(supported))
+            yield rules.REFUSED_KEY.at(where, f"{service.name} doesn't take this parameter", f"it takes {taken}")
+        elif name in general:
+            message = f"{service.name} doesn't take this parameter from a model that thinks"
+            yield rules.REFUSED_KEY.at(where, message, "take it out")
+
+
+def _thinking(
+    entry: Mapping[str, Any],
+    family: ModelFamily | None,
+    plan: ThinkingPlan,
+    model: str,
+    paths: Mapping[str, str],
+    where: str,
+) -> Iterator[Finding]:
+    """What the model does unasked, and a budget of thinking tokens: whether it takes one, and within which bounds."""
+    if family is None:
         return
-    unasked = family is not None and family.thinking.default in ("on", "always") and not plan.asked and not plan.off
-    if family is not None and unasked and service.keyless:  # elsewhere tokens are left for it
+    service, thinking = SERVICES[entry["backend"]], family.thinking
+    unasked = thinking.default in ("on", "always") and not plan.asked and not plan.off
+    if unasked and service.keyless:  # elsewhere tokens are left for it
         message = f"{model} thinks unasked, and thinking counts towards max_tokens"
         fix = "set reasoning_model to true, so that max_tokens is left for the answer"
-        fix += ", or thinking to off" if family.thinking.can_be_off else ""
+        fix += ", or thinking to off" if thinking.can_be_off else ""
         yield rules.THINKS_UNASKED.at(where, message, fix)
     tokens = entry.get("max_thinking_tokens")
-    if plan.bounds is not None and plan.sends_budget and isinstance(tokens, int):
-        least, most = plan.bounds
-        if (least is not None and tokens < least) or (most is not None and tokens > most):
-            bounds = f"{least or 0} to {most}" if most is not None else f"{least} or more"
-            message = f"{tokens} is outside of what {model} takes as a budget: {bounds}"
-            path = paths.get("max_thinking_tokens", where)
-            yield rules.REFUSED_KEY.at(path, message, "write a number within the bounds")
+    if plan.bounds is None or not isinstance(tokens, int) or not (plan.sends_budget or service.wire == "google"):
+        return
+    where_tokens = paths.get("max_thinking_tokens", where)
+    if "thinkingLevel" in str(thinking.ask):
+        message = f"{model} thinks by levels, and takes a budget for compatibility only"
+        fix = f"write reasoning_effort, one of {', '.join(thinking.efforts)}, in its place"
+        yield rules.BUDGET_FOR_LEVELS.at(where_tokens, message, fix)
+    elif not plan.bounds.hold(tokens):
+        message = f"{tokens} is outside of what {model} takes as a budget: {plan.bounds}"
+        yield rules.REFUSED_KEY.at(where_tokens, message, "write a number within the bounds")
 
 
 def _lifecycle(service: str, family: ModelFamily, model: str, where: str) -> Iterator[Finding]:

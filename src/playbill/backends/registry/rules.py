@@ -1,6 +1,6 @@
-"""The rules that a registry entry is judged by: PB101 to PB112, and PB123 on.
+"""The rules that a registry entry is judged by: PB101 to PB112, PB123 to PB128, and PB140 on.
 
-`validate`, `field_conflicts` and `lookup` judge by them.
+`validate`, `fields.conflicts` and `lookup` judge by them.
 """
 
 from __future__ import annotations
@@ -172,6 +172,34 @@ RETIRED_MODEL = Rule(
     mend="Take the successor that the message names, under a name of its own.",
 )
 
+SETTING_ELSEWHERE = Rule(
+    code="PB140",
+    name="setting-elsewhere",
+    severity=Severity.ERROR,
+    summary="A key that another layer reads to change answers, and that nothing here reads.",
+    why="Without the setting another model answers than the one that the entry describes.",
+    prevents="Entries that differ in nothing but a budget of thinking, and were sent byte for byte alike.",
+    mend="Write it the way that the message names, or take it out; for a key of your own, put `x_` in front.",
+)
+CLEMCORE_DIFFERED = Rule(
+    code="PB141",
+    name="clemcore-differed",
+    severity=Severity.NOTE,
+    summary="Under this entry clemcore sent something else than the entry says.",
+    why="Scores that were published under the entry's name belong to what clemcore sent.",
+    prevents="gemini-3 entries with a budget of 400, of which every published run had none, and 300 tokens in all.",
+    mend="Nothing; for the published setting, write the figures that the message names.",
+)
+BUDGET_FOR_LEVELS = Rule(
+    code="PB142",
+    name="budget-for-levels",
+    severity=Severity.WARNING,
+    summary="A budget of thinking tokens for a model that thinks by levels.",
+    why="The service takes a budget for compatibility only, and promises nothing about what it does with it.",
+    prevents="A budget of 400 tokens that a Gemini 3 model spends ten times.",
+    mend="Write `reasoning_effort` with one of the levels that the message names, in the budget's place.",
+)
+
 ENTRY_RULES = table_of(
     (
         NOT_AN_ENTRY,
@@ -192,6 +220,9 @@ ENTRY_RULES = table_of(
         ALIAS,
         THINKS_UNASKED,
         RETIRED_MODEL,
+        SETTING_ELSEWHERE,
+        CLEMCORE_DIFFERED,
+        BUDGET_FOR_LEVELS,
     )
 )
 """Rules of entries by code."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.registry.backends import BUILT_IN
-from playbill.backends.registry.fields.table import ENTRY_KEYS, EVERY, METADATA, UNREAD, EntryKey
-from playbill.backends.registry.validate import NESTED_KEY
+from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, EVERY, METADATA, UNREAD, EntryKey
+from playbill.backends.registry.validate import NESTED_KEY, NESTED_KEYS
 
 __all__ = ["registry_schema", "schema_file", "schema_text"]
 
@@ -37,11 +37,9 @@ def registry_schema() -> dict[str, Any]:
             "type": "object",
             "properties": {
                 **{name: _property(key) for name, key in ENTRY_KEYS.items()},
+                **{alias: _alias(name) for alias, name in ALIASES.items()},
                 **{name: _unread(reason) for name, reason in UNREAD.items()},
-                NESTED_KEY: {
-                    "type": "object",
-                    "description": "The layout of clemcore: the entry's keys, one level down. Flat is better.",
-                },
+                **dict.fromkeys(NESTED_KEYS, _NESTED),
             },
             "patternProperties": {"^x_": {}},
             "additionalProperties": False,
@@ -49,6 +47,16 @@ def registry_schema() -> dict[str, Any]:
             "allOf": [rule for name in BUILT_IN if (rule := _required(name))],
         },
     }
+
+
+_NESTED = {
+    "type": "object",
+    "description": "The layout of clemcore: the entry's keys, one level down. Flat is better.",
+}
+
+
+def _alias(name: str) -> dict[str, Any]:
+    return {"description": f"Read as {name}.", **ENTRY_KEYS[name].type.schema, "deprecated": True}
 
 
 def _property(key: EntryKey) -> dict[str, Any]:

@@ -170,8 +170,13 @@ def _rule(row: Mapping[str, Any]) -> ModelRule:
     )
 
 
+_MODELS_OF = {"azure_claude": "anthropic"}
+"""Services that serve another one's models, as these refuse and think there; when they retire is their own affair."""
+
+
 def family_of(service: str, model_id: str) -> ModelFamily | None:
     """Return the row for a model at a service; None where the table knows none."""
+    service = _MODELS_OF.get(service, service)
     whole = model_id.lower().lstrip("~")
     last = whole.rpartition("/")[2]
     for family in model_families():

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["REMOTE", "SERVICES", "Service"]
+__all__ = ["REMOTE", "RESPONSES_PARAMETERS", "SERVICES", "Service"]
 
 
 _TALKERS = frozenset({"system", "user", "assistant"})
@@ -27,7 +27,7 @@ class Service:
     ``reasoning_renamed`` what they call otherwise. ``off`` has the values with which samplers that nobody asked for are
     switched off: servers apply what the model's repository recommends unless a request says otherwise. ``roles`` are
     those that messages may have, and ``system_first`` says that system messages have a place of their own, before all
-    others.
+    others. ``key_header`` carries the key, where that isn't the wire's own.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Service:
     off: Mapping[str, Any] = field(default_factory=dict)
     roles: frozenset[str] = _WITH_TOOLS
     system_first: bool = False
+    key_header: str | None = None
 
 
 _PLAIN = frozenset(["temperature", "max_tokens", "top_p", "stop"])
@@ -59,6 +60,9 @@ _ALL_OFF = {
     **{"top_p": 1.0, "top_k": -1, "min_p": 0.0},
     **{"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0},
 }
+
+RESPONSES_PARAMETERS = frozenset(["temperature", "top_p", "max_tokens", "logprobs"])
+"""The generation parameters of OpenAI's Responses API, by the official client's ResponseCreateParams."""
 
 _ROWS = (
     # https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
@@ -259,6 +263,20 @@ _ROWS = (
         renamed={"stop": "stop_sequences"},
         # https://platform.claude.com/docs/en/build-with-claude/extended-thinking (feature compatibility)
         reasoning_refuses=frozenset(["temperature", "top_k", "top_p"]),
+    ),
+    # The Anthropic client's lib/foundry.py: address, variable, header. Clemcore calls the section azure_claude as well.
+    Service(
+        name="azure_claude",
+        roles=_TALKERS,
+        system_first=True,
+        summary="Anthropic's models on Azure AI Foundry; `base_url` is https://RESOURCE.services.ai.azure.com/anthropic",
+        wire="anthropic",
+        variables=("ANTHROPIC_FOUNDRY_API_KEY",),
+        get_key="https://ai.azure.com",
+        supported_parameters=_PLAIN | {"top_k"},
+        renamed={"stop": "stop_sequences"},
+        reasoning_refuses=frozenset(["temperature", "top_k", "top_p"]),
+        key_header="x-api-key",
     ),
     # The google-genai client: variables and address in _api_client.py, parameters in types.GenerateContentConfig.
     Service(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from playbill.backends.errors import ParameterError
+from playbill.backends.registry.fields.parameters import Bounds
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.service_models import ModelFamily, Thinking
 from playbill.backends.registry.services import Service
@@ -45,7 +46,7 @@ class ThinkingPlan:
     mode: Any = None
     fragment: Mapping[str, Any] = field(default_factory=dict)
     room: int | None = None
-    bounds: tuple[int | None, int | None] | None = None
+    bounds: Bounds | None = None
 
     @property
     def thinks(self) -> bool:
@@ -110,8 +111,14 @@ def plan_thinking(entry: Mapping[str, Any], service: Service, family: ModelFamil
         mode=mode,
         fragment=fragment,
         room=thinking.reserve,
-        bounds=None if thinking.budget is None else (thinking.budget[0], thinking.budget[1]),
+        bounds=_bounds(thinking),
     )
+
+
+def _bounds(thinking: Thinking) -> Bounds | None:
+    if thinking.budget is None:
+        return None
+    return Bounds(thinking.budget[0], thinking.budget[1], zero="'thinkingBudget': 0" in str(thinking.off))
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

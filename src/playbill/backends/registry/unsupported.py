@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from playbill.backends.registry.fields.table import ENTRY_KEYS, LOCAL
+from playbill.backends.registry.fields.table import ENTRY_KEYS, LOCAL, PACE
 
-__all__ = ["UNSUPPORTED", "Unsupported", "unsupported"]
+__all__ = ["HARMLESS", "UNSUPPORTED", "Unsupported", "asks_for_nothing", "unsupported"]
 
 _HF, _GGUF, _VLLM = LOCAL
 
@@ -95,6 +95,25 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
     "enforce_eager": {_HF: _no("nothing is compiled"), _GGUF: _no("nothing is compiled")},
 }
 """By key and local engine. Keys that all of them read in full aren't there; a test holds that no other is missing."""
+
+
+HARMLESS = frozenset(
+    [
+        *("huggingface_id", "model_id", "requires_api_key", "trust_remote_code", "multimodality", "multimodal"),
+        *("threads", "batching", "batch_size", "prefix_caching", "n_ctx", "additional_files", "attn_implementation"),
+        *("device_map", "execute_on", "gpu_layers_offloaded", "number_gpus", "pipeline_parallel_size", "model_class"),
+        *("gpu_memory_utilization", "enforce_eager", "key_section", "key_header", "delay"),
+        *PACE,
+    ]
+)
+"""Keys that say where, how fast or for whom a model answers, and never what: out of place they are only named."""
+
+
+def asks_for_nothing(key: str, value: Any) -> bool:
+    """Tell whether a value says what holds without the key as well: off, empty, or the key's default."""
+    if isinstance(value, bool):
+        return value is (key == "premade_chat_template")
+    return value in (None, "", {}, [], ENTRY_KEYS[key].default)
 
 
 def unsupported(key: str, backend: object) -> Unsupported | None:

@@ -13,17 +13,23 @@ from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.jsonfile import Repeating
+from playbill.backends.common.waivers import waive
 from playbill.backends.registry import rules
 from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
-from playbill.backends.registry.field_conflicts import field_conflicts
-from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, UNREAD, EntryKey
+from playbill.backends.registry.clemcore_differed import clemcore_differed
+from playbill.backends.registry.fields.conflicts import field_conflicts
+from playbill.backends.registry.fields.elsewhere import ELSEWHERE
+from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, LOCAL, UNREAD, EntryKey
 from playbill.backends.registry.hosted_models import judge_hosted_model
 from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
-from playbill.backends.registry.unsupported import unsupported
+from playbill.backends.registry.services import SERVICES
+from playbill.backends.registry.unsupported import HARMLESS, Unsupported, asks_for_nothing, unsupported
 
-__all__ = ["NESTED_KEY", "Flat", "flatten", "judge_entry"]
+__all__ = ["NESTED_KEY", "NESTED_KEYS", "Flat", "flatten", "judge_entry"]
 
 NESTED_KEY = "model_config"
+NESTED_KEYS = (NESTED_KEY, "mm_model_config")
+"""Objects in an entry whose keys count like outer ones; the second also within the first."""
 _DEEPEST = 32
 
 
@@ -37,41 +43,63 @@ class Flat:
 
 
 def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
-    """Bring an entry into the flat form: the one place where the nested layout (``model_config``) is read.
+    """Bring an entry into the flat form: the one place where the nested layout (``model_config``, and within it or
+    beside it ``mm_model_config``) is read.
 
     In that layout ``eos_to_cull`` and ``cot_end_tag`` were regular expressions; they are read back as literals
     where they stand for them, and are an error finding where they don't.
     """
-    entry = {key: value for key, value in raw.items() if key != NESTED_KEY}
+    entry = {key: value for key, value in raw.items() if key not in NESTED_KEYS}
     paths = {key: f"{where}.{key}" for key in entry}
-    findings: list[Finding] = []
-    nested = raw.get(NESTED_KEY, {})
-    findings.extend(_repeated(raw, where))
-    if not isinstance(nested, dict):
-        findings.append(rules.WRONG_TYPE.at(f"{where}.{NESTED_KEY}", "is not an object"))
-        nested = {}
-    findings.extend(_repeated(nested, f"{where}.{NESTED_KEY}"))
-    for key, value in nested.items():
-        path = f"{where}.{NESTED_KEY}.{key}"
-        if key in _WERE_PATTERNS and isinstance(value, str):
-            value, problem = _WERE_PATTERNS[key](value, path)
-            findings.extend(problem)
-        if key in entry and entry[key] != value:
-            findings.append(
-                rules.SAID_TWICE.at(
-                    path,
-                    f"says {value!r}, but {paths[key]} says {entry[key]!r}",
-                    "keep the flat one",
-                )
-            )
-            continue
-        entry[key] = value
-        paths[key] = path
+    findings: list[Finding] = [*_repeated(raw, where)]
+    inner = _objects(raw, where, NESTED_KEYS, findings)
+    for path, nested in [*inner]:
+        inner += _objects(nested, path, NESTED_KEYS[1:], findings)
+    for outer, nested in inner:
+        for key, value in nested.items():
+            path = f"{outer}.{key}"
+            if key in NESTED_KEYS:
+                continue
+            if key in _WERE_PATTERNS and isinstance(value, str):
+                value, problem = _WERE_PATTERNS[key](value, path)
+                findings.extend(problem)
+            if key in entry and entry[key] != value:
+                message = f"says {value!r}, but {paths[key]} says {entry[key]!r}"
+                findings.append(rules.SAID_TWICE.at(path, message, "keep the flat one"))
+                continue
+            entry[key] = value
+            paths[key] = path
+    findings.extend(_served_elsewhere(entry, paths))
     findings.extend(_rename_aliases(entry, paths))
     for key in [key for key, value in entry.items() if _is_deeper(value, _DEEPEST)]:
         del entry[key]
         findings.append(rules.WRONG_TYPE.at(paths[key], "is nested too deeply to be read"))
+    if isinstance(raw.get(NESTED_KEY), dict):
+        findings.extend(clemcore_differed(raw, where))
     return Flat(entry, paths, tuple(findings))
+
+
+def _objects(
+    holder: Mapping[str, Any], where: str, keys: tuple[str, ...], findings: list[Finding]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the objects under some keys of an object, each with its path; what is no object is a finding."""
+    found = []
+    for key in keys:
+        value, path = holder.get(key, {}), f"{where}.{key}"
+        if not isinstance(value, dict):
+            findings.append(rules.WRONG_TYPE.at(path, "is not an object"))
+        elif value:
+            findings.extend(_repeated(value, path))
+            found.append((path, value))
+    return found
+
+
+def _served_elsewhere(entry: dict[str, Any], paths: Mapping[str, str]) -> Iterator[Finding]:
+    """Read a Claude model of clemcore's azure backend as one of Azure AI Foundry, which has an API of its own."""
+    if entry.get("backend") == "azure" and "claude" in str(entry.get("model_id", "")).lower():
+        entry["backend"] = "azure_claude"
+        message = "Claude models speak Anthropic's API there, so 'azure' is read as 'azure_claude'"
+        yield rules.ALIAS.at(paths["backend"], message, "write 'azure_claude'")
 
 
 def _rename_aliases(entry: dict[str, Any], paths: dict[str, str]) -> Iterator[Finding]:
@@ -139,6 +167,7 @@ def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
         for key, value in flat.entry.items():
             findings.extend(_judge_key(flat, key, value))
     order = list(Severity)
+    findings = waive(findings, flat.entry)
     return tuple(sorted(findings, key=lambda f: order.index(f.severity)))
 
 
@@ -190,8 +219,7 @@ def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
         message = f"{_shown(value)} can't be honoured by the backend {backend}: {why.reason}"
         yield rules.REFUSED_KEY.at(path, message)
     elif key.read_by and name not in own and backend in BACKENDS and not key.is_read_by(str(backend)):
-        reason = f": {why.reason}" if why is not None else f"; {', '.join(key.read_by)} would"
-        yield rules.MISPLACED_KEY.at(path, f"the backend {backend} doesn't read this key{reason}", "take it out")
+        yield from _misplaced(key, value, str(backend), path, why)
     if name in _WERE_PATTERNS and not any(f.where == path for f in flat.findings):
         yield from _probable_regex(name, value, path)
     if name == "custom_chat_template" and flat.entry.get("premade_chat_template") is True:
@@ -200,6 +228,17 @@ def _judge_key(flat: Flat, name: str, value: Any) -> Iterator[Finding]:
             "is not used, since premade_chat_template is true",
             "set premade_chat_template to false, or take the template out",
         )
+
+
+def _misplaced(key: EntryKey, value: Any, backend: str, path: str, why: Unsupported | None) -> Iterator[Finding]:
+    """A key that other backends read: an error where it would change answers, else a warning."""
+    reason = f": {why.reason}" if why is not None else f"; {', '.join(key.read_by)} would"
+    message = f"the backend {backend} doesn't read this key{reason}"
+    answers = backend in SERVICES or (backend in LOCAL and why is None)
+    if answers and key.name not in HARMLESS and not asks_for_nothing(key.name, value):
+        yield rules.REFUSED_KEY.at(path, f"{message}, and answers depend on it", "take it out")
+    else:
+        yield rules.MISPLACED_KEY.at(path, message, "take it out")
 
 
 def _shown(value: Any) -> str:
@@ -211,6 +250,9 @@ def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
         return
     if name in UNREAD:
         yield rules.UNREAD_KEY.at(path, f"nothing reads this key: {UNREAD[name]}", "take it out")
+        return
+    if name in ELSEWHERE:
+        yield rules.SETTING_ELSEWHERE.at(path, "nothing reads this key, and answers depend on it", ELSEWHERE[name])
         return
     near = get_close_matches(name, known, n=1, cutoff=0.8)
     if near:

@@ -15,10 +15,12 @@ from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.registry.backends import BACKENDS
+from playbill.backends.registry.fields.elsewhere import ELSEWHERE
 from playbill.backends.registry.fields.table import ENTRY_KEYS, UNREAD
 from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
-from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
-from playbill.backends.registry.validate import NESTED_KEY
+from playbill.backends.registry.lookup import RegistryEntry
+from playbill.backends.registry.rules import ALIAS, CLEMCORE_DIFFERED
+from playbill.backends.registry.validate import NESTED_KEY, NESTED_KEYS
 
 __all__ = ["Change", "Imported", "ImportedEntry", "import_registry"]
 
@@ -85,8 +87,9 @@ def _import(found: RegistryEntry) -> ImportedEntry:
     if unreadable:
         return ImportedEntry(found.name, found.where, None, findings=unreadable)
     entry, changes = _flat(found)
-    again = ModelRegistry([RegistryEntry(found.file, found.index, entry)])
-    return ImportedEntry(found.name, found.where, entry, tuple(changes), next(iter(again)).findings)
+    left = RegistryEntry(found.file, found.index, entry).findings
+    history = (f for f in found.findings if f.name == CLEMCORE_DIFFERED.name)  # the flat entry is none of clemcore's
+    return ImportedEntry(found.name, found.where, entry, tuple(changes), (*left, *history))
 
 
 def _unreadable(found: RegistryEntry) -> tuple[Finding, ...]:
@@ -94,8 +97,11 @@ def _unreadable(found: RegistryEntry) -> tuple[Finding, ...]:
     fatal = {"not-an-entry", "said-twice", "end-is-pattern"}
     reasons = tuple(f for f in found.findings if f.name in fatal)
     missing = tuple(f for f in found.findings if f.name == "missing-key" and "'model_name'" in f.message)
-    nested = isinstance(found.raw, dict) and not isinstance(found.raw.get(NESTED_KEY, {}), dict)
-    return (*reasons, *missing, *(f for f in found.findings if nested and f.where.endswith(NESTED_KEY)))
+    return (
+        *reasons,
+        *missing,
+        *(f for f in found.findings if f.where.endswith(NESTED_KEYS) and f.name == "wrong-type"),
+    )
 
 
 def _flat(found: RegistryEntry) -> tuple[dict[str, Any], list[Change]]:
@@ -107,6 +113,7 @@ def _flat(found: RegistryEntry) -> tuple[dict[str, Any], list[Change]]:
         changes.append(Change("flattened", f"{', '.join(nested)}: taken out of '{NESTED_KEY}'"))
     elif NESTED_KEY in found.raw:
         changes.append(Change("flattened", f"the empty '{NESTED_KEY}' is left out"))
+    changes += [Change("alias", f.message) for f in found.flat.findings if f.name == ALIAS.name]
     for key in ("eos_to_cull", "cot_end_tag"):
         changes.extend(_mend_pattern(flat, key, nested.get(key, found.raw.get(key))))
     changes.extend(_mend_keys(flat))
@@ -131,13 +138,14 @@ def _mend_keys(flat: dict[str, Any]) -> Iterator[Change]:
     """
     own = _own_keys(flat)
     foreign = flat.get("backend") not in BACKENDS
+    meant = [*ENTRY_KEYS, *own]
     for name in list(flat):
         if name in ENTRY_KEYS or name in own or name.startswith("x_"):
             continue
         if name in UNREAD:
             del flat[name]
             yield Change("dropped", f"{name}: left out, nothing reads it: {UNREAD[name]}")
-        elif not foreign and not get_close_matches(name, [*ENTRY_KEYS, *own], n=1, cutoff=0.8):
+        elif not foreign and name not in ELSEWHERE and not get_close_matches(name, meant, n=1, cutoff=0.8):
             flat[f"x_{name}"] = flat.pop(name)
             yield Change("renamed", f"{name}: unknown, kept as x_{name}")
 

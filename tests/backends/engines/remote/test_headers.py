@@ -35,6 +35,7 @@ REVIEWED = {
     "azure": ({"authorization"}, {}),
     "azure dated": ({"api-key"}, {"api_version": "2025-04-01-preview"}),
     "anthropic": ({"authorization", "anthropic-version"}, {}),
+    "azure_claude": ({"anthropic-version", "x-api-key"}, {}),
     "google": ({"x-goog-api-key"}, {}),
     "anthropic at a gateway": ({"anthropic-version", "x-api-key"}, {"key_header": "x-api-key"}),
     "google at a gateway": ({"authorization"}, {"key_header": "authorization"}),

@@ -28,6 +28,6 @@ def test_every_service_has_what_it_takes_to_be_asked():
         assert service.summary
         assert {"temperature", "max_tokens", "stop"} <= service.supported_parameters
         assert service.keyless or (service.variables and service.get_key.startswith("https://"))
-        assert service.base_url or name in ("azure", "openai_compatible")
+        assert service.base_url or name in ("azure", "azure_claude", "openai_compatible")
         assert service.keyless or (service.base_url or "https").startswith("https")
         assert set(service.renamed) <= service.supported_parameters

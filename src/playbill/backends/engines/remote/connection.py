@@ -31,7 +31,7 @@ __all__ = ["NO_KEY", "Connection", "model_id", "open_connection"]
 NO_KEY = "no-key"
 """What is sent where a client insists on a key and the server needs none."""
 
-_CLEMCORE_SECTIONS = {"openai_compatible": "generic_openai_compatible"}
+_CLEMCORE_SECTIONS = {"openai_compatible": "generic_openai_compatible", "azure": "azure_gpt"}
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from typing import Any
 from playbill.backends.errors import ParameterError
 from playbill.backends.registry.fields import types as v
 
-__all__ = ["OFF", "PARAMETERS", "Parameter", "ParameterRules", "Parameters", "resolve_parameters"]
+__all__ = ["OFF", "PARAMETERS", "Bounds", "Parameter", "ParameterRules", "Parameters", "resolve_parameters"]
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One generation parameter. ``default`` is Playbill's own, and None means that Playbill sets none.
 
-    ``off`` is the value with which a sampler does nothing, where there is one.
+    ``off`` is the value with which a sampler does nothing, where there is one. ``aliases`` are names under which
+    clemcore's registries have it.
     """
 
     name: str
@@ -28,12 +29,18 @@ class Parameter:
     summary: str
     default: Any = None
     off: Any = None
+    aliases: tuple[str, ...] = ()
 
 
 _TABLE = (
     Parameter("temperature", v.NUMBER, "Sampling temperature; 0 is greedy.", 0.0),
     Parameter("max_tokens", v.POSITIVE, "Most tokens of the answer, thinking apart.", 300),
-    Parameter("max_thinking_tokens", v.COUNT, "Most tokens of thinking, for models that think."),
+    Parameter(
+        "max_thinking_tokens",
+        v.COUNT,
+        "Most tokens of thinking, for models that think.",
+        aliases=("thinking_budget", "reasoning_budget"),
+    ),
     Parameter("top_p", v.SHARE, "Nucleus sampling: the share of probability kept; 1 is off.", off=1.0),
     Parameter("top_k", v.COUNT, "How many of the likeliest tokens are kept; 0 is off.", off=0),
     Parameter("min_p", v.SHARE, "The least probability, relative to the likeliest token's; 0 is off.", off=0.0),
@@ -50,19 +57,38 @@ OFF: Mapping[str, Any] = {p.name: p.off for p in _TABLE if p.off is not None}
 """What local engines are told of a sampler that nobody asked for, so that none of their own defaults is in effect."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the greatest value, None where there is none; ``zero`` says that 0 is taken besides, as "off"."""
+
+    least: int | None = None
+    most: int | None = None
+    zero: bool = False
+
+    def hold(self, value: float) -> bool:
+        """Tell whether a value is within them."""
+        if self.zero and value == 0:
+            return True
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        words = f"{self.least or 0} to {self.most}" if self.most is not None else f"{self.least or 0} or more"
+        return f"{words}, or 0 for none" if self.zero else words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterRules:
     """What one model does with parameters that its backend takes.
 
     ``refused``: those that it doesn't take, with the reason and the way out. ``ignored``: those that are accepted
-    without effect, with who says so. ``exclusive``: groups of which it takes one alone. ``bounds``: the least and the
-    greatest value, None where there is none.
+    without effect, with who says so. ``exclusive``: groups of which it takes one alone. ``bounds``: the values that it
+    takes.
     """
 
     refused: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
     exclusive: Sequence[frozenset[str]] = ()
-    bounds: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +177,11 @@ def _check_asked(asked: Mapping[str, Any], supported: frozenset[str], backend: s
         if len(both := sorted(group & asked.keys())) > 1:
             names = " and ".join(f"'{name}'" for name in both)
             raise ParameterError(f"the model takes one of {names} alone; take the other out", both[-1])
-    for name, (least, most) in rules.bounds.items():
+    for name, bounds in rules.bounds.items():
         value = asked.get(name)
-        if value is not None and ((least is not None and value < least) or (most is not None and value > most)):
-            bounds = f"{least or 0} to {most}" if most is not None else f"{least} or more"
-            raise ParameterError(f"{name}: {value} is outside of what the model takes: {bounds}")
+        if value is not None and not bounds.hold(value):
+            words = f"{name}: {value} is outside of what the model takes: {bounds}"
+            raise ParameterError(words, name, has_bad_value=True)
 
 
 def _unsent(

@@ -36,7 +36,7 @@ SERVICE_KEYS = (
         v.STRING,
         "The version of the API: for azure as 2025-04-01-preview; for anthropic 2023-06-01 instead of 2026-10-21, so "
         "that Claude Haiku 4.5, Sonnet 4.5, Sonnet 4.6, Opus 4.5 and Opus 4.6 take `temperature`, `top_p` and `top_k`.",
-        ("anthropic", "azure", "google"),
+        ("anthropic", "azure", "azure_claude", "google"),
     ),
     EntryKey(
         "api",
@@ -74,6 +74,12 @@ SERVICE_KEYS = (
         REMOTE,
     ),
     EntryKey(
+        "include_thoughts",
+        v.BOOLEAN,
+        "Whether summaries of its thoughts come back: without this key they do where the model thinks.",
+        ("google",),
+    ),
+    EntryKey(
         "thinking",
         v.choice("on", "off"),
         "Whether the model thinks: asked for, or switched off, in the way that its service and its family want. An "
@@ -82,10 +88,10 @@ SERVICE_KEYS = (
     ),
     EntryKey(
         "thinking_mode",
-        v.ANY,
+        v.THINKING_MODE,
         "Asks for thinking in one form: true for a budget (`max_thinking_tokens`, or 4,000), or 'adaptive' for "
         "anthropic's models that want it so. `thinking: on` takes the form that the family wants.",
-        ("anthropic", "google"),
+        ("anthropic", "azure_claude", "google"),
     ),
     EntryKey("retry_empty", v.COUNT, "How often an empty answer is asked for again.", REMOTE, default=0),
     EntryKey(

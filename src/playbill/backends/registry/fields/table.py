@@ -39,6 +39,21 @@ _TABLE = (
         "configuration states less, that holds.",
         EVERY,
     ),
+    EntryKey(
+        "retired",
+        v.RETIRED,
+        "Since when, at the latest, the model's service has it no more, as YYYY-MM-DD; true where no day is known. The "
+        "entry stays so that older results can be read, and asking for it says so.",
+        EVERY,
+    ),
+    EntryKey("successor", v.STRING, "The model that its maker names in its place.", EVERY),
+    EntryKey(
+        "waivers",
+        v.WAIVERS,
+        "Rules that the entry is let off: a list of objects with the rule's code, the reason and the date. Their "
+        "warnings become notes, which say so; errors can't be waived.",
+        EVERY,
+    ),
     # Messages, before any template.
     EntryKey(
         "consecutive_roles",
@@ -86,7 +101,7 @@ _TABLE = (
 
 
 def _parameter_keys() -> tuple[EntryKey, ...]:
-    return tuple(EntryKey(p.name, p.type, p.summary, EVERY) for p in PARAMETERS.values())
+    return tuple(EntryKey(p.name, p.type, p.summary, EVERY, aliases=p.aliases) for p in PARAMETERS.values())
 
 
 ENTRY_KEYS: dict[str, EntryKey] = {key.name: key for key in (*_TABLE, *_parameter_keys())}
@@ -105,10 +120,8 @@ UNREAD: dict[str, str] = {
     "automodel_type": "the model class follows from the model's configuration",
     "low_cpu_mem_usage": "weights are always loaded that way",
     "not_distributed": "`device_map` says where the weights go",
-    "mm_model_config": "of clemcore's multimodal backend",
     "processor_class": "of clemcore's multimodal backend",
     "processor_config": "of clemcore's multimodal backend",
-    "prompt": "of clemcore's multimodal backend, where it names a function; entries never name code",
     "response": "of clemcore's multimodal backend, where it names a function; entries never name code",
 }
 """Keys that clemcore knew and that nobody needs here: key to the reason."""

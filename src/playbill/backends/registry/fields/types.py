@@ -20,12 +20,15 @@ __all__ = [
     "NUMBER",
     "OBJECT",
     "POSITIVE",
+    "RETIRED",
     "SHARE",
     "SIGNED",
     "STRING",
     "STRINGS",
     "TEXT",
+    "THINKING_MODE",
     "TOKENS",
+    "WAIVERS",
     "ValueType",
     "choice",
     "parse_date",
@@ -101,6 +104,11 @@ SHARE = ValueType(
     {"type": "number", "minimum": 0, "maximum": 1},
     lambda v: _is_number(v) and 0 <= v <= 1,
 )
+THINKING_MODE = ValueType(
+    "true, false or 'adaptive'",
+    {"enum": [True, False, "adaptive"]},
+    lambda v: v is True or v is False or v == "adaptive",
+)
 STRINGS = ValueType("a list of strings", _STRINGS_SCHEMA, _is_strings)
 LITERALS = ValueType(
     "a string or a list of strings",
@@ -126,3 +134,31 @@ TOKENS = ValueType(
     lambda v: parse_token_count(v) is not None or (isinstance(v, str) and not v.strip()),
 )
 DATE = ValueType("an ISO date, as 2026-11-23", {"type": "string"}, lambda v: parse_date(v) is not None)
+RETIRED = ValueType(
+    "an ISO date, as 2026-11-23, or true",
+    {"anyOf": [{"type": "string"}, {"const": True}]},
+    lambda v: v is True or parse_date(v) is not None,
+)
+_WAIVER = ("rule", "reason", "date")
+WAIVERS = ValueType(
+    "a list of objects with 'rule', 'reason' and 'date'",
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {key: {"type": "string", "minLength": 1} for key in _WAIVER},
+            "required": [*_WAIVER],
+            "additionalProperties": False,
+        },
+    },
+    lambda v: isinstance(v, list) and all(_is_waiver(w) for w in v),
+)
+
+
+def _is_waiver(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == set(_WAIVER)
+        and all(isinstance(v, str) and v for v in value.values())
+        and parse_date(value["date"]) is not None
+    )

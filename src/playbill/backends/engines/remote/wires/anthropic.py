@@ -52,6 +52,7 @@ class AnthropicWire(Wire):
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""
+        key = self.key_header(connection, self._service.key_header or "authorization")
         self._client = anthropic.AsyncAnthropic(
             api_key=connection.key,
             base_url=connection.base_url,
@@ -59,7 +60,7 @@ class AnthropicWire(Wire):
             timeout=connection.timeout,
             http_client=connection.client(
                 f"anthropic/{anthropic.__version__}",
-                {**self.key_header(connection, "authorization"), "anthropic-version": self._version},
+                {**key, "anthropic-version": self._version},
             ),
         )
 

@@ -89,6 +89,8 @@ class GoogleWire(Wire):
         thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
         if isinstance(level := thinking.get("thinkingLevel"), str):
             thinking["thinkingLevel"] = level.upper()
+        if thinking.get("includeThoughts") and self._entry.get("include_thoughts") is False:
+            thinking["includeThoughts"] = False
         return body | (self._entry.get("extra_body") or {})
 
     def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
@@ -121,9 +123,8 @@ class GoogleWire(Wire):
 
     def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         effort = self._thinking.effort if self._thinking.effort != "none" else None  # which is no level
-        if not self._thinks:
-            return {"thinkingLevel": effort} if effort else {}
-        config: dict[str, Any] = {"includeThoughts": True}
+        shown = self._entry.get("include_thoughts")
+        config: dict[str, Any] = {"includeThoughts": shown is not False} if self._thinks or shown else {}
         if effort:
             config["thinkingLevel"] = effort
         elif self._thinking.mode is True or (self._takes_budget and params.get("max_thinking_tokens") is not None):

@@ -21,13 +21,12 @@ from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wires.openai import OpenAIWire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.registry.services import RESPONSES_PARAMETERS
 from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "ResponsesWire"]
 
 _PATH = "/responses"
-_TAKES = frozenset(["temperature", "top_p", "max_tokens", "logprobs"])
-"""The generation parameters in the official client's ResponseCreateParams."""
 
 FINISH = {
     "completed": FinishReason.STOP,
@@ -47,7 +46,7 @@ class ResponsesWire(OpenAIWire):
         return (super().defaults(request) - {"stream_options"}) | {"reasoning.summary"}
 
     def _supported(self) -> frozenset[str]:
-        return super()._supported() & (_TAKES | {"max_thinking_tokens"})
+        return super()._supported() & (RESPONSES_PARAMETERS | {"max_thinking_tokens"})
 
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {

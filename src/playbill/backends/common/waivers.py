@@ -1,0 +1,33 @@
+"""Waivers: rules that an entry is let off, each with a reason and a date. What is waived is still shown, as a note.
+
+An error can't be waived: what can't be used stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from playbill.backends.common.findings import Finding, Severity
+
+__all__ = ["waive"]
+
+
+def waive(findings: Iterable[Finding], entry: Mapping[str, Any]) -> list[Finding]:
+    """Return the findings, those as notes that the entry waives: with who said why, and when."""
+    waivers = {w["rule"]: w for w in entry.get("waivers") or () if _is_complete(w)}
+    return [_noted(f, waivers[f.code]) if _is_open(f) and f.code in waivers else f for f in findings]
+
+
+def _is_open(finding: Finding) -> bool:
+    return finding.severity is Severity.WARNING
+
+
+def _is_complete(waiver: Any) -> bool:
+    return isinstance(waiver, dict) and all(isinstance(waiver.get(key), str) for key in ("rule", "reason", "date"))
+
+
+def _noted(finding: Finding, waiver: Mapping[str, str]) -> Finding:
+    message = f"{finding.message} (waived on {waiver['date']}: {waiver['reason']})"
+    return replace(finding, severity=Severity.NOTE, message=message, fix="")
