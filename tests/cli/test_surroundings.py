@@ -117,7 +117,7 @@ def test_import_and_completion_print_no_control_characters(place):
     _, out, _ = command("import", str(path))
     assert b"\xc2\x9b" not in out
     assert json.loads(out)[0]["model_name"] == NAME
-    completing = {"COMP_WORDS": "playbill show za", "COMP_CWORD": "2", "_PLAYBILL_COMPLETE": "bash_complete"}
+    completing = {"COMP_WORDS": "playbill show zaf", "COMP_CWORD": "2", "_PLAYBILL_COMPLETE": "bash_complete"}
     _, out, _ = command(PLAYBILL_REGISTRY=str(path), **completing)
     assert out.split() == [b"plain,zafe"]
 

@@ -16,7 +16,8 @@ __all__ = ["waive"]
 
 def waive(findings: Iterable[Finding], entry: Mapping[str, Any]) -> list[Finding]:
     """Return the findings, those as notes that the entry waives: with who said why, and when."""
-    waivers = {w["rule"]: w for w in entry.get("waivers") or () if _is_complete(w)}
+    said = entry.get("waivers")
+    waivers = {w["rule"]: w for w in said if _is_complete(w)} if isinstance(said, list) else {}
     return [_noted(f, waivers[f.code]) if _is_open(f) and f.code in waivers else f for f in findings]
 
 
