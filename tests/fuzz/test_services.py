@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import playbill.backends.errors as errors
 from playbill.backends import Outcome, load_model
 from playbill.backends.engines.remote.limiter import Limiter
+from playbill.backends.engines.remote.trial import Trial
 from playbill.mock_services import Answer, MockServer, Raw
 from playbill.mock_services.answers import Ask
 from playbill.mock_services.faults import FaultKind
@@ -93,12 +94,12 @@ def _asked(name: str, place: Any) -> _Asked:
     if name not in _OPEN:
         _OPEN[name] = _Asked(None, Raw(b""))
         server = MockServer(lambda messages: _OPEN[name].reply).start()
-        url = server.openai_url if name == "openai" else server.url
-        backend = "openai_compatible" if name == "openai" else name
-        key = {backend: {"api_key": "key-number-1", "base_url": url}}
-        (place / "key.json").write_text(json.dumps(key))
+        backend = {"openai": "openai_compatible", "responses": "openai_compatible"}.get(name, name)
+        url = server.openai_url if backend == "openai_compatible" else server.url
+        (place / "key.json").write_text(json.dumps({backend: {"api_key": "key-number-1", "base_url": url}}))
         entry = {"model_name": "m", "backend": backend, "max_attempts": 1, "retry_pause": 0.001}
-        _OPEN[name].model = load_model(entry | ({"base_url": url} if name == "openai" else {}))
+        own = {"base_url": url, "api": "responses" if name == "responses" else "chat"}
+        _OPEN[name].model = load_model(entry | (own if backend == "openai_compatible" else {}))
     return _OPEN[name]
 
 
@@ -111,7 +112,8 @@ def _hold(name: str, raw: Raw, place: Any, *, stream: bool) -> None:
     asked.reply = raw
     model = asked.model
     engine = model.engine
-    engine._limiter = Limiter("m", None, engine._loop.time)  # no example waits for what another one asked for
+    # No example waits for what another one asked for, or is refused because another one was.
+    engine._limiter, engine._trial = Limiter("m", None, engine._loop.time), Trial(engine._loop.time)
     messages = HELLO
     folder = fresh(place)
     (folder / "m").mkdir(parents=True)
@@ -151,6 +153,18 @@ def test_openai(example, place):
 def test_openai_streamed(example, place):
     """Chunks of chat completions."""
     _hold("openai", example, place, stream=True)
+
+
+@fuzz(replies("responses", False), quick=20)
+def test_responses(example, place):
+    """A body of the Responses API."""
+    _hold("responses", example, place, stream=False)
+
+
+@fuzz(replies("responses", True), quick=20)
+def test_responses_streamed(example, place):
+    """Events of the Responses API."""
+    _hold("responses", example, place, stream=True)
 
 
 @fuzz(replies("anthropic", False), quick=20)

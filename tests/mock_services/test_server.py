@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from playbill.backends.errors import PlaybillError
-from playbill.mock_services import MockOptions, MockServer
+from playbill.mock_services import MockOptions, MockServer, Raw
 from playbill.mock_services.limits import Limiter
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -72,6 +72,16 @@ def test_stopping_ends_hanging_requests_and_frees_port_and_thread():
         socket.create_connection(("127.0.0.1", port), timeout=20)
     left = set(threading.enumerate()) - others
     assert not any(thread.name == "playbill-mock-server" for thread in left)
+
+
+def test_a_header_may_hold_more_than_ascii():
+    """As services behind gateways send them."""
+    with (
+        MockServer(Raw(b"{}", headers=(("x-request-id", "\xb2"),))) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
+    ):
+        connection.sendall(REQUEST)
+        assert b"x-request-id: \xb2\r\n" in connection.recv(4096)
 
 
 def test_a_client_that_gives_up_is_no_longer_in_work():

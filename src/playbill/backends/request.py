@@ -7,7 +7,6 @@ together with a future that is always resolved, whatever an engine does.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -19,6 +18,7 @@ from typing import Any
 from playbill.backends.answer.clean import Cleaned, CleaningRule, clean
 from playbill.backends.answer.thinking_budget import TokenLimits
 from playbill.backends.common.secret import scrub
+from playbill.backends.common.surrogates import whole_characters
 from playbill.backends.engines.base import Completion, Engine, OnText, Request, supported_parameters
 from playbill.backends.errors import ContextExceeded, EngineError, PlaybillError, Refused
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
@@ -29,7 +29,6 @@ from playbill.backends.registry.fields.parameters import Parameters
 __all__ = ["Task", "build_request", "failed_generation", "make_generation", "submit_request"]
 
 _log = logging.getLogger(__name__)
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _UNKNOWN_ROOM = 1 << 15
 """New tokens that are taken for possible where nobody says how long the model's context is."""
 
@@ -266,9 +265,9 @@ def _usage(prompt: Prompt, completion: Completion) -> Usage:
 
 
 def _representable(text: str) -> tuple[str, int]:
-    """Replace lone surrogates, which UTF-8 can't hold, by U+FFFD; and say how many there were."""
-    found = len(_SURROGATES.findall(text))
-    return (_SURROGATES.sub("\ufffd", text), found) if found else (text, 0)
+    """Return a text that UTF-8 can hold, and how many halves of surrogate pairs were replaced by U+FFFD."""
+    whole = whole_characters(text)
+    return whole, whole.count("\ufffd") - text.count("\ufffd")
 
 
 def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned, replaced: int) -> dict[str, Any]:

@@ -158,12 +158,12 @@ def reason(status: int) -> bytes:
         return b"Overloaded" if status == 529 else b"Status"
 
 
-def head(reply: Reply) -> list[tuple[str, str]]:
-    """Return the headers of a reply with the one that frames its body."""
+def head(reply: Reply) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a reply with the one that frames its body; values are Latin-1, as HTTP once had them."""
     framing = (
         ("transfer-encoding", "chunked") if reply.streamed else ("content-length", str(sum(map(len, reply.chunks))))
     )
-    return [*reply.headers, framing]
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in (*reply.headers, framing)]
 
 
 def half(chunks: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -10,13 +10,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from playbill.backends.common.warn import warned
 from playbill.backends.credentials import Credentials
@@ -28,8 +26,8 @@ from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.runs.folder.fields import wrong_field
-from playbill.runs.folder.inside import check_inside
-from playbill.runs.folder.manifest import MANIFEST, Manifest, describe_model
+from playbill.runs.folder.lock import locked, undone_if_refused
+from playbill.runs.folder.manifest import Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, RecordStore, read_records
@@ -42,7 +40,6 @@ from playbill.runs.summary import ModelSummary, Tally
 __all__ = ["RunInterrupted", "RunResult", "run"]
 
 _log = logging.getLogger(__name__)
-_LOCK = ".lock"
 _SERVICES_END = 2.0  # seconds that other threads get to record what is finished
 
 
@@ -114,7 +111,7 @@ def run(
     chosen = choose_models(models, registry, overrides)
     inputs = open_inputs(dialogues)
     folder = Path(out) if out is not None else Path("runs") / run_name(inputs.name, [c.label for c in chosen])
-    with _locked(folder), _undone_if_refused(folder):
+    with locked(folder), undone_if_refused(folder):
         manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
         for one in chosen:
             manifest.check_spec(one.label, one.spec)
@@ -132,44 +129,6 @@ def run(
             progress=progress,
         )
         return job.run(command)
-
-
-@contextmanager
-def _undone_if_refused(folder: Path) -> Iterator[None]:
-    """Take away the manifest of a first start that failed before anything was recorded: it says nothing of use."""
-    had_manifest = (folder / MANIFEST).exists()
-    try:
-        yield
-    except Exception:
-        if not had_manifest and not any(folder.glob(f"*/{RECORDS}")):
-            (folder / MANIFEST).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder, for this process alone; where it was made and stays empty, it goes again."""
-    check_inside(folder, _LOCK)
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    lock = FileLock(folder / _LOCK)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as e:
-        raise RunError(
-            f"another process is running in {folder}; wait for its end, or name another folder with -o"
-        ) from e
-    except OSError as e:
-        raise RunError(f"can't write to {folder}: {e.strerror or e}; name another folder with -o") from e
-    try:
-        yield
-    finally:
-        lock.release()
-        with suppress(OSError):
-            if missing and [entry.name for entry in folder.iterdir()] in ([], [_LOCK]):
-                (folder / _LOCK).unlink(missing_ok=True)
-                for path in missing:
-                    path.rmdir()
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.surrogates import is_torn
 from playbill.backends.errors import FileFormatError
 
 __all__ = [
@@ -33,7 +34,6 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}]|-?Infinity|NaN|-?\d[\d.eE+-]
 _LONG = 300
 """Digits of a number that may be too large to be read."""
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -55,7 +55,7 @@ def parse_json(text: str, where: str, *, repeats: bool = False, deepest: int = D
         value = json.loads(text, parse_constant=_refuse, parse_float=_float, object_pairs_hook=hook)
         if text.count("[") + text.count("{") > deepest and is_deeper(value, deepest):
             raise RecursionError
-        if _HALF.search(text) and any(_is_torn(s) for s in _strings(value)):
+        if _HALF.search(text) and any(is_torn(s) for s in _strings(value)):
             raise ValueError("a string holds half of a surrogate pair")
         return value
     except json.JSONDecodeError as e:
@@ -73,7 +73,8 @@ def parse_own_line(line: bytes) -> Any:
         value = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return None if is_deeper(value, DEEPEST_OWN) else value
+    nested = line.count(b"[") + line.count(b"{") > DEEPEST_OWN and is_deeper(value, DEEPEST_OWN)
+    return None if nested else value
 
 
 def _not_json(text: str, where: str, e: json.JSONDecodeError) -> str:
@@ -135,10 +136,6 @@ def is_deeper(value: Any, levels: int) -> bool:
     return True
 
 
-def _is_torn(text: str) -> bool:
-    return _SURROGATE.search(text) is not None
-
-
 def _first_bad(text: str) -> int:
     """Return the place of the value for which a text that parses was refused; called only once there is one."""
     keys: list[set[str]] = []
@@ -153,7 +150,7 @@ def _first_bad(text: str) -> int:
         else:
             name = json.loads(token[0]) if "\\" in token[0] else token[0][1:-1]
             is_key = keys and text[token.end() : token.end() + 200].lstrip().startswith(":")
-            if _is_torn(name) or (is_key and name in keys[-1]):
+            if is_torn(name) or (is_key and name in keys[-1]):
                 return token.start()
             if is_key:
                 keys[-1].add(name)

@@ -23,6 +23,7 @@ _PROBE = "Ωprobe"
 _QUOTED = re.compile(r"""['"]([\w-]+)['"]""")
 
 
+@lru_cache(maxsize=256)
 def roles_of(template: str) -> frozenset[str]:
     """Return the roles that may be sent to a template: the common ones, without ``developer`` unless the template names
     it, and any other word that stands in quotes there."""

@@ -12,8 +12,8 @@ from typing import Any
 from playbill.backends.common.findings import Finding
 from playbill.backends.registry import rules
 from playbill.backends.registry.fields.parameters import PARAMETERS
-from playbill.backends.registry.service_models import ModelFamily, api_of, family_of, refusals
-from playbill.backends.registry.services import RESPONSES_PARAMETERS, SERVICES, Service
+from playbill.backends.registry.service_models import ModelFamily, family_of, parameters_taken, refusals
+from playbill.backends.registry.services import SERVICES, Service
 from playbill.backends.registry.thinking_plan import ThinkingPlan, ThinkingProblem, plan_thinking
 
 __all__ = ["judge_hosted_model"]
@@ -74,11 +74,7 @@ def _not_taken(
     refused: Mapping[str, str],
 ) -> Iterator[Finding]:
     """Parameters that the service itself doesn't take, or not while a model thinks; the wires refuse the same."""
-    unknown = family is None or family.thinking.default == "unknown"
-    general = service.reasoning_refuses if plan.thinks and unknown else frozenset[str]()
-    supported = service.supported_parameters
-    if service.wire == "openai" and api_of(entry) == "responses":
-        supported &= RESPONSES_PARAMETERS
+    taken = parameters_taken(entry, service, family, thinks=plan.thinks)
     for name in PARAMETERS:
         where = paths.get(name, name)
         if entry.get(name) is None or name in refused or where.startswith("the caller"):
@@ -87,12 +83,10 @@ def _not_taken(
             if not plan.thinks:
                 message = "a budget of thinking tokens, and the entry doesn't ask for thinking"
                 yield rules.REFUSED_KEY.at(where, message, "set thinking to on, or reasoning_model, or take it out")
-        elif name not in supported:
-            taken = ", ".join(sorted(supported))
-            yield rules.REFUSED_KEY.at(where, f"{service.name} doesn't take this parameter", f"it takes {taken}")
-        elif name in general:
-            message = f"{service.name} doesn't take this parameter from a model that thinks"
-            yield rules.REFUSED_KEY.at(where, message, "take it out")
+        elif name not in taken:
+            how = " as this entry sets its model up" if name in service.supported_parameters else ""
+            message = f"{service.name} doesn't take this parameter{how}"
+            yield rules.REFUSED_KEY.at(where, message, f"take it out; it takes {', '.join(sorted(taken))}")
 
 
 def _thinking(
@@ -114,7 +108,7 @@ def _thinking(
         fix += ", or thinking to off" if thinking.can_be_off else ""
         yield rules.THINKS_UNASKED.at(where, message, fix)
     tokens = entry.get("max_thinking_tokens")
-    if plan.bounds is None or not isinstance(tokens, int) or not (plan.sends_budget or service.wire == "google"):
+    if plan.bounds is None or not isinstance(tokens, int) or not plan.takes_budget:
         return
     where_tokens = paths.get("max_thinking_tokens", where)
     if "thinkingLevel" in str(thinking.ask):

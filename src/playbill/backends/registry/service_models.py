@@ -3,8 +3,8 @@
 The table of services says what a service takes; this one what its models don't, and how they think. The rows stand in
 ``service_models.json``; the first that matches counts. Marks in a row's ``source``: [D] official document, [T] type,
 docstring or code of an official SDK, [L] another project's code or table, [S] a blog, an issue, a public repository.
-What is not known is None or "unknown". Facts that no code acts on yet, as prices and some dates, are there for people
-and for tools/compare_service_models.py. Knows no wire.
+What is not known is None or "unknown". Facts that no code acts on, as contexts and dates of release, are there for
+people and for tools/compare_service_models.py. Knows no wire.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from playbill.backends.registry.services import RESPONSES_PARAMETERS, Service
+
 __all__ = [
     "ModelFamily",
     "ModelRule",
     "Thinking",
     "api_of",
+    "asks_for_thinking",
     "family_of",
     "ignored_by_model",
+    "is_told_not_to_think",
     "model_families",
+    "parameters_taken",
     "refusals",
 ]
 
@@ -128,13 +133,9 @@ class ModelFamily:
 
     def thinks(self, entry: Mapping[str, Any]) -> bool:
         """Tell whether a model of the family thinks, as the entry sets it up."""
-        wish = entry.get("thinking")
-        off = wish == "off" or (entry.get("reasoning_effort") == "none" and wish != "on")
-        if off or self.thinking.default == "none":
+        if is_told_not_to_think(entry) or self.thinking.default == "none":
             return False
-        asked = entry.get("thinking_mode") or entry.get("reasoning_model") or wish == "on"
-        asked = asked or (self.thinking.by_effort and entry.get("reasoning_effort"))
-        return bool(asked) or self.thinking.default in ("on", "always")
+        return asks_for_thinking(entry, self) or self.thinking.default in ("on", "always")
 
     def rules_in_force(self, entry: Mapping[str, Any], effect: str) -> Iterator[ModelRule]:
         """Yield the rules of one effect that hold for an entry."""
@@ -183,6 +184,31 @@ def family_of(service: str, model_id: str) -> ModelFamily | None:
         if service in family.services and any(fnmatchcase(whole if "/" in p else last, p) for p in family.patterns):
             return family
     return None
+
+
+def is_told_not_to_think(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry switches thinking off, by either of its keys."""
+    wish = entry.get("thinking")
+    return wish == "off" or (entry.get("reasoning_effort") == "none" and wish != "on")
+
+
+def asks_for_thinking(entry: Mapping[str, Any], family: ModelFamily | None) -> bool:
+    """Tell whether an entry asks for thinking, or says that its model thinks."""
+    if entry.get("thinking_mode") or entry.get("reasoning_model") or entry.get("thinking") == "on":
+        return True
+    return family is not None and family.thinking.by_effort and bool(entry.get("reasoning_effort"))
+
+
+def parameters_taken(
+    entry: Mapping[str, Any], service: Service, family: ModelFamily | None, *, thinks: bool
+) -> frozenset[str]:
+    """Return the generation parameters that a service takes from a model, but for what the family's rules refuse."""
+    taken = service.supported_parameters
+    if service.wire == "openai" and api_of(entry) == "responses":
+        taken &= RESPONSES_PARAMETERS
+    # What the service says of its reasoning models in general counts where nothing is known of the family.
+    unknown = family is None or family.thinking.default == "unknown"
+    return taken - service.reasoning_refuses if thinks and unknown else taken
 
 
 def api_of(entry: Mapping[str, Any]) -> str:

@@ -7,13 +7,18 @@ form of a budget and of a level, stays with the wire. Sends nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from playbill.backends.errors import ParameterError
 from playbill.backends.registry.fields.parameters import Bounds
 from playbill.backends.registry.fields.table import setting
-from playbill.backends.registry.service_models import ModelFamily, Thinking
+from playbill.backends.registry.service_models import (
+    ModelFamily,
+    Thinking,
+    asks_for_thinking,
+    is_told_not_to_think,
+)
 from playbill.backends.registry.services import Service
 
 __all__ = ["ThinkingPlan", "ThinkingProblem", "merged", "plan_thinking"]
@@ -36,7 +41,8 @@ class ThinkingPlan:
     ``asked`` is whether the entry asks for thinking or says that the model thinks, ``unasked`` whether the model is
     known to think without being asked; ``off`` whether it was told not to. ``fragment`` is a piece of the body that
     the family wants, with "$effort" and "$budget" filled by `filled`. ``room`` is how many tokens its maker advises to
-    leave (None: not known), ``bounds`` the least and the greatest budget that the family takes.
+    leave (None: not known), ``bounds`` the least and the greatest budget that the family takes, and ``takes_budget``
+    whether `max_thinking_tokens` goes into the request.
     """
 
     asked: bool = False
@@ -47,6 +53,7 @@ class ThinkingPlan:
     fragment: Mapping[str, Any] = field(default_factory=dict)
     room: int | None = None
     bounds: Bounds | None = None
+    takes_budget: bool = False
 
     @property
     def thinks(self) -> bool:
@@ -79,22 +86,22 @@ def plan_thinking(entry: Mapping[str, Any], service: Service, family: ModelFamil
     Raises ThinkingProblem for what the family is known to refuse, and for `thinking` that nobody knows how to ask for.
     """
     wish, effort = entry.get("thinking"), entry.get("reasoning_effort")
-    if wish == "off" or (effort == "none" and wish != "on"):
+    if is_told_not_to_think(entry):
         return _off(wish, effort, family, model)
     if effort == "none":
         raise ThinkingProblem(
             "reasoning_effort", "thinking: on and effort 'none' contradict each other", "take one out"
         )
     mode = setting(entry, "thinking_mode")
-    asked = bool(mode or setting(entry, "reasoning_model") or wish == "on")
+    asked = asks_for_thinking(entry, family)
     if family is None:
         if wish == "on":
             raise _unknown(model, "to think")
-        return ThinkingPlan(asked=asked, effort=effort, mode=mode)
+        by_budget = mode is True or (service.wire == "google" and asked and not effort)
+        return ThinkingPlan(asked=asked, effort=effort, mode=mode, takes_budget=by_budget)
     thinking = family.thinking
     if thinking.default == "none" and (wish == "on" or mode):
         raise ThinkingProblem("thinking" if wish == "on" else "thinking_mode", f"{model} can't think", "take it out")
-    asked = asked or (bool(effort) and thinking.by_effort)
     _check_effort(effort, thinking, model)
     _check_mode(mode, thinking, model)
     unasked = thinking.default in ("on", "always")
@@ -103,7 +110,7 @@ def plan_thinking(entry: Mapping[str, Any], service: Service, family: ModelFamil
         fragment = _asking(thinking, model, effort)
     if (wish == "on" or unasked) and not mode and thinking.show is not None and thinking.text_api is None:
         fragment = merged(fragment, thinking.show)  # so that the record has the thoughts, or their summary
-    return ThinkingPlan(
+    plan = ThinkingPlan(
         asked=asked,
         # A server of one's own has a context of its own size, which a reserve could exceed.
         unasked=unasked and not service.keyless,
@@ -113,6 +120,14 @@ def plan_thinking(entry: Mapping[str, Any], service: Service, family: ModelFamil
         room=thinking.reserve,
         bounds=_bounds(thinking),
     )
+    return replace(plan, takes_budget=plan.sends_budget or _takes_budget(plan, service, thinking))
+
+
+def _takes_budget(plan: ThinkingPlan, service: Service, thinking: Thinking) -> bool:
+    """Tell whether a budget that was asked for is sent: Google's models take one beside thinking that nobody asked for,
+    unless they are told an effort; those that think by levels have no budget in the table."""
+    known = thinking.ask is not None
+    return service.wire == "google" and plan.thinks and not plan.effort and (thinking.budget is not None or not known)
 
 
 def _bounds(thinking: Thinking) -> Bounds | None:

@@ -38,7 +38,7 @@ _CLEANING = {
     "frame": (list,),
     "response": (dict,),
 }
-_NAMES = {str: "a string", int: "a whole number", dict: "an object", list: "a list"}
+_NAMES = {str: "string", int: "whole number", dict: "object", list: "list"}
 
 
 def wrong_part(manifest: Mapping[str, Any]) -> str | None:
@@ -91,13 +91,13 @@ def _types(
         if name not in found or (found[name] is None and (null is None or name in null)):
             continue
         if type(found[name]) not in types:  # never bool, whose type is another
-            yield f"{where}{name} is no{_NAMES[types[0]].removeprefix('a').removeprefix('n')}"
+            yield f"{where}{name} is no {_NAMES[types[0]]}"
 
 
 def _each(values: Any, types: tuple[type, ...], where: str) -> Iterator[str]:
     for i, value in enumerate(values or ()):
         if type(value) not in types:
-            yield f"{where}[{i}] is no{_NAMES[types[0]].removeprefix('a').removeprefix('n')}"
+            yield f"{where}[{i}] is no {_NAMES[types[0]]}"
 
 
 def _date(found: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from playbill.backends.common.jsonfile import parse_own_line
+from playbill.backends.common.surrogates import is_torn
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.generation import Outcome
 from playbill.runs.folder.fields import wrong_field
@@ -249,7 +250,7 @@ def _wrong(record: Record) -> str | None:
     text = record.get("text")
     if not isinstance(text, str):
         return "text is missing"
-    return "text holds half of a surrogate pair" if any("\ud800" <= c <= "\udfff" for c in text) else None
+    return "text holds half of a surrogate pair" if is_torn(text) else None
 
 
 def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]:

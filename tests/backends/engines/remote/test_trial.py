@@ -135,6 +135,26 @@ def test_after_a_verdict_the_service_is_asked_again_a_little_later():
     assert asyncio.run(again([0.0]))
 
 
+def test_a_verdict_stops_what_went_through_because_the_service_was_slow():
+    """Two refusals with the same words count, also when all were let through meanwhile; an answer ends the trial."""
+    failure = classify(400, {}, {"error": {"message": "odd body"}})
+
+    async def slow(*, taken):
+        trial = Trial(time.monotonic, patience=0.0)
+        for _ in range(3):
+            await trial.enter()
+        if taken:
+            trial.took()
+        for _ in range(2):
+            trial.refused(failure, EngineError("odd body"), asked=False)
+        await trial.enter()
+        return True
+
+    assert asyncio.run(slow(taken=True))
+    with pytest.raises(RequestRefused, match="odd body"):
+        asyncio.run(slow(taken=False))
+
+
 def test_stream_options_that_a_server_refuses_are_left_out(opened):
     """Mistral isn't the only one."""
     with refusing("stream_options") as server:

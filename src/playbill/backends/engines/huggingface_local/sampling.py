@@ -63,8 +63,10 @@ class Sampler:
 
         Raises EngineError where they are no numbers, as after an overflow in float16.
         """
-        best = int(logits.argmax())  # a NaN counts as the largest
-        if not math.isfinite(found := float(logits[best])):
+        index = logits.argmax()  # a NaN counts as the largest
+        found, place = torch.stack([logits.gather(0, index[None])[0].float(), index.float()]).tolist()  # one copy
+        best = int(place)
+        if not math.isfinite(found):
             raise EngineError(
                 f"the model's logits are not finite ({found}), as when a number overflows in float16; set dtype to "
                 '"bfloat16" or "float32" in the entry'

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from playbill.backends.common.surrogates import split_high, whole_characters
 from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.remote.capture import Capture
@@ -55,18 +56,26 @@ class _RemoteFuture(Future[Completion]):
 
 
 class _Talker:
-    """Hands a stream's pieces to ``on_text``, and remembers whether anything was."""
+    """Hands a stream's pieces to ``on_text``, in whole characters, and remembers whether anything was."""
 
     def __init__(self, wire: Wire, on_text: OnText) -> None:
         self._wire = wire
         self._on_text = on_text
+        self._held = ""
         self.characters = 0
 
     def __call__(self, event: Body) -> None:
-        text = self._wire.delta(event)
+        text, self._held = split_high(self._held + self._wire.delta(event))
+        self._say(text)
+
+    def end(self) -> None:
+        """Say what was held back for a second half that never came."""
+        self._say(self._held)
+
+    def _say(self, text: str) -> None:
         if text:
             self.characters += len(text)
-            self._on_text(text)
+            self._on_text(whole_characters(text))
 
 
 class RemoteEngine:
@@ -165,13 +174,15 @@ class RemoteEngine:
                 if fatal is not None:
                     self._trial.refused(failure, fatal, asked=self._names_asked(failure, request, body))
                     raise with_facts(fatal, attempts, capture) from failure
-                self._trial.passed()
+                self._trial.open()
                 await asyncio.sleep(self._pause(attempts, failure))
                 continue
             except BaseException:
                 self._trial.left()
                 raise
-            self._trial.passed()
+            self._trial.took()
+            if talker is not None:
+                talker.end()
             if _is_empty(completion) and empty < self._retry_empty:
                 empty += 1
                 continue

@@ -1,7 +1,8 @@
 """Learn from a service's first answers: whether it takes requests of this shape at all, and which defaults it refuses.
 
 A wrong body is refused at once, and alike for every dialogue. So the first requests of an engine go one by one, and
-what would fail for all costs two requests, not one a dialogue. Lives on the service loop, so it needs no locks.
+what would fail for all costs two requests, not one a dialogue. A service that takes longer to refuse costs those that
+were under way. Lives on the service loop, so it needs no locks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from playbill.backends.errors import CredentialsError, PlaybillError, QuotaUsedU
 __all__ = ["Trial", "named_parameter"]
 
 PATIENCE = 5.0
-"""Seconds; a service that has not refused a request by then is answering it."""
+"""Seconds for which the others wait; a service that has not refused a request by then is answering it, as a rule."""
 VALID = 30.0
 """Seconds for which a verdict holds; who asks later may have changed something at the service."""
 STRIKES = 2
@@ -27,12 +28,13 @@ _WORDS = frozenset(["stop", "seed", "logprobs"])
 
 
 class Trial:
-    """Lets requests through one by one until the service took one; then all of them, for good."""
+    """Lets requests through one by one until the service took one, or lets it wait; judges until it took one."""
 
     def __init__(self, clock: Callable[[], float], *, patience: float = PATIENCE, valid: float = VALID) -> None:
         self._clock = clock
         self._patience = patience
         self._valid = valid
+        self._taken = False
         self._open = False
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
@@ -43,20 +45,28 @@ class Trial:
 
     async def enter(self) -> None:
         """Wait until the request may be sent. Raises the verdict, where every request is refused."""
-        while not self._open:
+        while True:
             if self._verdict is not None and self._clock() < self._until:
                 raise type(self._verdict)(str(self._verdict))
+            if self._open:
+                return
             loop = asyncio.get_running_loop()
             if not self._busy:
                 self._busy = True
-                self._timer = loop.call_later(self._patience, self.passed)
+                self._timer = loop.call_later(self._patience, self.open)
                 return
             turn: asyncio.Future[None] = loop.create_future()
             self._waiting.append(turn)
             await turn
 
-    def passed(self) -> None:
-        """Open for all: the service took a request, or it failed in a way that says nothing of its form."""
+    def took(self) -> None:
+        """Open for good: the service took a request."""
+        self._taken = True
+        self._verdict = None
+        self.open()
+
+    def open(self) -> None:
+        """Let all through: a request is being answered, or it failed in a way that says nothing of its form."""
         self._open = True
         self.left()
 
@@ -76,10 +86,10 @@ class Trial:
 
         ``error`` is what the request ends with; ``asked`` says that the refusal names what was asked for.
         """
-        if self._open:
+        if self._taken:
             return
         if failure.kind not in _LASTING:
-            self.passed()
+            self.open()
             return
         words = str(failure)
         self._strikes[words] = self._strikes.get(words, 0) + 1
@@ -88,6 +98,7 @@ class Trial:
             alike = "every request of this entry would be refused alike, so nothing more is sent"
             self._verdict = error if known else RequestRefused(f"{error}; {alike}")
             self._until = self._clock() + self._valid
+            self._open = False  # who asks after that tries anew, one by one
         self.left()
 
 

@@ -12,7 +12,7 @@ from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.registry.fields.parameters import ParameterRules
-from playbill.backends.registry.service_models import family_of, ignored_by_model, refusals
+from playbill.backends.registry.service_models import family_of, ignored_by_model, parameters_taken, refusals
 from playbill.backends.registry.services import Service
 from playbill.backends.registry.thinking_plan import plan_thinking
 
@@ -37,7 +37,7 @@ class Wire:
         self._family = family_of(service.name, model)
         self._thinking = plan_thinking(entry, service, self._family, model)
         self._thinks = self._thinking.thinks
-        bounds = self._thinking.bounds if self._takes_budget else None
+        bounds = self._thinking.bounds if self._thinking.takes_budget else None
         self.parameter_rules = ParameterRules(
             refused={
                 **dict.fromkeys(entry.get("refuses") or (), "the entry says so in 'refuses'"),
@@ -47,7 +47,9 @@ class Wire:
             exclusive=self._family.exclusive if self._family is not None else (),
             bounds={"max_thinking_tokens": bounds} if bounds is not None else {},
         )
-        self.supported_parameters = self._supported()
+        taken = parameters_taken(entry, service, self._family, thinks=self._thinks)
+        budget = frozenset(["max_thinking_tokens"] if self._thinks else [])
+        self.supported_parameters = (taken - self.parameter_rules.refused.keys()) | budget
         self.left_out: set[str] = set()
         """Defaults of Playbill's that the service refused when they were sent; written by the engine."""
 
@@ -65,24 +67,10 @@ class Wire:
         """Return the names of what is sent though nobody asked for it: parameters, and fields of the wire."""
         return request.unasked | self._switched_off(request.params).keys()
 
-    @property
-    def _takes_budget(self) -> bool:
-        """Whether `max_thinking_tokens` goes into the request as a budget."""
-        return self._thinking.sends_budget
-
     def key_header(self, connection: Connection, default: str) -> dict[str, str]:
         """Return the header that carries the key: the entry's choice, else the service's own, ``default``."""
         name = str(self._entry.get("key_header") or default)
         return {name: f"Bearer {connection.key}" if name == "authorization" else connection.key}
-
-    def _supported(self) -> frozenset[str]:
-        """Return the service's parameters, without what the model or the entry refuses; and a budget if the model
-        thinks."""
-        # What the service says of its reasoning models in general counts where nothing is known of the family.
-        unknown = self._family is None or self._family.thinking.default == "unknown"
-        general = self._service.reasoning_refuses if self._thinks and unknown else frozenset[str]()
-        budget = {"max_thinking_tokens"} if self._thinks else set[str]()
-        return (self._service.supported_parameters - general - self.parameter_rules.refused.keys()) | budget
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from playbill.backends import FinishReason, Outcome, ParameterError
 from playbill.backends.engines.remote.wires import openai as wire
-from playbill.mock_services import Answer, Fault, MockServer
+from playbill.mock_services import Answer, Fault, MockServer, Raw
 
 types = pytest.importorskip("openai.types.responses", reason="needs the extra `openai`")
 HELLO = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hello"}]
@@ -135,6 +135,21 @@ def test_a_stream_that_breaks_is_no_answer(opened, fault):
         stream = opened(server.openai_url, api="responses", timeout=2, max_attempts=1).stream(HELLO)
         list(stream)
     assert stream.generation.outcome is Outcome.ERROR
+
+
+def test_a_streams_text_is_what_was_shown(opened):
+    """A service may show something else than it says in the end: what went out can't be taken back."""
+    final = {"status": "completed", "output": [], "usage": None}
+    events = [
+        {"type": "response.output_text.delta", "delta": "Hi "},
+        {"type": "response.output_text.delta", "delta": "you."},
+        {"type": "response.completed", "response": final},
+    ]
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    with MockServer(Raw(body, content_type="text/event-stream")) as server:
+        stream = opened(server.openai_url, api="responses").stream(HELLO)
+        assert "".join(stream) == "Hi you."
+    assert stream.generation.text == "Hi you."
 
 
 def test_an_answer_that_failed_is_classified_by_its_error(opened):

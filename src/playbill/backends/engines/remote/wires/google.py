@@ -21,7 +21,6 @@ from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
-from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "GoogleWire", "load", "preview", "request_body"]
 
@@ -85,12 +84,6 @@ class GoogleWire(Wire):
         config = self._parameters(request.params)
         if config:
             body["generationConfig"] = config
-        body = merged(body, self._thinking.filled(self._thinking_budget(request.params)))
-        thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
-        if isinstance(level := thinking.get("thinkingLevel"), str):
-            thinking["thinkingLevel"] = level.upper()
-        if thinking.get("includeThoughts") and self._entry.get("include_thoughts") is False:
-            thinking["includeThoughts"] = False
         return body | (self._entry.get("extra_body") or {})
 
     def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
@@ -114,21 +107,17 @@ class GoogleWire(Wire):
             found["thinkingConfig"] = thinking
         return found
 
-    @property
-    def _takes_budget(self) -> bool:
-        """Whether `max_thinking_tokens` goes into the request: Gemini 3 and later take a level in its place."""
-        known = self._family is not None and self._family.thinking.ask is not None
-        levels = known and self._thinking.bounds is None
-        return self._thinks and not self._thinking.effort and (self._thinking.mode is True or not levels)
-
     def _thinking_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        effort = self._thinking.effort if self._thinking.effort != "none" else None  # which is no level
-        shown = self._entry.get("include_thoughts")
-        config: dict[str, Any] = {"includeThoughts": shown is not False} if self._thinks or shown else {}
-        if effort:
-            config["thinkingLevel"] = effort
-        elif self._thinking.mode is True or (self._takes_budget and params.get("max_thinking_tokens") is not None):
-            config["thinkingBudget"] = self._thinking_budget(params)
+        """Return what the family wants, and what the entry's own keys say."""
+        plan, shown = self._thinking, self._entry.get("include_thoughts")
+        budget = self._thinking_budget(params)
+        config: dict[str, Any] = plan.filled(budget).get("generationConfig", {}).get("thinkingConfig", {})
+        if self._thinks or shown:
+            config["includeThoughts"] = shown is not False
+        if plan.effort not in (None, "none"):  # which is no level
+            config["thinkingLevel"] = plan.effort.upper()
+        elif plan.mode is True or (plan.takes_budget and params.get("max_thinking_tokens") is not None):
+            config["thinkingBudget"] = budget
         return config
 
     async def send(self, body: dict[str, Any], *, stream: bool) -> None:

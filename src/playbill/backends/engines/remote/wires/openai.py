@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletionChunk
 
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
@@ -29,8 +28,6 @@ from playbill.backends.registry.services import Service
 from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "OpenAIWire", "load", "preview", "request_body"]
-
-_PATH = "/chat/completions"
 
 FINISH = {
     "stop": FinishReason.STOP,
@@ -54,6 +51,7 @@ _BROKEN_OFF = ("error", "timeout", "insufficient_system_resource", "abort")
 class OpenAIWire(Wire):
     """Bodies, client and answers of OpenAI's wire, for one entry."""
 
+    path: ClassVar[str] = "/chat/completions"
     thinking_tokens = 25_000
     """What a reasoning model may think where nobody says; OpenAI's guide to reasoning models advises this much."""
 
@@ -126,21 +124,24 @@ class OpenAIWire(Wire):
     async def send(self, body: dict[str, Any], *, stream: bool) -> None:
         assert self._client is not None
         if not stream:
-            await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
+            await self._client.post(self.path, body=body, cast_to=httpx2.Response)
             return
-        asked = {**body, "stream": True}
-        if self._service.name != "mistral" and "stream_options" not in self.left_out:  # Mistral tells it unasked
-            asked["stream_options"] = {"include_usage": True}
-        chunks = await self._client.post(
-            _PATH,
-            body=asked,
-            cast_to=ChatCompletionChunk,
+        events: openai.AsyncStream[object] = await self._client.post(
+            self.path,
+            body={**body, "stream": True, **self._stream_options()},
+            cast_to=object,
             stream=True,
-            stream_cls=openai.AsyncStream[ChatCompletionChunk],
+            stream_cls=openai.AsyncStream[object],
         )
-        async with chunks:
-            async for _ in chunks.response.aiter_bytes():  # the capture reads along
+        async with events:
+            async for _ in events.response.aiter_bytes():  # the capture reads along
                 pass
+
+    def _stream_options(self) -> dict[str, Any]:
+        """Return what asks for the usage at a stream's end; Mistral tells it unasked, and refuses the field."""
+        if self._service.name == "mistral" or "stream_options" in self.left_out:
+            return {}
+        return {"stream_options": {"include_usage": True}}
 
     def defaults(self, request: Request) -> frozenset[str]:
         return super().defaults(request) | {"stream_options"}

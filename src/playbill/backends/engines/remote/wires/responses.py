@@ -6,11 +6,8 @@ Stateless: nothing is stored at the service, and each request holds the whole di
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
-
-import httpx2
-import openai
-from openai.types.responses import ResponseStreamEvent
 
 from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
@@ -21,12 +18,9 @@ from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wires.openai import OpenAIWire
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
-from playbill.backends.registry.services import RESPONSES_PARAMETERS
 from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "ResponsesWire"]
-
-_PATH = "/responses"
 
 FINISH = {
     "completed": FinishReason.STOP,
@@ -39,14 +33,13 @@ _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 class ResponsesWire(OpenAIWire):
     """Bodies and answers of the Responses API, for one entry. The client is that of chat completions."""
 
+    path = "/responses"
+
     def name_of(self, parameter: str) -> str:
         return {"max_tokens": "max_output_tokens", "logprobs": "top_logprobs"}.get(parameter, parameter)
 
     def defaults(self, request: Request) -> frozenset[str]:
         return (super().defaults(request) - {"stream_options"}) | {"reasoning.summary"}
-
-    def _supported(self) -> frozenset[str]:
-        return super()._supported() & (RESPONSES_PARAMETERS | {"max_thinking_tokens"})
 
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -90,21 +83,8 @@ class ResponsesWire(OpenAIWire):
             wanted |= show.get("reasoning", {})
         return wanted
 
-    async def send(self, body: dict[str, Any], *, stream: bool) -> None:
-        assert self._client is not None
-        if not stream:
-            await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
-            return
-        events: openai.AsyncStream[ResponseStreamEvent] = await self._client.post(
-            _PATH,
-            body={**body, "stream": True},
-            cast_to=object,
-            stream=True,
-            stream_cls=openai.AsyncStream[ResponseStreamEvent],
-        )
-        async with events:
-            async for _ in events.response.aiter_bytes():  # the capture reads along
-                pass
+    def _stream_options(self) -> dict[str, Any]:
+        return {}  # the usage comes unasked
 
     def delta(self, event: dict[str, Any]) -> str:
         return str(event.get("delta") or "") if event.get("type") == "response.output_text.delta" else ""
@@ -121,7 +101,8 @@ class ResponsesWire(OpenAIWire):
         last = next((e for e in reversed(capture.events) if e.get("type") in _LAST_EVENTS), None)
         if last is None:
             raise Failure(Kind.BROKEN, "200, but the stream ended before the answer did")
-        return self.read(as_object(last.get("response")))
+        whole = self.read(as_object(last.get("response")))
+        return replace(whole, text="".join(map(self.delta, capture.events)))  # what was shown
 
 
 def _part(part: Text | Image) -> dict[str, Any]:
