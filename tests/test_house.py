@@ -159,7 +159,7 @@ def test_twenty_questions_lead_to_a_file_or_folder():
     page = (Path(__file__).parents[1] / "docs" / "design.md").read_text(encoding="utf-8")
     table = page.partition("### Where is it decided?")[2].partition("\n### ")[0]
     paths = re.findall(r"\| `([^`]+)` \|$", table, re.MULTILINE)
-    assert len(paths) == 20
+    assert len(paths) >= 20
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
