@@ -10,7 +10,7 @@ import click
 
 from playbill.backends.common.terminal import printable_json
 from playbill.backends.credentials import Credential, Credentials, allow, set_key
-from playbill.backends.registry.services import SERVICES
+from playbill.backends.registry.services import SERVICES, Service
 from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option, key_file_option
 
@@ -35,9 +35,15 @@ def _row(name: str, credential: Credential | None) -> _Row:
         key=credential.api_key.masked if credential and credential.api_key else None,
         source=credential.source if credential else None,
         goes_to=(credential.base_url if credential else None) or own,
-        also_to=credential.allowed_urls if credential else (),
+        also_to=_also_to(service, credential),
         variables=service.variables if service else (),
     )
+
+
+def _also_to(service: Service | None, credential: Credential | None) -> tuple[str, ...]:
+    """Further addresses: the service's own, where the key is for the service's own address, and those allowed."""
+    own = service.more_addresses if service and not (credential and credential.base_url) else ()
+    return (*own, *(credential.allowed_urls if credential else ()))
 
 
 @click.group(invoke_without_command=True)

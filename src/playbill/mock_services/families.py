@@ -155,6 +155,7 @@ def _fields_of_service(service: str) -> frozenset[str]:
     found |= set() if service == "mistral" else {"stream_options"}
     found |= {"top_logprobs"} if "logprobs" in row.supported_parameters else set()
     found |= {"provider", "max_completion_tokens"} if service == "openrouter" else set()
+    found |= row.always.keys()
     for family in model_families():
         if service in family.services:
             thinking = family.thinking
@@ -197,6 +198,7 @@ def _judge_parameters(
         "reasoning_effort": thinking.effort,
         "thinking_mode": thinking.form in ("enabled", "adaptive"),
         "thinking": "off" if thinking.off else None,
+        "require_parameters": as_dict(ask.body.get("provider")).get("require_parameters") is True,
     }
     for name in refusals(service, ask.model, settings):
         problem = wire.unsupported(names[name], sent[name]) if name in sent else None

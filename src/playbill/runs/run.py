@@ -269,6 +269,8 @@ class _Job:
             with self.manifest_lock:
                 self.manifest.set_model(one.label, described)
                 self.manifest.write()
+            if "not_greedy" in described:
+                self.observer.said(one.label, f"can't be greedy, so its answers are samples: {described['not_greedy']}")
             with RecordStore(self.folder / self.manifest.folders()[one.label]) as store:
                 for note in store.notes:
                     self.observer.said(one.label, note)

@@ -42,7 +42,7 @@ class Condition:
     """
 
     key: str
-    values: tuple[str | None, ...]
+    values: tuple[str | bool | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +140,9 @@ class ModelFamily:
     def rules_in_force(self, entry: Mapping[str, Any], effect: str) -> Iterator[ModelRule]:
         """Yield the rules of one effect that hold for an entry."""
         settings = {**entry, "thinking": "on" if self.thinks(entry) else "off"}
+        routing = (entry.get("extra_body") or {}).get("provider")
+        if isinstance(routing, Mapping) and "require_parameters" in routing:  # it wins over the entry's key
+            settings["require_parameters"] = routing["require_parameters"]
         yield from (rule for rule in self.rules if rule.effect == effect and rule.holds(settings))
 
 

@@ -21,6 +21,7 @@ from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
+from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
 from playbill.runs.folder.inside import check_folders, check_inside
@@ -223,6 +224,8 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
         "weights": {key: value for key, value in facts.items() if any(word in key for word in _WEIGHTS)},
         "engine": facts,
     }
+    if is_service(spec) and model.defaults.not_greedy is not None:
+        found["not_greedy"] = model.defaults.not_greedy
     if path is not None:
         found["template"] = asdict(path.template)
         found["stops"] = asdict(path.stops)

@@ -28,6 +28,7 @@ _MODEL = {
     "stops": (dict,),
     "cleaning": (dict,),
     "parameters": (dict,),
+    "not_greedy": (str,),
 }
 _TEMPLATE = {"text": (str,), "source": (str,), "variables": (dict,), "answer_begins": (str,)}
 _CLEANING = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from playbill.backends.engines.remote.capture import MOST_BYTES, Capture
 from playbill.backends.engines.remote.connection import Connection
-from playbill.backends.engines.remote.failure import Failure, Kind, classify
+from playbill.backends.engines.remote.failure import NO_PROVIDER, Failure, Kind, classify
 from playbill.backends.errors import (
     ContextExceeded,
     CredentialsError,
@@ -97,6 +97,8 @@ def error_of(failure: Failure, connection: Connection) -> PlaybillError:
         Kind.FORBIDDEN: "; this key may not use this model, or not from here",
         Kind.NOT_FOUND: "; check the entry's 'model_id' and 'base_url'",
     }
+    if NO_PROVIDER in str(failure):
+        words += '; take out what none takes, or let OpenRouter drop it without a word: "require_parameters": false'
     return EngineError(words + advice.get(failure.kind, ""))
 
 

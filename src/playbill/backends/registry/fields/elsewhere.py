@@ -38,7 +38,7 @@ _GROUPS = (
         "skip_special_tokens",
     ),
     (_SERVICE, "logit_bias sequence_bias constraints watermarking_config transforms service_tier prediction betas"),
-    (_SERVICE, "safety_settings safe_prompt safety_mode provider route models web_search_options"),
+    (_SERVICE, "safe_prompt safety_mode provider route models web_search_options"),
     (
         "each request has one answer; ask for more samples of it",
         "n best_of num_return_sequences candidate_count use_beam_search",

@@ -15,10 +15,10 @@ from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
-from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
+from playbill.backends.engines.remote.wires.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
@@ -36,6 +36,7 @@ FINISH = {
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSED,
     "tool_use": FinishReason.TOOL_CALLS,
+    "pause_turn": FinishReason.TOOL_CALLS,  # amid the service's own tools, which an entry can ask for by extra_body
 }
 
 

@@ -17,10 +17,11 @@ from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
-from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
+from playbill.backends.engines.remote.wires.images import Image, check_multimodality, parts_of
+from playbill.backends.engines.remote.wires.routing import provider_choice
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.service_models import api_of
@@ -82,7 +83,7 @@ class OpenAIWire(Wire):
             "model": model_id(self._entry),
             "messages": [self._message(m, request, f"messages[{i}]") for i, m in enumerate(request.messages)],
         }
-        body |= self._parameters(request.params)
+        body |= self._parameters(request.params) | self._fixed_fields()
         fragment = self._thinking.filled(self._thinking_budget(request.params))
         effort = self._thinking.effort
         if self._service.name == "openrouter" and not self._thinking.off:  # one object for all providers
@@ -91,7 +92,19 @@ class OpenAIWire(Wire):
                 body["reasoning"] = wanted
         elif effort:
             body["reasoning_effort"] = effort
-        return merged(body, fragment) | (self._entry.get("extra_body") or {})
+        return self._with_extra_body(merged(body, fragment))
+
+    def _with_extra_body(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body with the entry's own fields, which win; who may answer is chosen by both."""
+        extra = self._entry.get("extra_body") or {}
+        if isinstance(extra.get("provider"), Mapping) and "provider" in body:
+            extra = {**extra, "provider": {**body["provider"], **extra["provider"]}}
+        return body | extra
+
+    def _fixed_fields(self) -> dict[str, Any]:
+        """Return the fields that every request to this service has, and how the entry wants it routed."""
+        fields = {name: value for name, value in self._service.always.items() if name not in self.left_out}
+        return {**fields, **provider_choice(self._entry)}
 
     def _message(self, message: Message, request: Request, where: str) -> dict[str, Any]:
         parts = parts_of(message, request.folder, where)
@@ -111,7 +124,8 @@ class OpenAIWire(Wire):
         found: dict[str, Any] = {}
         for name, value in {**self._switched_off(params), **params}.items():
             if name == "logprobs":
-                found |= {"logprobs": True, "top_logprobs": value}
+                counted = self._service.counts_logprobs
+                found |= {"logprobs": value} if counted else {"logprobs": True, "top_logprobs": value}
             elif name == "max_tokens":
                 found[self.name_of(name)] = self._token_limit(params)
             elif name == "stop":
@@ -144,7 +158,7 @@ class OpenAIWire(Wire):
         return {"stream_options": {"include_usage": True}}
 
     def defaults(self, request: Request) -> frozenset[str]:
-        return super().defaults(request) | {"stream_options"}
+        return super().defaults(request) | {"stream_options", *self._service.always}
 
     def delta(self, event: dict[str, Any]) -> str:
         return "".join(_texts(_delta(choice).get("content")).text for choice in _choices(event))
