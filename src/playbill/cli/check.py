@@ -34,7 +34,11 @@ _DEEPEST = 3
 @click.command()
 @click.argument("target", metavar="[NAME|FILE]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every entry of every registry file.")
-@click.option("--live", is_flag=True, help="Load the weights, and look at a handful of answers.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Load the weights, and look at a handful of answers; of a service its list of models and one short answer.",
+)
 @click.option("--fetch", is_flag=True, help="With FILE or --all: download tokenizers that are not here yet.")
 @click.option("--explain", "code", metavar="CODE", help="Say what a finding's code means, why, and how to mend it.")
 @parameter_option
@@ -57,7 +61,8 @@ def check(
     """Judge the entry that NAME finds, the entries of FILE, or --all.
 
     First the entry as written, then its prompt path (template and tokenizer, no weights), and with --live what
-    the model answers. Exits with 1 where there are errors, and with 2 where --live could not be carried out.
+    the model answers; a hosted service is asked for its free list of models, and for one token. Exits with 1 where
+    there are errors, and with 2 where --live could not be carried out.
     """
     if code is not None:
         return _explain(code, as_json)

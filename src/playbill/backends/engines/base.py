@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from playbill.backends.answer.thinking_budget import TokenLimits
 from playbill.backends.credentials import Credentials
@@ -29,7 +29,18 @@ from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.thinking_families import Tags
 
-__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "OnText", "Request", "supported_parameters"]
+__all__ = [
+    "Completion",
+    "Context",
+    "Engine",
+    "Extent",
+    "ListedModel",
+    "Loaded",
+    "OnText",
+    "Request",
+    "ServiceEngine",
+    "supported_parameters",
+]
 
 OnText = Callable[[str], None]
 
@@ -121,6 +132,33 @@ class Engine(Protocol):
 
     def facts(self) -> Mapping[str, Any]:
         """Return what a stranger needs to repeat the answers: versions, weights and their hash, threads, device."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A model as a service's own list has it: its date of shutdown, its stage in life and its context, where told."""
+
+    name: str
+    ends: str | None = None
+    stage: str | None = None
+    context: int | None = None
+
+
+@runtime_checkable
+class ServiceEngine(Engine, Protocol):
+    """An engine that asks a service, and can find out what the service says of its models without paying for it."""
+
+    def list_models(self) -> list[ListedModel] | None:
+        """Return the service's own list of models, None where it has none. Raises what a refused key means."""
+        ...
+
+    def context_in_use(self) -> int | None:
+        """Return the context of the model that the server has loaded, in tokens, where it tells that apart."""
+        ...
+
+    def least_limits(self) -> Mapping[str, int]:
+        """Return limits of tokens with which a request costs as little as the service admits."""
         ...
 
 

@@ -16,13 +16,14 @@ from typing import Any
 
 from playbill.backends.common.surrogates import split_high, whole_characters
 from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.base import Completion, ListedModel, OnText, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection
 from playbill.backends.engines.remote.errors import checked, error_of, failure_of, status_failure, with_facts
 from playbill.backends.engines.remote.event_loop import service_loop
 from playbill.backends.engines.remote.failure import NO_PROVIDER, Failure, Kind
 from playbill.backends.engines.remote.limiter import limiter_for
+from playbill.backends.engines.remote.listing import fetch_context, fetch_models
 from playbill.backends.engines.remote.notices import notice
 from playbill.backends.engines.remote.trial import Trial, named_parameter
 from playbill.backends.engines.remote.wire import Body, Wire
@@ -108,6 +109,19 @@ class RemoteEngine:
 
     def facts(self) -> Mapping[str, Any]:
         return {**self._facts, "service": self._connection.service.name, "base_url": self._connection.base_url}
+
+    def list_models(self) -> list[ListedModel] | None:
+        """Ask for the service's own list of models, which costs nothing; None where it has none."""
+        return asyncio.run_coroutine_threadsafe(fetch_models(self._wire, self._connection), self._loop).result()
+
+    def context_in_use(self) -> int | None:
+        """Ask for the context of the model that the server has loaded; None where it doesn't tell."""
+        model = str(self._facts.get("model_id"))
+        return asyncio.run_coroutine_threadsafe(fetch_context(self._wire, self._connection, model), self._loop).result()
+
+    def least_limits(self) -> Mapping[str, int]:
+        """Return limits of tokens with which a request costs as little as the service admits."""
+        return self._wire.least_limits()
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
         body = self._wire.body(request)

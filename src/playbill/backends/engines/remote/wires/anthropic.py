@@ -43,6 +43,7 @@ FINISH = {
 class AnthropicWire(Wire):
     """Bodies, client and answers of Anthropic's wire, for one entry."""
 
+    sdk = f"anthropic/{anthropic.__version__}"
     thinking_tokens = 4_000
     """The budget of thinking where nobody says; clemcore's."""
 
@@ -53,17 +54,20 @@ class AnthropicWire(Wire):
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""
-        key = self.key_header(connection, self._service.key_header or "authorization")
         self._client = anthropic.AsyncAnthropic(
             api_key=connection.key,
             base_url=connection.base_url,
             max_retries=0,  # one discipline, and it is ours
             timeout=connection.timeout,
-            http_client=connection.client(
-                f"anthropic/{anthropic.__version__}",
-                {**key, "anthropic-version": self._version},
-            ),
+            http_client=connection.client(self.sdk, self.headers(connection)),
         )
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        key = self.key_header(connection, self._service.key_header or "authorization")
+        return {**key, "anthropic-version": self._version}
+
+    def models_url(self, connection: Connection) -> str | None:
+        return f"{connection.base_url}/v1/models?limit=1000" if self._service.name == "anthropic" else None
 
     def body(self, request: Request) -> dict[str, Any]:
         system: list[dict[str, Any]] = []

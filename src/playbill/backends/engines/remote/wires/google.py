@@ -55,24 +55,30 @@ _HARMS = tuple(
 class GoogleWire(Wire):
     """Bodies, client and answers of Google's wire, for one entry."""
 
+    sdk = f"google-genai/{genai.__version__}"
     thinking_tokens = 4_000
     """The budget of thinking where nobody says; about clemcore's."""
 
     def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
         super().__init__(entry, service)
+        self._version = str(entry.get("api_version") or "v1beta")
         self._client: genai.Client | None = None
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends. It must live as long as its requests."""
         options = types.HttpOptions(
             base_url=connection.base_url,
-            api_version=self._entry.get("api_version") or "v1beta",
-            httpx_async_client=connection.client(
-                f"google-genai/{genai.__version__}", self.key_header(connection, "x-goog-api-key")
-            ),
+            api_version=self._version,
+            httpx_async_client=connection.client(self.sdk, self.headers(connection)),
             retry_options=types.HttpRetryOptions(attempts=1),  # one discipline, and it is ours
         )
         self._client = genai.Client(api_key=connection.key, http_options=options, vertexai=False)
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return self.key_header(connection, "x-goog-api-key")
+
+    def models_url(self, connection: Connection) -> str | None:
+        return f"{connection.base_url}/{self._version}/models?pageSize=1000"
 
     def body(self, request: Request) -> dict[str, Any]:
         system: list[dict[str, Any]] = []

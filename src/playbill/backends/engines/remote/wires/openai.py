@@ -52,6 +52,7 @@ _BROKEN_OFF = ("error", "timeout", "insufficient_system_resource", "abort")
 class OpenAIWire(Wire):
     """Bodies, client and answers of OpenAI's wire, for one entry."""
 
+    sdk = f"openai/{openai.__version__}"
     path: ClassVar[str] = "/chat/completions"
     thinking_tokens = 25_000
     """What a reasoning model may think where nobody says; OpenAI's guide to reasoning models advises this much."""
@@ -62,21 +63,33 @@ class OpenAIWire(Wire):
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""
-        version = self._entry.get("api_version")
-        dated_azure = self._service.name == "azure" and bool(version)
-        key = self.key_header(connection, "api-key" if dated_azure else "authorization")
-        http = connection.client(f"openai/{openai.__version__}", key)
         common: dict[str, Any] = {
             "api_key": connection.key,
             "max_retries": 0,  # one discipline, and it is ours
             "timeout": connection.timeout,
-            "http_client": http,
+            "http_client": connection.client(self.sdk, self.headers(connection)),
         }
-        if dated_azure:
+        if version := self._dated_azure:
             self._client = openai.AsyncAzureOpenAI(azure_endpoint=connection.base_url, api_version=version, **common)
             return
+        self._client = openai.AsyncOpenAI(base_url=self._address(connection), **common)
+
+    @property
+    def _dated_azure(self) -> str | None:
+        """The dated version of Azure's API that the entry names; None where its v1 is spoken, or another service."""
+        return self._entry.get("api_version") if self._service.name == "azure" else None
+
+    def _address(self, connection: Connection) -> str:
         suffix = "/openai/v1" if self._service.name == "azure" and "/openai" not in connection.base_url else ""
-        self._client = openai.AsyncOpenAI(base_url=connection.base_url + suffix, **common)
+        return connection.base_url + suffix
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return self.key_header(connection, "api-key" if self._dated_azure else "authorization")
+
+    def models_url(self, connection: Connection) -> str | None:
+        if self._service.name == "azure":
+            return None  # it lists models, and an entry names a deployment
+        return f"{self._address(connection)}/models"
 
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {

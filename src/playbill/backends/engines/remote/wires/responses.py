@@ -35,6 +35,7 @@ class ResponsesWire(OpenAIWire):
     """Bodies and answers of the Responses API, for one entry. The client is that of chat completions."""
 
     path = "/responses"
+    least_tokens = 16  # github.com/openai/openai-openapi, max_output_tokens
 
     def name_of(self, parameter: str) -> str:
         return {"max_tokens": "max_output_tokens", "logprobs": "top_logprobs"}.get(parameter, parameter)
