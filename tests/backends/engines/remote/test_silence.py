@@ -96,6 +96,14 @@ def test_parameters_that_no_provider_takes_end_with_the_way_out(ask):
     assert "model_id" not in got.error["message"]
 
 
+def test_a_budget_that_is_not_forwarded_is_not_sent():
+    """It raises the limit, and the entry may have it; to other families it goes."""
+    budget = {"max_thinking_tokens": 2000, "max_tokens": 100}
+    ignoring = body("openrouter", budget, model_id="anthropic/claude-opus-5.5")
+    assert ("reasoning" in ignoring, ignoring["max_tokens"]) == (False, 2100)
+    assert body("openrouter", budget, model_id="anthropic/claude-opus-5")["reasoning"] == {"max_tokens": 2000}
+
+
 def test_what_answered_is_on_record(ask):
     """The provider, as OpenRouter tells it."""
     with MockServer(Answer("Hi.", provider="DeepInfra")) as server:

@@ -100,7 +100,11 @@ class OpenAIWire(Wire):
         fragment = self._thinking.filled(self._thinking_budget(request.params))
         effort = self._thinking.effort
         if self._service.name == "openrouter" and not self._thinking.off:  # one object for all providers
-            wanted = {"effort": effort, "max_tokens": None if effort else request.params.get("max_thinking_tokens")}
+            budgeted = not effort and "max_thinking_tokens" not in self.parameter_rules.ignored
+            wanted = {
+                "effort": effort,
+                "max_tokens": request.params.get("max_thinking_tokens") if budgeted else None,
+            }
             if wanted := {name: value for name, value in wanted.items() if value is not None}:
                 body["reasoning"] = wanted
         elif effort:
