@@ -21,7 +21,7 @@ DEMO_INPUT := src/playbill/demo/dialogues.jsonl
 # How long `make fuzz` looks for faults, all targets together.
 SECONDS ?= 300
 
-.PHONY: help demo test test-all fuzz lint types format lock docs clean
+.PHONY: help demo test test-all fuzz sdks lint types format lock docs clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -37,6 +37,10 @@ test-all: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	PLAYBILL_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz -k long -rP --timeout=0
+
+# Requests against what the services' own SDKs know, in environments of their own (.venvs, 0.5 GB).
+sdks: $(VENV)/.test
+	$(BIN)/python -m pytest tests/backends/engines/remote/test_other_sdks.py tests/backends/engines/remote/test_sdk_versions.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -73,6 +73,7 @@ def test_a_model_that_can_not_be_greedy_is_named_once_with_the_reason(place, bac
         ("openai", {"model_id": "gpt-4o-mini"}),
         ("openai", {"model_id": "gpt-4o-mini", "temperature": 0.7}),
         ("openai", {"model_id": "gpt-6-luna", "reasoning_effort": "none"}),
+        ("openai", {"model_id": "gpt-6-luna", "thinking": "off"}),
         ("deepseek", {"model_id": "deepseek-flash", "thinking": "off"}),
     ],
 )

@@ -58,7 +58,12 @@ def body(backend, model_id, params=None, **entry):
             {"thinking": "on", "max_thinking_tokens": 2000},
             {"max_tokens": 2300, "thinking": {"type": "enabled", "budget_tokens": 2000}},
         ),
-        ("openai", "gpt-5.6", {"thinking": "off"}, {"max_completion_tokens": 300, "reasoning_effort": "none"}),
+        (
+            "openai",
+            "gpt-5.6",
+            {"thinking": "off"},
+            {"temperature": 0.0, "max_completion_tokens": 300, "reasoning_effort": "none"},
+        ),
         ("openai", "gpt-5.6", {}, {"max_completion_tokens": 25300}),
         ("openai", "gpt-5.1", {}, {"max_completion_tokens": 300, "temperature": 0.0}),
         ("openai", "gpt-5.1", {"reasoning_effort": "low"}, {"max_completion_tokens": 25300, "reasoning_effort": "low"}),

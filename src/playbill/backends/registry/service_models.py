@@ -140,6 +140,8 @@ class ModelFamily:
     def rules_in_force(self, entry: Mapping[str, Any], effect: str) -> Iterator[ModelRule]:
         """Yield the rules of one effect that hold for an entry."""
         settings = {**entry, "thinking": "on" if self.thinks(entry) else "off"}
+        if is_told_not_to_think(entry) and entry.get("reasoning_effort") is None:  # the effort that is sent then
+            settings["reasoning_effort"] = (self.thinking.off or {}).get("reasoning_effort")
         routing = (entry.get("extra_body") or {}).get("provider")
         if isinstance(routing, Mapping) and "require_parameters" in routing:  # it wins over the entry's key
             settings["require_parameters"] = routing["require_parameters"]

@@ -262,3 +262,28 @@ def test_hugging_faces_token_serves_its_router_unless_it_is_another_hubs(place):
     (place / "key.json").write_text(json.dumps({"huggingface": hub}))
     with pytest.raises(CredentialsError, match="no API key for huggingface_router"):
         load_model(spec, credentials=Credentials.load())
+
+
+@pytest.mark.parametrize(("key", "told"), [("AIza-a-test-key", True), ("AQ.a-test-key", False)])
+def test_a_refused_standard_key_of_google_is_told_what_it_is(place, key, told):
+    """Google withdraws them; the new ones look otherwise, and go in one header."""
+    with MockServer("Hi.", MockOptions(api_key="another")) as server:
+        (place / "key.json").write_text(json.dumps({"google": {"api_key": key, "base_url": server.url}}))
+        with load_model({"model_name": "m", "backend": "google"}, credentials=Credentials.load()) as model:
+            got = model.generate(HELLO)
+        headers = server.requests[0].headers
+    assert ("begin with AQ." in got.error["message"]) is told
+    assert [name for name, value in headers.items() if key in value] == ["x-goog-api-key"]
+    assert key not in got.error["message"]
+
+
+@pytest.mark.parametrize("end", ["", "/openai/v1", "/openai/v1/"])
+def test_azures_addresses_with_and_without_their_end(place, end):
+    """As the portal shows them, for *.openai.azure.com and *.services.ai.azure.com; the limit's name is the new one."""
+    with MockServer("Hi.", MockOptions(service="azure")) as server:
+        url = f"{server.url}{end}"
+        (place / "key.json").write_text(json.dumps({"azure": {"api_key": "key-number-1", "base_url": url}}))
+        with load_model({"model_name": "m", "backend": "azure"}, credentials=Credentials.load()) as model:
+            got = model.generate(HELLO)
+        assert [r.path for r in server.requests] == ["/openai/v1/chat/completions"]
+    assert (got.request["max_completion_tokens"], "max_tokens" in got.request) == (300, False)
