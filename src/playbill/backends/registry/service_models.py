@@ -69,9 +69,9 @@ class Thinking:
 
     ``default`` is "none" (it can't), "off", "on", "always" or "unknown". ``ask`` and ``off`` are fragments of a
     request's body that ask for thinking or switch it off; "$effort" and "$budget" stand for values. ``efforts`` are
-    the words that are taken, and ``budget`` the least and the greatest number of tokens. ``text`` says what comes
-    back unasked: "shown", "summary", "empty", "in_answer", "no" or "unknown". ``reserve``: tokens that the maker
-    advises to leave for it.
+    the words that are taken; ``takes_effort`` is false where it is known that none is. ``budget`` is the least and the
+    greatest number of tokens. ``text`` says what comes back unasked: "shown", "summary", "empty", "in_answer", "no" or
+    "unknown". ``reserve``: tokens that the maker advises to leave for it.
     """
 
     default: str = "none"
@@ -79,6 +79,7 @@ class Thinking:
     off: Mapping[str, Any] | None = None
     off_efforts: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
+    takes_effort: bool = True
     responses_efforts: tuple[str, ...] = ()
     default_effort: str | None = None
     budget: tuple[int | None, ...] | None = None
