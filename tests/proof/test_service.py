@@ -78,7 +78,7 @@ def test_an_unknown_model_is_named_with_those_near(service, check_live):
     ("service", "model", "words"),
     [
         ("openai", "gpt-5.1", "2027-04-01"),
-        ("anthropic", "claude-opus-4-5", "deprecated, its date is 2027-01-22"),
+        ("anthropic", "claude-opus-4-5", "claude-opus-4-5 ends on 2027-01-22"),
     ],
 )
 def test_a_model_that_ends_is_told_by_the_services_own_list(service, model, words, check_live):
@@ -92,7 +92,7 @@ def test_a_retired_model_of_the_list_is_told_as_that(check_live, monkeypatch):
     """Where the table didn't know: the list says retired, and the request fails."""
     with MockServer("Hi.") as server:
         _, found = check_live(server, "anthropic", model_id="claude-mythos-preview", retired=True)
-    assert "retired" in found["listed-end"]
+    assert "is retired" in found["listed-end"]
     assert "no longer served" in found["live-fails"]
 
 

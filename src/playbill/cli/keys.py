@@ -27,8 +27,11 @@ class _Row:
     variables: tuple[str, ...]
 
 
-def _row(name: str, credential: Credential | None) -> _Row:
-    service = SERVICES.get(name)
+def _row(name: str, found: Credentials) -> _Row:
+    service, credential = SERVICES.get(name), found.get(name)
+    shared = found.get(service.key_section) if service and service.key_section else None
+    if credential is None and shared is not None and shared.base_url is None:  # then it serves here too
+        credential = shared
     own = service.base_url if service else None
     return _Row(
         service=name,
@@ -56,7 +59,7 @@ def keys(ctx: click.Context, key_files: tuple[Path, ...], as_json: bool) -> None
         return
     found = Credentials.load(key_files)
     names = dict.fromkeys([*SERVICES, *(credential.service for credential in found)])
-    rows = [_row(name, found.get(name)) for name in names]
+    rows = [_row(name, found) for name in names]
     if as_json:
         click.echo(printable_json([asdict(row) for row in rows]))
         return
@@ -64,7 +67,7 @@ def keys(ctx: click.Context, key_files: tuple[Path, ...], as_json: bool) -> None
         (
             row.service,
             row.key or "-",
-            row.source or f"set ${row.variables[0] if row.variables else '?'}, or: playbill keys set {row.service}",
+            row.source or f"{f'set ${row.variables[0]}, or: ' if row.variables else ''}playbill keys set {row.service}",
             ", ".join([row.goes_to or "nowhere yet: it has no address", *row.also_to]),
         )
         for row in rows

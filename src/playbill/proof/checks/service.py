@@ -68,9 +68,10 @@ def _near(listed: Sequence[ListedModel], asked: str) -> str:
 def _lifecycle(model: ListedModel, where: str) -> Iterator[Finding]:
     gone = model.stage == "retired" or (model.stage is None and model.ends is not None and model.ends <= _today())
     if gone or model.ends is not None or model.stage == "deprecated":
-        stage = "retired" if gone else model.stage or "about to end"
-        when = f", its date is {model.ends}" if model.ends else ""
-        yield rules.LISTED_END.at(where, f"the service's list says of {model.name} that it is {stage}{when}")
+        since = f" since {model.ends}" if model.ends else ""
+        when = f" on {model.ends}" if model.ends else ", and no date"
+        said = f"is {model.stage or 'gone'}{since}" if gone else f"ends{when}"
+        yield rules.LISTED_END.at(where, f"the service's own list says that {model.name} {said}")
 
 
 def _today() -> str:

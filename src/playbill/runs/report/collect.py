@@ -115,8 +115,11 @@ def _add(model: _Model, record: Record) -> None:
 def _not_greedy(record: Record) -> str | None:
     """Return why a service's answer is a sample, as its record says; a model's refusal may be learned in the run."""
     params = record.get("params") or {}
-    given = {name: params.get(name) if isinstance(params.get(name), dict) else {} for name in ("not_sent", "ignored")}
-    return Parameters(**given).not_greedy if record.get("request") else None
+    not_sent, ignored = params.get("not_sent"), params.get("ignored")
+    told = Parameters(
+        not_sent=not_sent if isinstance(not_sent, dict) else {}, ignored=ignored if isinstance(ignored, dict) else {}
+    )
+    return told.not_greedy if record.get("request") else None
 
 
 def _turn(record: Record, before: Record | None) -> dict[str, Any]:

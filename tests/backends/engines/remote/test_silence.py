@@ -164,6 +164,13 @@ def test_a_prompt_that_was_cut_is_said_once_and_stands_in_the_record(service, as
         ] * 2
 
 
+def test_a_context_that_ollama_would_ignore_is_an_error():
+    """Only where the server starts can it be set."""
+    entry = {"model_name": "m", "backend": "ollama", "extra_body": {"options": {"num_ctx": 8192}}}
+    assert found(entry) == {"refused-key"}
+    assert found({**entry, "extra_body": {"keep_alive": "5m"}}) == set()
+
+
 @pytest.mark.parametrize(
     ("asked", "served", "same"),
     [
