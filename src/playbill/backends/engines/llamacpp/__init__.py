@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.base import Context, Fetched, Loaded
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
 from playbill.backends.engines.llamacpp.exact.kernels import Kernels, choose_kernels
 from playbill.backends.engines.llamacpp.exact.prefix_cache import PrefixCache
@@ -34,7 +34,7 @@ from playbill.backends.prompt.thinking_families import family_of
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.gguf import Weights, find_weights
 
-__all__ = ["load", "preview"]
+__all__ = ["fetch", "load", "preview"]
 
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -74,6 +74,12 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     vocabulary = Vocabulary(header)
     tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
     return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, context_limit(entry, header))
+
+
+def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
+    """Bring the GGUF files here. Raises as `load` does for files that can't be had."""
+    weights = find_weights(entry, context.credentials, progress=context.progress)
+    return Fetched(weights.files, weights.revision)
 
 
 def _template(entry: Mapping[str, Any], vocabulary: Vocabulary) -> Template:
