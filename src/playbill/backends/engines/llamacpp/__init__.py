@@ -15,12 +15,12 @@ from playbill.backends.engines.llamacpp.exact.prefix_cache import PrefixCache
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader, read_header
 from playbill.backends.engines.llamacpp.memory_plan import (
     MemoryPlan,
-    available_memory,
     context_limit,
     gpu_layers,
     kv_bytes_per_token,
     longest_dialogue,
     make_plan,
+    memory_room,
 )
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
@@ -50,10 +50,10 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     devices = xllamacpp.get_device_info()
     layers = gpu_layers(entry, devices)
     size = sum(file.stat().st_size for file in weights.files)
-    memory = max(0, available_memory(devices) - size) // 2
+    room = memory_room(entry, header, devices, weights=size, layers=layers)
     template = _template(entry, vocabulary)
     longest = _longest(entry, context, template)
-    plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory, longest=longest)
+    plan = make_plan(entry, header, dialogues=context.dialogues, room=room, longest=longest)
     kernels = choose_kernels(entry, header, layers)
     server = LlamaServer(_params(weights, plan, layers, kernels))
     try:
