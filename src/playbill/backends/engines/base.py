@@ -12,6 +12,11 @@ A local engine's module has a third, which loads nothing:
 ``fetch(entry, context) -> Fetched``
     all files that `load` needs, on this machine afterwards.
 
+and a fourth, which downloads no weights:
+
+``footprint(entry, context) -> Footprint | None``
+    the memory that weights, keys and values take; None where the files don't tell.
+
 A service's module may have another, which sends nothing:
 
 ``request_body(entry, messages, params, folder) -> dict``
@@ -40,6 +45,7 @@ __all__ = [
     "Engine",
     "Extent",
     "Fetched",
+    "Footprint",
     "Loaded",
     "OnText",
     "Request",
@@ -164,6 +170,15 @@ class Fetched:
     def size(self) -> int:
         """All files together, in bytes."""
         return sum(file.stat().st_size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The memory that a model takes, in bytes: its weights, and keys and values for each token of context (None: its
+    configuration doesn't tell)."""
+
+    weights: int
+    kv_per_token: int | None
 
 
 @dataclass(frozen=True, slots=True)

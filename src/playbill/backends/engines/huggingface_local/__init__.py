@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
+from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
 from playbill.backends.engines.checkpoint.source import Source, fetch_all
@@ -19,7 +20,7 @@ from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.weights.adapter import adapter_folder
 
-__all__ = ["fetch", "load", "preview"]
+__all__ = ["fetch", "footprint", "load", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -44,6 +45,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
     """Bring the checkpoint's files here, and the adapter's. Raises as `load` does for files that can't be had."""
     return fetch_all(entry, context)
+
+
+def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
+    """Return the memory that weights, keys and values take. Downloads no weights."""
+    return checkpoint_footprint(entry, context)
 
 
 def _prompt_path(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
 from playbill.backends.engines.llamacpp.exact.kernels import Kernels, choose_kernels
 from playbill.backends.engines.llamacpp.exact.prefix_cache import PrefixCache
@@ -34,7 +34,7 @@ from playbill.backends.prompt.thinking_families import family_of
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.gguf import Weights, find_weights
 
-__all__ = ["fetch", "load", "preview"]
+__all__ = ["fetch", "footprint", "load", "preview"]
 
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -80,6 +80,13 @@ def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
     """Bring the GGUF files here. Raises as `load` does for files that can't be had."""
     weights = find_weights(entry, context.credentials, progress=context.progress)
     return Fetched(weights.files, weights.revision)
+
+
+def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
+    """Return the memory that weights, keys and values take, by the file's size and header."""
+    weights = find_weights(entry, context.credentials, progress=context.progress)
+    size = sum(file.stat().st_size for file in weights.files)
+    return Footprint(size, kv_bytes_per_token(read_header(*weights.files)))
 
 
 def _template(entry: Mapping[str, Any], vocabulary: Vocabulary) -> Template:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.facts import weights_facts
+from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
 from playbill.backends.engines.checkpoint.source import Source, fetch_all
@@ -27,7 +28,7 @@ from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.cache import file_sha256
 
-__all__ = ["fetch", "load", "preview"]
+__all__ = ["fetch", "footprint", "load", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -63,6 +64,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
     """Bring the checkpoint's files here, and the adapter's. Raises as `load` does for files that can't be had."""
     return fetch_all(entry, context)
+
+
+def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
+    """Return the memory that weights, keys and values take. Downloads no weights."""
+    return checkpoint_footprint(entry, context)
 
 
 def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:
