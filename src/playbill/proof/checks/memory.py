@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from playbill.backends.common.findings import Finding
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Footprint
-from playbill.backends.engines.machine.memory import card_memory, free_memory
+from playbill.backends.engines.machine.memory import card_memory, free_memory, gibibytes
 from playbill.backends.errors import PlaybillError
 from playbill.backends.loading import measure_model
 from playbill.backends.registry.fields.table import setting
@@ -36,10 +36,10 @@ def memory(spec: ModelSpec, where: str, credentials: Credentials | None) -> Iter
 
 
 def _said(found: Footprint, dialogue: int, tokens: int, free: int, place: str) -> str:
-    message = f"the weights take {_gib(found.weights)}"
+    message = f"the weights take {gibibytes(found.weights)}"
     if dialogue:
-        message += f", a dialogue of {tokens} tokens {_gib(dialogue)}"
-    return f"{message}; {place} has {_gib(free)} free"
+        message += f", a dialogue of {tokens} tokens {gibibytes(dialogue)}"
+    return f"{message}; {place} has {gibibytes(free)} free"
 
 
 def _free(spec: ModelSpec) -> tuple[int | None, str]:
@@ -61,7 +61,3 @@ def _way_out(spec: ModelSpec) -> str:
     if spec["backend"] == "llamacpp":
         return "take a smaller quantization of it, or a machine with more memory"
     return "take a machine or cards with more memory, or a quantized checkpoint; for one on this machine only, waive it"
-
-
-def _gib(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB"

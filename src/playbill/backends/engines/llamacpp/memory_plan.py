@@ -10,7 +10,7 @@ from typing import Any
 from playbill.backends.engines.base import Extent
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
 from playbill.backends.engines.machine.cpu_threads import usable_cores
-from playbill.backends.engines.machine.memory import free_memory
+from playbill.backends.engines.machine.memory import free_memory, gibibytes
 from playbill.backends.errors import EngineError
 from playbill.backends.registry.fields.local import batch_limit
 from playbill.backends.registry.fields.parameters import PARAMETERS
@@ -229,12 +229,8 @@ def memory_room(
     on_cards = cards * 9 // 10 - int(weights * share)
     if on_cards <= 0:
         raise EngineError(
-            f"{entry.get('model_name')}: {_gib(int(weights * share))} of weights should go to a GPU, which has "
-            f"{_gib(cards)} free; set gpu_layers_offloaded to fewer layers, or execute_on to cpu"
+            f"{entry.get('model_name')}: {gibibytes(int(weights * share))} of weights should go to a GPU, which has "
+            f"{gibibytes(cards)} free; set gpu_layers_offloaded to fewer layers, or execute_on to cpu"
         )
     tokens = [on_cards / share, *([on_host / (1 - share)] if share < 1 else [])]
     return Room(int(min(tokens)), on_host, shared=False)
-
-
-def _gib(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from shutil import which
 
-__all__ = ["card_memory", "free_memory"]
+__all__ = ["card_memory", "free_memory", "gibibytes"]
 
 _UNLIMITED = 1 << 60
 """Version 1 of control groups writes a number close to 2^63 where there is no limit."""
@@ -30,6 +30,15 @@ def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
     """
     stated = [*_of_machine(proc), *_of_groups(proc, groups)]
     return max(0, min(stated)) if stated else None
+
+
+def gibibytes(count: int) -> str:
+    """Return a number of bytes as people compare memory.
+
+    >>> gibibytes(16 << 30)
+    '16.0 GiB'
+    """
+    return f"{count / (1 << 30):.1f} GiB"
 
 
 def card_memory() -> tuple[int, ...]:
