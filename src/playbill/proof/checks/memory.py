@@ -54,7 +54,7 @@ def _free(spec: ModelSpec) -> tuple[int | None, str]:
 def _on_cpu(spec: ModelSpec) -> bool:
     if spec["backend"] == "llamacpp":
         return spec.get("execute_on") != "gpu" and not spec.get("gpu_layers_offloaded")
-    return setting(spec, "device_map") == "cpu"
+    return bool(setting(spec, "device_map") == "cpu")
 
 
 def _way_out(spec: ModelSpec) -> str:

@@ -80,13 +80,16 @@ def _kv_per_token(config: Mapping[str, Any], width: int) -> int | None:
     configurations that say too little."""
     nested = config.get("text_config")
     text = {**config, **nested} if isinstance(nested, dict) else config
-    layers, heads, hidden = (text.get(key) for key in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
-    if not all(isinstance(value, int) and value > 0 for value in (layers, heads, hidden)):
+    layers, heads, hidden = (_count(text, key) for key in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    if not layers or not heads:
         return None
-    kv_heads, head = text.get("num_key_value_heads") or heads, text.get("head_dim") or hidden // heads
-    if not all(isinstance(value, int) and value > 0 for value in (kv_heads, head)):
-        return None
-    return int(2 * layers * kv_heads * head * width)
+    head = _count(text, "head_dim") or hidden // heads
+    return 2 * layers * (_count(text, "num_key_value_heads") or heads) * head * width or None
+
+
+def _count(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _object(path: Path) -> dict[str, Any]:
