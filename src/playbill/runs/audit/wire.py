@@ -34,7 +34,7 @@ _FINISH = {
     FinishReason.REFUSED: "refused refusal content_filter safety prohibited_content recitation blocklist spii "
     "language image_safety escalation model_armor pup_limited_disabled error_toxic",
     FinishReason.TOOL_CALLS: "tool_calls tool_use tool_call function_call malformed_function_call "
-    "unexpected_tool_call too_many_tool_calls",
+    "unexpected_tool_call too_many_tool_calls pause_turn",
 }
 _WORDS = {word: reason for reason, words in _FINISH.items() for word in words.split()}
 
