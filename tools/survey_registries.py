@@ -37,6 +37,7 @@ KINDS = {
     "flattened": "taken out of `model_config`",
     "literal": "`eos_to_cull`, a pattern, written as the literal that it stands for",
     "alias": "a key or a backend under another name, read as what it is called here",
+    "path": "a relative path written whole, for the new file lies elsewhere",
     "dropped": "a key left out that nothing reads",
     "renamed": "an unknown key kept with `x_` in front",
 }

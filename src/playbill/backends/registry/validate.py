@@ -18,7 +18,7 @@ from playbill.backends.registry import rules
 from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
 from playbill.backends.registry.clemcore_differed import clemcore_differed
 from playbill.backends.registry.fields.conflicts import field_conflicts
-from playbill.backends.registry.fields.elsewhere import ELSEWHERE
+from playbill.backends.registry.fields.elsewhere import ELSEWHERE, advice_for
 from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, LOCAL, UNREAD, EntryKey
 from playbill.backends.registry.hosted_models import judge_hosted_model
 from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
@@ -71,7 +71,8 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
             paths[key] = path
     findings.extend(_served_elsewhere(entry, paths))
     findings.extend(_rename_aliases(entry, paths))
-    for key in [key for key, value in entry.items() if _is_deeper(value, _DEEPEST)]:
+    nested = ((key, value) for key, value in entry.items() if isinstance(value, (dict, list)))
+    for key in [key for key, value in nested if _is_deeper(value, _DEEPEST)]:
         del entry[key]
         findings.append(rules.WRONG_TYPE.at(paths[key], "is nested too deeply to be read"))
     if isinstance(raw.get(NESTED_KEY), dict):
@@ -257,6 +258,9 @@ def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
     near = get_close_matches(name, known, n=1, cutoff=0.8)
     if near:
         yield rules.UNKNOWN_KEY.at(path, "unknown key", f"did you mean '{near[0]}'?")
+    elif advice := advice_for(name):
+        message = "nothing reads this key, and by its name answers may depend on it"
+        yield rules.SETTING_ELSEWHERE.at(path, message, f"{advice}; if it is a note of yours, call it 'x_{name}'")
     else:
         yield rules.FOREIGN_KEY.at(
             path,

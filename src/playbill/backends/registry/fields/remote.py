@@ -114,5 +114,7 @@ SERVICE_KEYS = (
     EntryKey("time_budget", v.NUMBER, "Seconds after the first request within which attempts may begin.", REMOTE),
     EntryKey("timeout", v.NUMBER, "Seconds that one attempt may take.", REMOTE, default=600),
     EntryKey("connect_timeout", v.NUMBER, "Seconds until a connection must stand.", REMOTE, default=10),
-    EntryKey("ca_bundle", v.STRING, "A file of certificates to trust, for servers with a private CA.", REMOTE),
+    EntryKey(
+        "ca_bundle", v.STRING, "A file of certificates to trust, for servers with a private CA.", REMOTE, is_path=True
+    ),
 )
