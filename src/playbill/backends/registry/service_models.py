@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -180,7 +180,11 @@ _MODELS_OF = {"azure_claude": "anthropic"}
 
 def family_of(service: str, model_id: str) -> ModelFamily | None:
     """Return the row for a model at a service; None where the table knows none."""
-    service = _MODELS_OF.get(service, service)
+    return _family_of(_MODELS_OF.get(service, service), model_id)
+
+
+@lru_cache(maxsize=4096)
+def _family_of(service: str, model_id: str) -> ModelFamily | None:
     whole = model_id.lower().lstrip("~")
     last = whole.rpartition("/")[2]
     for family in model_families():

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
@@ -71,8 +72,8 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
             paths[key] = path
     findings.extend(_served_elsewhere(entry, paths))
     findings.extend(_rename_aliases(entry, paths))
-    nested = ((key, value) for key, value in entry.items() if isinstance(value, (dict, list)))
-    for key in [key for key, value in nested if _is_deeper(value, _DEEPEST)]:
+    containers = [(key, value) for key, value in entry.items() if isinstance(value, (dict, list))]
+    for key in [key for key, value in containers if _is_deeper(value, _DEEPEST)]:
         del entry[key]
         findings.append(rules.WRONG_TYPE.at(paths[key], "is nested too deeply to be read"))
     if isinstance(raw.get(NESTED_KEY), dict):
@@ -174,13 +175,18 @@ def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
 
 def _missing(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
     backend = entry.get("backend")
-    for key in (*ENTRY_KEYS.values(), *_own_keys(backend)):
+    for key in (*_required(str(backend)), *_own_keys(backend)):
         if key.name not in entry and key.is_required_by(str(backend)):
             yield rules.MISSING_KEY.at(
                 where,
                 f"'{key.name}' is missing",
                 f"add it: {key.summary[0].lower()}{key.summary[1:]}",
             )
+
+
+@cache
+def _required(backend: str) -> tuple[EntryKey, ...]:
+    return tuple(key for key in ENTRY_KEYS.values() if key.is_required_by(backend))
 
 
 def _backend(flat: Flat) -> Iterator[Finding]:

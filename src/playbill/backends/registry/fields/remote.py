@@ -45,7 +45,13 @@ SERVICE_KEYS = (
         "show their thinking. Without it, Responses for families that answer only there.",
         tuple(name for name in REMOTE if SERVICES[name].wire == "openai"),
     ),
-    EntryKey("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
+    EntryKey(
+        "extra_body",
+        v.OBJECT,
+        "Further fields of the request's body; they win over all others. Where they switch thinking on, tokens are "
+        "left for it as by `thinking`; where they contradict the entry's keys, that is an error.",
+        REMOTE,
+    ),
     EntryKey(
         "multimodality",
         v.OBJECT,
