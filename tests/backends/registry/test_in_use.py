@@ -115,6 +115,7 @@ MEANT = {
     **{"filename": "*Q4.gguf", "bos_string": "<s>", "eos_string": "</s>", "peft_model": "a/b", "quantization": "awq"},
     **{"tokenizer_mode": "slow", "torch_dtype": "float16"},
     **{"providers": ["a"], "quantizations": ["bf16"], "safety_settings": "OFF"},
+    **{"engine_args": {"seed": 1}},
 }
 ASKED = {
     **{
