@@ -22,12 +22,15 @@ FAMILIES = [
 ]
 
 
+_REST = ("model", "messages", "contents", "plugins", "provider")
+
+
 def body(backend, model_id, params=None, **entry):
-    """The request's body without the messages."""
+    """The request's body without the messages, and without what every request to OpenRouter has."""
     wire = import_module(f"playbill.backends.engines.remote.wires.{SERVICES[backend].wire}")
     whole = {"model_name": "m", "backend": backend, "model_id": model_id, "base_url": "http://x/v1", **entry}
     found = wire.request_body(whole, HELLO, params or {})
-    return {name: value for name, value in found.items() if name not in ("model", "messages", "contents")}
+    return {name: value for name, value in found.items() if name not in _REST}
 
 
 @pytest.mark.parametrize(
