@@ -219,7 +219,7 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
         "sources": spec.sources(),
         "parameters": {"asked": dict(model.defaults.asked), "effective": dict(model.defaults.effective)},
         "seeded": seeded,
-        "cleaning": asdict(model.cleaning),
+        "cleaning": _cleaning(model),
         "weights": {key: value for key, value in facts.items() if any(word in key for word in _WEIGHTS)},
         "engine": facts,
     }
@@ -240,6 +240,12 @@ def _part(model: Mapping[str, Any]) -> dict[str, Any]:
 def _that_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a spec without what only says how fast a service is asked."""
     return {key: value for key, value in spec.items() if key not in PACE}
+
+
+def _cleaning(model: Model) -> dict[str, Any]:
+    """Return the rule without what runs of older versions didn't write, where it says what they did."""
+    rule = asdict(model.cleaning)
+    return {name: value for name, value in rule.items() if name != "keep_white_space" or value}
 
 
 def _as_json(value: Any) -> Any:

@@ -306,7 +306,7 @@ class RemoteEngine:
             return EndpointDown(self._limiter.down_reason)
         words = f"{self._connection.name}: {failure}"
         if talker is not None and talker.characters:
-            return EngineError(f"{words}; the stream broke after {talker.characters} characters had been shown")
+            return EngineError(f"{words}; the stream broke after {talker.characters} characters had come")
         if attempts >= self._max_attempts:
             return EngineError(f"{words}; given up after {attempts} attempts")
         if self._deadline is not None and self._loop.time() + (failure.seconds or 0.0) >= self._deadline:
