@@ -54,6 +54,7 @@ def _findings(auditor: Audit, sources: Sequence[Source], problems: list[str]) ->
     """Yield the findings of all files; a file that can't be read is noted, and the others are judged still."""
     for source in sources:
         try:
+            auditor.expect(source.expected())
             yield from auditor.judge(source.calls())
         except PlaybillError as e:
             problems.append(str(e))
@@ -72,6 +73,7 @@ def _print_json(
             comma = ",\n"
     rest: dict[str, Any] = {
         "models": {name: totals.to_dict() for name, totals in auditor.models.items()},
+        "cannot_tell": [{"reason": reason, **group} for reason, group in auditor.cannot_tell.items()],
         "files": len(sources),
         "errors": auditor.errors,
         "unreadable": problems,
@@ -91,13 +93,15 @@ def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
             rows.append((model, calls, f"{rule.severity.value} {code} {rule.name}", share))
     click.echo("")
     print_columns(("MODEL", "AUDITED", "FOUND", "HOW OFTEN"), rows)
-    for model, totals in auditor.models.items():
-        lacking: dict[tuple[str, int], list[str]] = {}
-        for code, reasons in sorted(totals.cannot_tell.items()):
-            for reason, n in reasons.items():
-                lacking.setdefault((reason, n), []).append(RECORD_RULES[code].name)
-        for (reason, n), names in lacking.items():
-            click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {_count(n, 'call')}): {reason}"))
+    left_out = sum(totals.left_out for totals in auditor.models.values())
+    if left_out:
+        click.echo(f"left out: {_count(left_out, 'call')} of programs and people, who are no models")
+    for reason, group in auditor.cannot_tell.items():
+        names = ", ".join(RECORD_RULES[code].name for code in group["rules"])
+        where = _count(group["calls"], "call")
+        if len(auditor.models) > 1:
+            where += f" of {_count(len(group['models']), 'model')}"
+        click.echo(printable(f"cannot tell {names} ({where}): {reason}"))
     errors = _count(auditor.errors, "error") if auditor.errors else "no errors"
     click.echo(f"{_count(len(sources), 'file')}: {errors}")
 

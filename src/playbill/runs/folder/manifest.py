@@ -193,7 +193,7 @@ def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
 
 def _inputs(inputs: Inputs) -> dict[str, Any]:
     files = [{name: value for name, value in asdict(file).items() if value is not None} for file in inputs.files]
-    return {"files": files, "dialogues": inputs.dialogues, "sha256": inputs.digest}
+    return {"files": files, "dialogues": inputs.dialogues, "turns": inputs.turns, "sha256": inputs.digest}
 
 
 def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
