@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +100,27 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
         click.echo(printable_json([verdict.to_dict() for verdict in listed]))
         return
     for verdict in listed:
-        if verdict.findings or len(listed) == 1:
-            _print(verdict)
+        _print(verdict)
     counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
     said = ", ".join(f"{count} {severity.value}{'s' * (count != 1)}" for severity, count in counts.items())
-    click.echo(f"{len(listed)} {'entry' if len(listed) == 1 else 'entries'}: {said}", err=True)
+    click.echo(f"{len(listed)} {'entry' if len(listed) == 1 else 'entries'}: {said}{_how_deep(listed)}", err=True)
+
+
+def _how_deep(verdicts: Sequence[Verdict]) -> str:
+    """Return at how many of several entries how much was looked at, and at how many not at all that a load needs."""
+    if len(verdicts) == 1:
+        return ""
+    deepest = Counter(verdict.looked_at[-1] for verdict in verdicts)
+    parts = [f"{what} of {n}" for what, n in deepest.items()]
+    unseen = sum(bool(verdict.unseen) for verdict in verdicts)
+    rest = f"; of {unseen} something that a load needs was not looked at" if unseen else ""
+    return f"; looked as deep as {', '.join(parts)}{rest}"
 
 
 def _print(verdict: Verdict) -> None:
     looked = ", ".join(verdict.looked_at)
-    why = f"; no deeper: {verdict.stopped}" if verdict.stopped else ""
+    unseen = f"; not looked at: {', '.join(verdict.unseen)}" if verdict.unseen else ""
+    why = f"{unseen}; no deeper: {verdict.stopped}" if verdict.stopped else unseen
     click.echo(printable(f"{verdict.name or '(no name)'}: looked at {looked}{why}"))
     for finding in verdict.findings:
         click.echo(f"  {describe(finding)}")

@@ -7,7 +7,12 @@ A provider's module has two functions, both given the entry and a `Context`:
 ``preview(entry, context) -> PromptPath | None``
     the prompt path alone: tokenizer and configuration, no weights. None for engines that take messages.
 
-A service's module may have a third, which sends nothing:
+A module may have two more. The first tells what a load would refuse, and loads and fetches nothing:
+
+``look(entry, context) -> Look``
+    at the weights as they lie here, or at the key of a service.
+
+That of a service may have one which sends nothing:
 
 ``request_body(entry, messages, params, folder) -> dict``
     the body that would be sent for prepared messages; ``params`` are the caller's, ``folder`` is where images are.
@@ -29,7 +34,19 @@ from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.thinking_families import Tags
 
-__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "OnText", "Request", "supported_parameters"]
+__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "Look", "OnText", "Request", "supported_parameters"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at an entry's weights or key shows before a load.
+
+    ``fault`` says why they can't be loaded, whoever asks; ``unseen`` what couldn't be looked at here, and why.
+    """
+
+    fault: str | None = None
+    unseen: str | None = None
+
 
 OnText = Callable[[str], None]
 

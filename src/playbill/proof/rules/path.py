@@ -204,6 +204,15 @@ THINKING_UNSEPARATED = Rule(
     prevents="QwQ-32B in clembench 2.0: cut off in its thinking, which was then scored as the answer.",
     mend="Add the tags, or the `output_split_prefix`, that the message names.",
 )
+WEIGHTS_REFUSED = Rule(
+    code="PB223",
+    name="weights-refused",
+    severity=Severity.ERROR,
+    summary="The weights, as they lie here, can't be loaded.",
+    why="Every load ends with this error; it shows before one, by the files' headers and sizes.",
+    prevents="a night's run that ends at its second model, whose download had broken off.",
+    mend="Download the files again, or take a version of the engine that knows the architecture.",
+)
 
 PATH_RULES = table_of(
     (
@@ -229,6 +238,7 @@ PATH_RULES = table_of(
         SLOW_IGNORED,
         SPLIT_PREFIX,
         THINKING_UNSEPARATED,
+        WEIGHTS_REFUSED,
     )
 )
 """Rules of the prompt path by code."""

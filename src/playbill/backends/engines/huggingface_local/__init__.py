@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.base import Context, Loaded, Look
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source, fetch
+from playbill.backends.engines.checkpoint.source import Source, fetch, look_at_weights
 from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.weights.adapter import adapter_folder
 
-__all__ = ["load", "preview"]
+__all__ = ["load", "look", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -38,6 +38,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     wait_briefly()
     source = fetch(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether the files of the weights are there and whole, where they are a local folder."""
+    return look_at_weights(entry)
 
 
 def _prompt_path(

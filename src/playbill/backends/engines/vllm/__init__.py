@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.base import Context, Loaded, Look
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.facts import weights_facts
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source, fetch
+from playbill.backends.engines.checkpoint.source import Source, fetch, look_at_weights
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
@@ -26,7 +26,7 @@ from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.cache import file_sha256
 
-__all__ = ["load", "preview"]
+__all__ = ["load", "look", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -57,6 +57,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     wait_briefly()
     source = fetch(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether the files of the weights are there and whole, where they are a local folder."""
+    return look_at_weights(entry)
 
 
 def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:
