@@ -214,6 +214,15 @@ WEIGHTS_REFUSED = Rule(
     mend="Download the files again, or take a version of the engine that knows the architecture.",
 )
 
+TOO_LARGE = Rule(
+    code="PB240",
+    name="too-large",
+    severity=Severity.WARNING,
+    summary="The model's weights, or one dialogue beside them, don't fit into the memory that is free here.",
+    why="Loading ends with an error after the download, or the machine begins to swap.",
+    prevents="A job of a night that ends in its first minute, after hours of waiting for a card.",
+    mend="Run it where there is more memory, or take a quantized checkpoint. On a login node, ignore it.",
+)
 PATH_RULES = table_of(
     (
         NO_TEMPLATE,
@@ -239,6 +248,7 @@ PATH_RULES = table_of(
         SPLIT_PREFIX,
         THINKING_UNSEPARATED,
         WEIGHTS_REFUSED,
+        TOO_LARGE,
     )
 )
 """Rules of the prompt path by code."""
