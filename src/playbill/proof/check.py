@@ -139,9 +139,8 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
     if reason is not None:
         # As far as it goes without the tokenizer: the template that the entry itself brings.
         found += judge_template(template, PROMPT_CHECKS) if template is not None else ()
-        local = spec["backend"] in LOCAL
-        unseen = ("the prompt path", "the weights") if local else ("whether it loads",)
-        return Verdict(name, where, ENTRY, _sorted(found, spec), reason, unseen)
+        needed = ("the prompt path", "the weights") if spec["backend"] in LOCAL else ("whether it loads",)
+        return Verdict(name, where, ENTRY, _sorted(found, spec), reason, needed)
     if path is not None:
         found.extend(judge_path(path, spec, where))
         found.extend(memory(spec, where, options.credentials))
