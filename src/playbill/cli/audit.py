@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.errors import PlaybillError
 from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option
@@ -82,12 +83,12 @@ def _print_json(
 def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
     rows = []
     for model, totals in auditor.models.items():
-        calls = f"{_count(totals.calls, 'call')}, {_count(totals.dialogues, 'dialogue')}"
+        calls = f"{counted(totals.calls, 'call')}, {counted(totals.dialogues, 'dialogue')}"
         if not totals.findings:
             rows.append((model, calls, "nothing found", ""))
         for code, n in sorted(totals.findings.items()):
             rule = RECORD_RULES[code]
-            share = f"{_count(n, 'call')}, {totals.share(code):.0%} of dialogues"
+            share = f"{counted(n, 'call')}, {totals.share(code):.0%} of dialogues"
             rows.append((model, calls, f"{rule.severity.value} {code} {rule.name}", share))
     click.echo("")
     print_columns(("MODEL", "AUDITED", "FOUND", "HOW OFTEN"), rows)
@@ -97,10 +98,6 @@ def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
             for reason, n in reasons.items():
                 lacking.setdefault((reason, n), []).append(RECORD_RULES[code].name)
         for (reason, n), names in lacking.items():
-            click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {_count(n, 'call')}): {reason}"))
-    errors = _count(auditor.errors, "error") if auditor.errors else "no errors"
-    click.echo(f"{_count(len(sources), 'file')}: {errors}")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+            click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {counted(n, 'call')}): {reason}"))
+    errors = counted(auditor.errors, "error", none="no")
+    click.echo(f"{counted(len(sources), 'file')}: {errors}")

@@ -10,6 +10,7 @@ import click
 
 from playbill.backends.common.findings import Rule, Severity
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import InputError
 from playbill.backends.registry.lookup import ModelRegistry
@@ -102,8 +103,8 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
         if verdict.findings or len(listed) == 1:
             _print(verdict)
     counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
-    said = ", ".join(f"{count} {severity.value}{'s' * (count != 1)}" for severity, count in counts.items())
-    click.echo(f"{len(listed)} {'entry' if len(listed) == 1 else 'entries'}: {said}", err=True)
+    said = ", ".join(counted(count, severity.value) for severity, count in counts.items())
+    click.echo(f"{counted(len(listed), 'entry')}: {said}", err=True)
 
 
 def _print(verdict: Verdict) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import BackendUnavailable
 from playbill.backends.registry.lookup import ModelRegistry
@@ -53,7 +54,9 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
     chosen = list(dict.fromkeys(names or known))
     for path in prepare_folder(folder, chosen):
         click.echo(path)
-    click.echo(f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {len(chosen)} models", err=True)
+    click.echo(
+        f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {counted(len(chosen), 'model')}", err=True
+    )
 
 
 @clem.command()
@@ -135,7 +138,7 @@ def _tell(event: Mapping[str, Any]) -> None:
     """What happens, in a line each, on stderr."""
     if event["event"] == "game":
         before = f", {event['finished']} of them finished before" if event["finished"] else ""
-        episodes = "1 episode" if event["episodes"] == 1 else f"{event['episodes']} episodes"
+        episodes = counted(event["episodes"], "episode")
         said = f"{event['game']}: {episodes}{before}"
     elif event["event"] == "episode":
         fate = "finished" if event["error"] is None else f"FAILED: {event['error']}"

@@ -11,6 +11,7 @@ import click
 
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import json_option, registry_option
@@ -104,9 +105,9 @@ def _print_entries(registry: ModelRegistry, entries: Sequence[RegistryEntry]) ->
     print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "LICENCE"), rows)
     bad = sum(1 for entry in entries if not entry.usable)
     read = ", ".join(str(file) for file in registry.files)
-    click.echo(f"{len(entries)} of {len(registry)} entries, from {read}", err=True)
+    click.echo(f"{len(entries):,} of {counted(len(registry), 'entry')}, from {read}", err=True)
     if bad:
-        click.echo(f"{bad} can't be used as they are (!): `playbill list --problems` says why", err=True)
+        click.echo(f"{_unusable(bad)} (!): `playbill list --problems` says why", err=True)
 
 
 def _shown(entry: RegistryEntry, key: str) -> str:
@@ -125,7 +126,11 @@ def _print_problems(entries: Sequence[RegistryEntry]) -> None:
         for finding in entry.findings:
             if finding.severity is Severity.ERROR:
                 click.echo(f"  {describe(finding)}")
-    click.echo(f"{len(entries)} entries can't be used as they are", err=True)
+    click.echo(_unusable(len(entries)), err=True)
+
+
+def _unusable(number: int) -> str:
+    return f"{counted(number, 'entry')} can't be used as {'it is' if number == 1 else 'they are'}"
 
 
 def describe(finding: Finding) -> str:

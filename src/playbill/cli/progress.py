@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from playbill.backends.common.terminal import printable
+from playbill.backends.common.words import counted
 from playbill.runs import ModelSummary, Plan, Silent, Tick, Workload
 
 __all__ = ["RunProgress"]
@@ -73,8 +74,8 @@ class RunProgress(Silent):
     def planned(self, plan: Plan) -> None:
         samples = f", {plan.repeat} samples of each" if plan.repeat > 1 else ""
         self._say(
-            f"{plan.dialogues} dialogues{samples}, {len(plan.labels)} model(s); records go to {plan.folder}"
-            + (", where an earlier start left some" if plan.resumed else "")
+            f"{counted(plan.dialogues, 'dialogue')}{samples}, {counted(len(plan.labels), 'model')}; "
+            f"records go to {plan.folder}" + (", where an earlier start left some" if plan.resumed else "")
         )
 
     def loading(self, label: str) -> None:
@@ -98,7 +99,7 @@ class RunProgress(Silent):
             )
         else:
             there = f", {work.recorded} of them recorded before" if work.recorded else ""
-            self._say(f"{label}: {work.turns} turns{there}")
+            self._say(f"{label}: {counted(work.turns, 'turn')}{there}")
 
     def submitted(self, label: str, in_flight: int, waiting_since: float) -> None:
         if self._live:
@@ -116,7 +117,7 @@ class RunProgress(Silent):
         elif (now := time.monotonic()) > self._next_line[label]:
             self._next_line[label] = now + _LINE_EVERY
             speed = tick.output_tokens / (now - self._since[label])
-            self._say(f"{label}: {tick.recorded} of {tick.turns} turns, {speed:.1f} tok/s")
+            self._say(f"{label}: {tick.recorded:,} of {counted(tick.turns, 'turn')}, {speed:.1f} tok/s")
 
     def finished(self, label: str, summary: ModelSummary) -> None:
         if self._live and label in self._tasks:
@@ -124,7 +125,7 @@ class RunProgress(Silent):
         if summary.problem:
             self._say(f"{label}: {summary.problem}")
         elif not self._live:
-            self._say(f"{label}: done, {summary.records} records")
+            self._say(f"{label}: done, {counted(summary.records, 'record')}")
 
     def said(self, label: str, text: str) -> None:
         self._say(f"{label}: {text}" if label else text)

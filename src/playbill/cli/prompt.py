@@ -10,6 +10,7 @@ import click
 
 from playbill.backends.common.jsonfile import parse_json, read_json
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.errors import InputError
 from playbill.backends.loading import load_prompt_path, make_request_body
 from playbill.backends.model import Prompt, make_prompt
@@ -99,7 +100,7 @@ def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[st
         return
     click.echo(printable(made.text))
     click.echo("")
-    click.echo(f"{len(made.ids)} ids: {' '.join(map(str, made.ids))}")
+    click.echo(f"{counted(len(made.ids), 'id')}: {' '.join(map(str, made.ids))}")
     for stop in path.stops.ids:
         click.echo(printable(f"stop id {stop.id} {stop.text!r}, says {', '.join(stop.sources)}"))
     for text in path.stops.strings:

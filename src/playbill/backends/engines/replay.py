@@ -16,6 +16,7 @@ from types import NoneType
 from typing import Any
 
 from playbill.backends.common.jsonfile import parse_own_line
+from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, Context, Loaded, OnText, Request
 from playbill.backends.engines.threads import Threads
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, WeightsError
@@ -99,8 +100,8 @@ class Replay:
         if samples is None:
             last = str(messages[-1].get("content"))[:60]
             raise EngineError(
-                f"{self.path} has no answer to this conversation of {len(messages)} messages, ending with {last!r}; "
-                "an earlier message or answer is another than in the recorded run"
+                f"{self.path} has no answer to this conversation of {counted(len(messages), 'message')}, ending with "
+                f"{last!r}; an earlier message or answer is another than in the recorded run"
             )
         with self._lock:
             offset = samples.offsets[samples.asked % len(samples.offsets)]

@@ -19,6 +19,7 @@ from playbill import __version__
 from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json, write_json
 from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
+from playbill.backends.common.words import counted
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
 from playbill.backends.registry.fields.table import PACE
@@ -264,7 +265,7 @@ def _changed_frame(
     if inputs.dialogues < known["dialogues"]:
         yield "inputs.dialogues", known["dialogues"], inputs.dialogues
     elif inputs.prefix_digest(known["dialogues"]) != known["sha256"]:
-        yield f"inputs (the first {known['dialogues']} dialogues)", known["sha256"], "others"
+        yield f"inputs (the first {counted(known['dialogues'], 'dialogue')})", known["sha256"], "others"
 
 
 def differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

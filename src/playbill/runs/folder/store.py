@@ -19,6 +19,7 @@ from typing import Self
 
 from playbill.backends.common.jsonfile import parse_own_line
 from playbill.backends.common.surrogates import is_torn
+from playbill.backends.common.words import counted
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.generation import Outcome
 from playbill.runs.folder.fields import wrong_field
@@ -232,7 +233,7 @@ class RecordStore:
         inside = [line for _, line in damaged if line.endswith(b"\n")]
         if not torn.endswith(b"\n"):
             self.notes.append(
-                f"the last line was torn ({len(torn)} bytes) and is cut off; its answer will be asked for"
+                f"the last line was torn ({counted(len(torn), 'byte')}) and is cut off; its answer will be asked for"
             )
         if inside:
             with (self.path.parent / _DAMAGED).open("ab") as file:
