@@ -19,6 +19,7 @@ from playbill.backends.common.secret import scrub
 from playbill.backends.common.terminal import printable
 from playbill.backends.engines.machine.process_state import hide_torch
 from playbill.backends.errors import PlaybillError
+from playbill.cli.help import HelpGroup, with_help
 
 __all__ = ["cli", "main"]
 
@@ -50,7 +51,7 @@ _COMMANDS = {
 _WITHOUT_WEIGHTS = ("check", "add", "diff", "prompt", "show")
 
 
-class _Commands(click.Group):
+class _Commands(HelpGroup):
     """The commands by name; each one's module is imported on first need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,10 +63,10 @@ class _Commands(click.Group):
             return None
         module, _, name = target.partition(":")
         command: click.Command = getattr(import_module(module), name)
-        return command
+        return with_help(command)
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and what is logged.")
 def cli(debug: bool) -> None:

@@ -11,8 +11,8 @@ import click
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.common.words import counted
 from playbill.backends.errors import PlaybillError
-from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option
+from playbill.cli.tables import print_columns
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source, find_sources
 
 __all__ = ["audit"]

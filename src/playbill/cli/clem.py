@@ -16,6 +16,7 @@ from playbill.backends.errors import BackendUnavailable
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.bridges.clem.places import find_clem_python
 from playbill.bridges.clem.prepare import prepare_folder
+from playbill.cli.help import HelpGroup
 from playbill.cli.options import (
     json_option,
     key_file_option,
@@ -31,7 +32,7 @@ __all__ = ["clem"]
 _LONGEST = 600
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def clem() -> None:
     """Play clembench's games, through clemcore in its own environment."""
 

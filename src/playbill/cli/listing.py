@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from playbill.backends.common.words import counted
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import json_option, registry_option
+from playbill.cli.tables import echo_wrapped, print_columns
 
-__all__ = ["list_backends", "list_models", "print_columns"]
+__all__ = ["describe", "list_backends", "list_models"]
 
 
 @click.command("list")
@@ -138,14 +139,6 @@ def describe(finding: Finding) -> str:
     return printable(f"{finding.severity.value} {finding.code} {finding.name}: {finding}")
 
 
-def print_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows as aligned columns; the last column is as long as it likes."""
-    table = [tuple(head), *(tuple(printable(cell).replace("\n", " ") for cell in row) for row in rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    for row in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
 @click.command("backends")
 @json_option
 def list_backends(as_json: bool) -> None:
@@ -163,12 +156,14 @@ def list_backends(as_json: bool) -> None:
     if as_json:
         click.echo(printable_json(rows))
         return
-    shown = [
-        (
-            str(row["name"]),
-            "ready" if row["installed"] else f"not installed: {row['install']}",
-            str(row["summary"]),
-        )
-        for row in rows
-    ]
-    print_columns(("BACKEND", "STATE", "WHAT IT IS"), shown)
+    ready = [(str(row["name"]), str(row["summary"])) for row in rows if row["installed"]]
+    if ready:
+        print_columns(("READY", "WHAT IT IS"), ready)
+    missing: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        if not row["installed"]:
+            missing.setdefault(str(row["install"]), []).append((str(row["name"]), str(row["summary"])))
+    for install, named in missing.items():
+        click.echo("")
+        echo_wrapped(f"not installed; {install}", indent="  ")
+        print_columns(("MISSING", "WHAT IT IS"), named)

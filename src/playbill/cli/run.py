@@ -12,7 +12,6 @@ from playbill.backends.common.terminal import printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.cli.listing import print_columns
 from playbill.cli.options import (
     json_option,
     key_file_option,
@@ -22,6 +21,7 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.tables import print_columns
 
 if TYPE_CHECKING:
     from playbill.runs import RunResult
