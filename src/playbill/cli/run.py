@@ -10,6 +10,7 @@ import click
 
 from playbill.backends.common.terminal import printable_json
 from playbill.backends.credentials import Credentials
+from playbill.backends.errors import PlaybillError
 from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.options import (
@@ -21,7 +22,7 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
-from playbill.cli.tables import print_columns
+from playbill.cli.tables import echo_wrapped, print_columns
 
 if TYPE_CHECKING:
     from playbill.runs import RunResult
@@ -75,8 +76,9 @@ def run(
     from playbill.runs import RunInterrupted, parse_model
     from playbill.runs import run as run_dialogues
 
+    progress = RunProgress()
     try:
-        with RunProgress() as progress:
+        with progress:
             result = run_dialogues(
                 list(inputs),
                 [parse_model(text) for text in models],
@@ -96,6 +98,10 @@ def run(
         _print(e.result, as_json)
         click.echo(f"playbill: {e}", err=True)
         return 130
+    except PlaybillError as e:
+        if progress.has_said(str(e)):
+            return 2
+        raise
     _print(result, as_json)
     return 0 if result.ok else 1
 
@@ -105,29 +111,39 @@ def _print(result: RunResult, as_json: bool) -> None:
         content = {
             "folder": str(result.folder),
             "models": {label: summary.to_dict() for label, summary in result.models.items()},
-            "files": {label: str(path) for label, path in result.files.items()},
+            "files": {label: str(path) for label, path in _written(result).items()},
         }
         click.echo(printable_json(content))
         return
-    outcomes = [o.value for o in Outcome if any(m.outcomes.get(o.value) for m in result.models.values())]
+    models = result.models.values()
+    outcomes = [o.value for o in Outcome if any(m.outcomes.get(o.value) for m in models)]
+    partly = any(m.missing for m in models)
     rows = [
         (
             summary.label,
-            str(summary.records),
-            *(str(summary.outcomes.get(outcome, 0)) for outcome in outcomes),
-            *([str(summary.missing)] if any(m.missing for m in result.models.values()) else []),
+            f"{summary.records:,} of {summary.records + summary.missing:,}" if partly else f"{summary.records:,}",
+            *(f"{summary.outcomes.get(outcome, 0):,}" for outcome in outcomes),
             _count(summary.input_tokens),
             _count(summary.output_tokens),
-            f"{summary.tokens_per_second:.1f}" if summary.tokens_per_second else "-",
+            f"{summary.tokens_per_second:,.1f}" if summary.tokens_per_second else "-",
         )
-        for summary in result.models.values()
+        for summary in models
     ]
-    missing = ["MISSING"] if any(m.missing for m in result.models.values()) else []
+    heads = ("DONE" if partly else "RECORDS", *(o.upper() for o in outcomes), "TOKENS IN", "OUT", "OUT/S")
     click.echo("")
-    print_columns(("MODEL", "RECORDS", *(o.upper() for o in outcomes), *missing, "TOKENS IN", "OUT", "OUT/S"), rows)
+    print_columns(("MODEL", *heads), rows)
     click.echo("")
-    for path in result.files.values():
+    for summary in models:
+        for message, count in summary.faults.items():
+            times = f" ({count:,} times)" if count > 1 else ""
+            echo_wrapped(f"{summary.label}: error{times}: {message}", indent="  ")
+    for path in _written(result).values():
         click.echo(f"records: {path}")
+
+
+def _written(result: RunResult) -> dict[str, Path]:
+    """Return the files of records that are there; of a model that never began there is none."""
+    return {label: path for label, path in result.files.items() if path.is_file()}
 
 
 def _count(tokens: int | None) -> str:

@@ -67,7 +67,11 @@ class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C ended a run. What was finished is recorded, and ``result`` says how far it came."""
 
     def __init__(self, result: RunResult) -> None:
-        super().__init__(f"interrupted; {result.folder} keeps what is finished, and the same call goes on there")
+        if any(summary.records for summary in result.models.values()):
+            said = f"interrupted; {result.folder} keeps what is finished, and the same call goes on there"
+        else:
+            said = "interrupted before anything was recorded; the same call begins anew"
+        super().__init__(said)
         self.result = result
 
 

@@ -23,7 +23,7 @@ from playbill.runs.folder.store import RecordStore
 from playbill.runs.inputs.dialogue import Conversation, Dialogue, samples
 from playbill.runs.observer import Observer, Tick, Workload
 from playbill.runs.seeds import derive_seed
-from playbill.runs.summary import ModelSummary
+from playbill.runs.summary import ModelSummary, fault_of
 
 __all__ = ["Schedule", "Stop", "most_in_flight"]
 
@@ -205,7 +205,7 @@ class Schedule:
         self._count(talk, generation)
         if not (talk.over or self._stop or self._problem):
             self._ask(talk)
-        self._tell(asked.key, generation.outcome)
+        self._tell(asked.key, generation.outcome, fault_of(record))
 
     def _count(self, talk: Conversation, generation: Generation) -> None:
         self._new += 1
@@ -217,7 +217,7 @@ class Schedule:
         if generation.outcome is Outcome.ERROR and error.get("type") in _HOPELESS:
             self._problem = error.get("message", "the service refuses the key")
 
-    def _tell(self, key: TurnId, outcome: Outcome) -> None:
+    def _tell(self, key: TurnId, outcome: Outcome, fault: str | None) -> None:
         oldest = next(iter(self._under_way), None)
         self._observer.recorded(
             self._label,
@@ -232,6 +232,7 @@ class Schedule:
                 output_tokens=self._tokens[1],
                 in_flight=len(self._under_way),
                 waiting_since=oldest.since if oldest is not None else None,
+                fault=fault,
             ),
         )
 

@@ -121,7 +121,7 @@ def _in_folder(folder: Path, names: Sequence[str]) -> Weights:
 def _from_hub(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Weights:
     from huggingface_hub import HfApi, hf_hub_download
 
-    from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
+    from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token
 
     token = hub_token(entry, credentials)
     revision = setting(entry, "revision")
@@ -132,7 +132,9 @@ def _from_hub(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, 
         else:
             names = [file.relative_to(folder).as_posix() for file in folder.rglob("*.gguf")]
         chosen = choose_files(names, setting(entry, "filename"), _additional(entry), repo)
-        files = tuple(Path(hf_hub_download(repo, name, revision=revision, token=token)) for name in chosen)
+        files = tuple(
+            Path(hf_hub_download(repo, name, revision=revision, token=token, **hub_bars())) for name in chosen
+        )
     return Weights(files, _commit(files[0]))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from playbill.backends.common.home import expanded
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import WeightsError
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
+from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token
 
 __all__ = ["Source", "fetch"]
 
@@ -102,6 +102,7 @@ class _Downloads:
             allow_patterns=patterns,
             # Patterns match across slashes; of the subfolders only further chat templates are wanted.
             ignore_patterns=[f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns],
+            **hub_bars(),
         )
         return Path(folder)
 
