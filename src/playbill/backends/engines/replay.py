@@ -23,7 +23,7 @@ from playbill.backends.errors import ContextExceeded, EngineError, MessageError,
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message, prepare
 from playbill.backends.prompt.prompt_path import PromptPath
-from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.parameters import PARAMETERS, ParameterRules
 from playbill.backends.registry.fields.table import setting
 
 __all__ = ["Replay", "load", "preview"]
@@ -58,6 +58,7 @@ class Replay:
     """Answers from a file of records, which is read once for where each answer stands, then as it is asked."""
 
     supported_parameters = frozenset(PARAMETERS)
+    parameter_rules = ParameterRules(ignored=dict.fromkeys(PARAMETERS, "the answers are recorded"))
     concurrency = 8
 
     def __init__(self, path: Path, consecutive_roles: str = "merge", system_role: str = "native") -> None:
