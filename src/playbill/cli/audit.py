@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from playbill.backends.errors import PlaybillError
 from playbill.cli.options import json_option
 from playbill.cli.tables import print_columns
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source, find_sources
+from playbill.runs.folder.manifest import read_manifest
 
 __all__ = ["audit"]
 
@@ -48,7 +50,7 @@ def audit(paths: tuple[Path, ...], summary: bool, as_json: bool) -> int:
         _print_totals(auditor, sources)
     for problem in problems:
         click.echo(f"playbill: error: {printable(problem)}", err=True)
-    return _UNREADABLE if problems else _WRONG if auditor.errors else 0
+    return _UNREADABLE if problems else _WRONG if auditor.errors or _problems(sources) else 0
 
 
 def _findings(auditor: Audit, sources: Sequence[Source], problems: list[str]) -> Iterator[Judged]:
@@ -59,6 +61,17 @@ def _findings(auditor: Audit, sources: Sequence[Source], problems: list[str]) ->
         except PlaybillError as e:
             problems.append(str(e))
     yield from auditor.close()
+
+
+def _problems(sources: Sequence[Source]) -> list[tuple[str, str]]:
+    """Return the models of these runs that were not run to their ends, each with the reason."""
+    found: dict[tuple[str, str], None] = {}
+    for run in dict.fromkeys(source.run for source in sources):
+        with suppress(PlaybillError):  # where it can't be read, that was said of its records
+            for label, described in read_manifest(Path(run))["models"].items():
+                if described.get("problem"):
+                    found[label, str(described["problem"])] = None
+    return list(found)
 
 
 def _print_json(
@@ -75,6 +88,7 @@ def _print_json(
         "models": {name: totals.to_dict() for name, totals in auditor.models.items()},
         "files": len(sources),
         "errors": auditor.errors,
+        "not_run_to_the_end": dict(_problems(sources)),
         "unreadable": problems,
     }
     click.echo(f"\n],{printable_json(rest)[1:]}")
@@ -99,5 +113,7 @@ def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
                 lacking.setdefault((reason, n), []).append(RECORD_RULES[code].name)
         for (reason, n), names in lacking.items():
             click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {counted(n, 'call')}): {reason}"))
+    for label, problem in _problems(sources):
+        click.echo(printable(f"{label} was not run to its end: {problem}"))
     errors = counted(auditor.errors, "error", none="no")
     click.echo(f"{counted(len(sources), 'file')}: {errors}")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again, as job schedulers understand it
+
 
 @click.command()
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
@@ -69,7 +71,9 @@ def run(
     playbill run dialogues.jsonl -m SmolLM2-135M-Instruct-Q4
     playbill run dialogues.jsonl -m mock -m 'warm={"model_name": "mock", "temperature": 0.7}'
 
-    Exits with 1 where records ended in an error.
+    Ctrl-C ends it soon; SIGTERM and SIGUSR1 finish the answers that are running, and a second one ends at once.
+    Exits with 1 where records ended in an error, and with 75 after SIGTERM or SIGUSR1, where the same command would
+    go on.
     """
     # Imported here: these bring rich, and `run` alone needs it.
     from playbill.cli.progress import RunProgress
@@ -97,7 +101,7 @@ def run(
     except RunInterrupted as e:
         _print(e.result, as_json)
         click.echo(f"playbill: {e}", err=True)
-        return 130
+        return _REQUEUE if e.drained else 130
     except PlaybillError as e:
         if progress.has_said(str(e)):
             return 2

@@ -60,6 +60,8 @@ class ModelSummary:
     faults: Mapping[str, int] = field(default_factory=dict)
     """What turns failed with: the first message of each kind, and how many there are of it."""
     problem: str | None = None
+    fatal: bool = False
+    """Whether the problem would stop every other model of this process as well."""
 
     @property
     def errors(self) -> int:

@@ -27,7 +27,7 @@ from playbill.runs.folder.inside import check_inside
 from playbill.runs.folder.record import SCHEMA, Record, is_record, to_line
 from playbill.runs.summary import Tally
 
-__all__ = ["RECORDS", "RecordStore", "read_records"]
+__all__ = ["RECORDS", "FolderFailed", "RecordStore", "read_records"]
 
 RECORDS = "records.jsonl"
 _DAMAGED = "records.damaged"
@@ -123,7 +123,7 @@ class RecordStore:
                 return
         except OSError:
             pass
-        raise RunError(
+        raise FolderFailed(
             f"{self.path} was removed, moved or replaced during the run, so answers can't be recorded any more; put "
             "it back, and the same command goes on, or name another folder with -o"
         )
@@ -273,9 +273,13 @@ def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]
     return usable
 
 
+class FolderFailed(RunError):
+    """The run's folder can't be written to any more: a full disk, a quota, a lost mount. It stops every model."""
+
+
 def _fault(e: OSError, path: Path) -> RunError:
     """Return the error for what the system refused, saying what to do."""
-    return RunError(
+    return FolderFailed(
         f"can't write {path}: {e.strerror or e}. What was recorded before is whole; once there is room and "
         "permission to write, the same command goes on"
     )

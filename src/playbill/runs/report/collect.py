@@ -200,6 +200,11 @@ def _summary(folder: Path, manifest: Mapping[str, Any], models: Sequence[_Model]
         "tokens": share_bins([model.tokens for model in models]),
         "seconds": share_bins([model.seconds for model in models]),
         "models": [_of_model(model, auditor) for model in models],
+        "failed": [
+            {"label": label, "problem": described["problem"]}
+            for label, described in manifest["models"].items()
+            if described.get("problem")
+        ],
         "rules": {
             code: {"name": rule.name, "severity": rule.severity.value, "summary": rule.summary, "mend": rule.mend}
             for code, rule in RECORD_RULES.items()
