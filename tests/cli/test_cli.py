@@ -393,3 +393,21 @@ def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "playbill: interrupted\n")
+
+
+def test_prompt_and_diff_take_the_inputs_of_a_run(playbill, home):
+    """Of JSONL the first dialogue's first turn is shown, and it is said how many are left out."""
+    lines = ['{"id": "a", "turns": ["First", "Second"]}', '{"id": "b", "turns": ["Other"]}']
+    (home / "in.jsonl").write_text("\n".join(lines))
+    code, out, err = playbill("prompt", "mock", "in.jsonl")
+    assert code == 0
+    assert json.loads(out) == [{"role": "user", "content": "First"}]
+    assert "the first dialogue of in.jsonl; 1 dialogue left out" in err
+
+
+def test_check_says_nothing_twice(playbill, home):
+    """A finding is a finding of `check`; it is no warning of the load as well."""
+    code, out, err = playbill("check", "gpt-4-0613")
+    assert code == 0
+    assert "retired" in out + err
+    assert "playbill: warning" not in err

@@ -113,7 +113,9 @@ def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
                 lacking.setdefault((reason, n), []).append(RECORD_RULES[code].name)
         for (reason, n), names in lacking.items():
             click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {counted(n, 'call')}): {reason}"))
-    for label, problem in _problems(sources):
+    problems = _problems(sources)
+    for label, problem in problems:
         click.echo(printable(f"{label} was not run to its end: {problem}"))
     errors = counted(auditor.errors, "error", none="no")
-    click.echo(f"{counted(len(sources), 'file')}: {errors}")
+    unfinished = f", and {counted(len(problems), 'model')} not run to the end" if problems else ""
+    click.echo(f"{counted(len(sources), 'file')}: {errors}{unfinished}")

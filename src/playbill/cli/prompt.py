@@ -26,6 +26,7 @@ from playbill.cli.options import (
     registry_option,
 )
 from playbill.cli.show import describe_thinking
+from playbill.runs.inputs.inputs import open_inputs
 
 __all__ = ["prompt", "read_messages"]
 
@@ -42,7 +43,8 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
     """Print exactly what would be sent to the model NAME: text, token ids and stop ids, or a service's request.
 
     FILE holds messages as JSON: a list of {"role", "content"}, or an object with "messages"; - is the
-    standard input. Without FILE a short sample is used. No weights are loaded.
+    standard input; of JSONL for `playbill run`, the first dialogue's first turn is taken. Without FILE a short sample
+    is used. No weights are loaded.
     """
     messages = _SAMPLE if file is None else read_messages(file)
     spec, path = load_prompt_path(
@@ -66,10 +68,21 @@ def read_messages(file: str) -> Any:
         content = parse_json(sys.stdin.read(), "standard input")
     else:
         try:
+            if Path(file).suffix.lower() == ".jsonl":
+                return _first_messages(Path(file))
             content = read_json(Path(file))
         except OSError as e:
             raise InputError(f"can't read {file}: {e.strerror}") from e
     return content["messages"] if isinstance(content, dict) and "messages" in content else content
+
+
+def _first_messages(path: Path) -> Any:
+    """Return what the first dialogue of a run's inputs asks first, and say that the others are left out."""
+    inputs = open_inputs(path)
+    if len(inputs) > 1:
+        left = counted(len(inputs) - 1, "dialogue")
+        click.echo(f"playbill: note: the first dialogue of {path}; {left} left out", err=True)
+    return list(next(iter(inputs)).messages([]))
 
 
 def _as_json(spec: ModelSpec, made: Prompt, path: PromptPath | None) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 import sys
-import traceback
 
 __all__ = ["release"]
 
 
 def release(e: BaseException) -> None:
-    """Let go of all that the frames of an error still hold: its traceback stays, without the variables.
+    """Take the tracebacks of an error and of its causes away: their frames, and the functions in these, hold variables.
 
     An error of a load holds the half-loaded model, and so does whoever keeps the error. CUDA's cache is freed too.
     """
@@ -21,7 +20,7 @@ def release(e: BaseException) -> None:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
         left += [error.__cause__, error.__context__]
         left += error.exceptions if isinstance(error, BaseExceptionGroup) else []
     gc.collect()

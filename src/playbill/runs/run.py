@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -228,10 +229,8 @@ class _Job:
             return
         try:
             self.summaries[one.label] = self._run_model(one)
-        except PlaybillError as e:
-            self._fail(one, e)
         except Exception as e:  # noqa: BLE001 - whatever broke one model, the night's run goes on with the others
-            _log.debug("the model '%s' failed", one.label, exc_info=e)
+            _log.debug("the model '%s' failed:\n%s", one.label, "".join(traceback.format_exception(e)))
             self._fail(one, e)
         else:
             summary = self.summaries[one.label]

@@ -83,9 +83,12 @@ def hub_bars() -> dict[str, Any]:
     display = download_display()
     if display is None:
         return {}
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
-    class Reporting(tqdm):  # type: ignore[type-arg, misc]
+    told = display
+    base: Any = tqdm
+
+    class Reporting(base):  # type: ignore[misc]
         """A bar that draws nothing, and tells the display how far it is."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -93,7 +96,7 @@ def hub_bars() -> dict[str, Any]:
 
         def display(self, *args: Any, **kwargs: Any) -> None:
             if self.unit == "B":
-                display(str(self.desc or "downloading").strip(": "), int(self.n), int(self.total or 0) or None)
+                told(str(self.desc or "downloading").strip(": "), int(self.n), int(self.total or 0) or None)
 
     return {"tqdm_class": Reporting}
 
