@@ -292,6 +292,13 @@ def test_model_names_complete(home, monkeypatch):
     assert "SmolLM2-135M-Instruct-Q4" in done.stdout
 
 
+def test_a_command_that_is_nearly_one_is_told_which(playbill):
+    """Commands are imported on first need, and known by name all the same."""
+    code, _, err = playbill("shwo", "mock")
+    assert code == 2
+    assert err.count("Did you mean 'show'?") == 1
+
+
 def test_wrong_usage_exits_2(playbill):
     """An unknown command or option is no traceback and no success."""
     assert playbill("lst")[0] == 2

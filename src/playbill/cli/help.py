@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 import click
 
@@ -41,6 +42,17 @@ class HelpGroup(click.Group):
     """A group that lists each command with the whole first sentence of its help."""
 
     context_class = HelpContext
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            near = get_close_matches(args[0].lower(), self.list_commands(ctx), n=1)
+            if near and "Did you mean" not in e.format_message():
+                e.message += f" Did you mean '{near[0]}'?"
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]

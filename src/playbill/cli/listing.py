@@ -103,7 +103,8 @@ def _print_entries(registry: ModelRegistry, entries: Sequence[RegistryEntry]) ->
         )
         for entry in entries
     ]
-    print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "LICENCE"), rows)
+    if rows:
+        print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "LICENCE"), rows)
     bad = sum(1 for entry in entries if not entry.usable)
     read = ", ".join(str(file) for file in registry.files)
     click.echo(f"{len(entries):,} of {counted(len(registry), 'entry')}, from {read}", err=True)
