@@ -146,7 +146,7 @@ def test_two_settings_of_one_model():
     result = run(GAME, ["mock", warm], out="r", params={"max_tokens": 2})
     effective = {r["label"]: r["params"]["effective"] for r in result.records()}
     assert effective == {
-        "mock": {"max_tokens": 2},
+        "mock": {"temperature": 0.0, "max_tokens": 2},
         "warm at 0.7": {"temperature": 0.7, "max_tokens": 2},
     }
     assert [r["outcome"] for r in result.records("mock") if r["id"] == "2"] == ["answered"]

@@ -54,7 +54,7 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
     known = [entry.name for entry in registry if entry.name and entry.usable]
     chosen = list(dict.fromkeys(names or known))
     for path in prepare_folder(folder, chosen):
-        click.echo(path)
+        click.echo(printable(str(path)))
     click.echo(
         f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {counted(len(chosen), 'model')}", err=True
     )
@@ -131,7 +131,7 @@ def run(
             printable_json({name: getattr(played, name) for name in names} | {"results": str(results)}, indent=None)
         )
     else:
-        click.echo(results)
+        click.echo(printable(str(results)))
     return 0 if played.ok else 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from playbill.backends.common.terminal import printable_json
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credential, Credentials, allow, near_service, set_key
 from playbill.backends.errors import InputError
 from playbill.backends.registry.services import SERVICES
@@ -97,7 +97,7 @@ def set_(service: str, base_url: str | None, file: Path | None) -> None:
         raise InputError(f"'{service}' is no service; did you mean '{near}'? With --base-url any name is taken.")
     key = click.prompt(f"API key for {service}", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     path = set_key(service, key, base_url, path=file)
-    click.echo(f"stored in {path}, readable by you only", err=True)
+    click.echo(printable(f"stored in {path}, readable by you only"), err=True)
 
 
 @keys.command("allow")
@@ -109,4 +109,4 @@ def set_(service: str, base_url: str | None, file: Path | None) -> None:
 def allow_(service: str, url: str, file: Path | None) -> None:
     """Let the key of SERVICE also be sent to URL (its scheme, host and port)."""
     path = allow(service, url, path=file)
-    click.echo(f"the key for {service} may now go to {url}; remembered in {path}", err=True)
+    click.echo(printable(f"the key for {service} may now go to {url}; remembered in {path}"), err=True)

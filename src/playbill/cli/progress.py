@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from playbill.backends.common.downloads import shown_by
@@ -34,6 +35,7 @@ __all__ = ["RunProgress"]
 
 _LONG_WAIT = 5.0  # seconds after which it is shown that an answer is being waited for
 _NARROW, _WIDE = 60, 100  # columns of a terminal
+_OTHERS = 24  # columns that count and time need beside a name
 _LINE_EVERY = 15.0  # seconds between the lines of a log that nobody watches
 
 
@@ -57,7 +59,9 @@ class _Speed(ProgressColumn):
 
 def _columns(width: int) -> list[ProgressColumn]:
     """Return what a bar shows in a terminal so wide."""
-    name, done = TextColumn("{task.description}", markup=False), MofNCompleteColumn()
+    others = _OTHERS + (0 if width < _NARROW else 11 if width < _WIDE else 45)
+    room = Column(no_wrap=True, overflow="ellipsis", max_width=max(12, width - others))
+    name, done = TextColumn("{task.description}", markup=False, table_column=room), MofNCompleteColumn()
     if width < _NARROW:
         return [name, done, TimeElapsedColumn()]
     bar = BarColumn(bar_width=30 if width >= _WIDE else 10)

@@ -81,7 +81,7 @@ def _first_messages(path: Path) -> Any:
     inputs = open_inputs(path)
     if len(inputs) > 1:
         left = counted(len(inputs) - 1, "dialogue")
-        click.echo(f"playbill: note: the first dialogue of {path}; {left} left out", err=True)
+        click.echo(printable(f"playbill: note: the first dialogue of {path}; {left} left out"), err=True)
     return list(next(iter(inputs)).messages([]))
 
 
@@ -102,7 +102,7 @@ def _as_json(spec: ModelSpec, made: Prompt, path: PromptPath | None) -> dict[str
 
 def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[str, Any] | None) -> None:
     for change in made.changes:
-        click.echo(f"playbill: note: {change}", err=True)
+        click.echo(printable(f"playbill: note: {change}"), err=True)
     if body is not None:
         click.echo("This backend is a service; the body of the request is:", err=True)
         click.echo(printable_json(body))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from playbill.backends.common.terminal import printable_json
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import PlaybillError
 from playbill.backends.generation import Outcome
@@ -100,7 +100,7 @@ def run(
             )
     except RunInterrupted as e:
         _print(e.result, as_json)
-        click.echo(f"playbill: {e}", err=True)
+        click.echo(printable(f"playbill: {e}"), err=True)
         return _REQUEUE if e.drained else 130
     except PlaybillError as e:
         if progress.has_said(str(e)):
@@ -142,7 +142,7 @@ def _print(result: RunResult, as_json: bool) -> None:
             times = f" ({count:,} times)" if count > 1 else ""
             echo_wrapped(f"{summary.label}: error{times}: {message}", indent="  ")
     for path in _written(result).values():
-        click.echo(f"records: {path}")
+        click.echo(printable(f"records: {path}"))
 
 
 def _written(result: RunResult) -> dict[str, Path]:

@@ -107,5 +107,6 @@ def test_what_scripted_answers_do_not_honour_is_listed_as_ignored(caplog):
         params = model.generate([{"role": "user", "content": "one two three"}]).params
     assert set(params.ignored) == {"temperature", "top_k"}
     assert params.effective["max_tokens"] == 2
-    assert "temperature" not in load_model("mock").defaults.effective
+    assert load_model("mock").defaults.effective == {"temperature": 0.0, "max_tokens": 300}
+    assert load_model("mock", temperature=0.0).defaults.ignored == {}
     assert "temperature, top_k changes nothing" in caplog.text

@@ -72,7 +72,7 @@ class Programmatic:
     """
 
     supported_parameters = frozenset(PARAMETERS)
-    parameter_rules = ParameterRules(ignored=dict.fromkeys(_IGNORED, _WHY))
+    parameter_rules = ParameterRules(ignored=dict.fromkeys(_IGNORED, _WHY), neutral={"temperature": 0.0})
     concurrency = 64
 
     def __init__(self, answer: Answer, *, delay: float = 0, fail_every: int = 0, blocking: bool = False) -> None:

@@ -54,11 +54,15 @@ class _Samples:
     asked: int = 0
 
 
+_CHANGING = frozenset(name for name, parameter in PARAMETERS.items() if parameter.default is None)
+"""Parameters that nobody asks for unasked; the defaults say what the replayed run had."""
+
+
 class Replay:
     """Answers from a file of records, which is read once for where each answer stands, then as it is asked."""
 
     supported_parameters = frozenset(PARAMETERS)
-    parameter_rules = ParameterRules(ignored=dict.fromkeys(PARAMETERS, "the answers are recorded"))
+    parameter_rules = ParameterRules(ignored=dict.fromkeys(_CHANGING, "the answers are recorded"))
     concurrency = 8
 
     def __init__(self, path: Path, consecutive_roles: str = "merge", system_role: str = "native") -> None:
