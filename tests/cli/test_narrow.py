@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import click
 import pytest
@@ -108,10 +110,10 @@ def test_show_names_the_file_once(playbill):
     assert "temperature    0.7  (from the caller)" in out
 
 
-def test_backends_say_what_is_missing_once_for_each_line_to_type(playbill, monkeypatch):
+def test_backends_say_what_is_missing_once_for_each_line_to_type(place):
     """Backends that one pip line brings stand together, and no state is repeated."""
-    monkeypatch.setattr("playbill.backends.registry.backends._installed", lambda name: name != "openai")
-    _, out, _ = playbill("backends")
+    program = "import sys; sys.modules['openai'] = None; from playbill.cli import main; main(['backends'])"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
     assert out.count('pip install "playbill[openai]"') == 1
     assert "ready" not in out.replace("READY", "")
     assert out.index("openrouter") > out.index("not installed; pip")

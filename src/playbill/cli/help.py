@@ -51,7 +51,7 @@ class HelpGroup(click.Group):
         except click.UsageError as e:
             near = get_close_matches(args[0].lower(), self.list_commands(ctx), n=1)
             if near and "Did you mean" not in e.format_message():
-                e.message += f" Did you mean '{near[0]}'?"
+                raise click.UsageError(f"{e.message} Did you mean '{near[0]}'?", ctx) from None
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -36,7 +36,6 @@ __all__ = ["RunProgress"]
 _LONG_WAIT = 5.0  # seconds after which it is shown that an answer is being waited for
 _NARROW, _WIDE = 60, 100  # columns of a terminal
 _OTHERS = 24  # columns that count and time need beside a name
-_LINE_EVERY = 15.0  # seconds between the lines of a log that nobody watches
 
 
 class _Speed(ProgressColumn):
@@ -72,18 +71,20 @@ def _columns(width: int) -> list[ProgressColumn]:
 class RunProgress(Silent):
     """Shows a run as it goes. Calls may come from several threads: rich locks, and single lines are whole.
 
-    All that is said meanwhile, by whomever, comes above the bars.
+    All that is said meanwhile, by whomever, comes above the bars. ``console`` is stderr, and ``line_every`` are the
+    seconds between the lines of a log that nobody watches.
     """
 
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+    def __init__(self, console: Console | None = None, line_every: float = 15.0) -> None:
+        console = console if console is not None else Console(stderr=True, force_terminal=sys.stderr.isatty())
+        self._live = console.is_terminal
+        self._line_every = line_every
         self._tasks: dict[str, TaskID] = {}
         self._since: dict[str, tuple[float, int]] = {}
         self._next_line: dict[str, float] = {}
         self._loading = ""
         self._problems: set[str] = set()
         self._faults: set[tuple[str, str]] = set()
-        console = Console(stderr=True)
         self._progress = Progress(*_columns(console.width), console=console, disable=not self._live)
         self._around = ExitStack()
 
@@ -120,7 +121,7 @@ class RunProgress(Silent):
 
     def started(self, label: str, work: Workload) -> None:
         self._since[label] = time.monotonic(), work.recorded
-        self._next_line[label] = time.monotonic() + _LINE_EVERY
+        self._next_line[label] = time.monotonic() + self._line_every
         if self._live:
             self._progress.update(
                 self._tasks[label],
@@ -150,7 +151,7 @@ class RunProgress(Silent):
                 waiting_since=tick.waiting_since,
             )
         elif (now := time.monotonic()) > self._next_line[label]:
-            self._next_line[label] = now + _LINE_EVERY
+            self._next_line[label] = now + self._line_every
             self._log(f"{label}: {self._pace(label, tick, now)}")
 
     def _pace(self, label: str, tick: Tick, now: float) -> str:
