@@ -107,7 +107,7 @@ def _print_entries(registry: ModelRegistry, entries: Sequence[RegistryEntry]) ->
         print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "LICENCE"), rows)
     bad = sum(1 for entry in entries if not entry.usable)
     read = ", ".join(str(file) for file in registry.files)
-    click.echo(f"{len(entries):,} of {counted(len(registry), 'entry')}, from {read}", err=True)
+    click.echo(f"{len(entries)} of {counted(len(registry), 'entry')}, from {read}", err=True)
     if bad:
         click.echo(f"{_unusable(bad)} (!): `playbill list --problems` says why", err=True)
 

@@ -131,7 +131,7 @@ class RunProgress(Silent):
                 since=time.monotonic(),
             )
         else:
-            there = f", {work.recorded:,} of them recorded before" if work.recorded else ""
+            there = f", {work.recorded} of them recorded before" if work.recorded else ""
             self._log(f"{label}: {counted(work.turns, 'turn')}{there}")
 
     def submitted(self, label: str, in_flight: int, waiting_since: float) -> None:
@@ -157,7 +157,7 @@ class RunProgress(Silent):
     def _pace(self, label: str, tick: Tick, now: float) -> str:
         """Say how far a model is, how fast, and how long the rest will take at the pace of this start."""
         since, before = self._since[label]
-        parts = [f"{tick.recorded:,} of {counted(tick.turns, 'turn')}"]
+        parts = [f"{tick.recorded} of {counted(tick.turns, 'turn')}"]
         if tick.output_tokens:
             parts.append(f"{tick.output_tokens / (now - since):.1f} tok/s")
         if tick.recorded > before and tick.turns > tick.recorded:

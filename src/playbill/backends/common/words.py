@@ -15,9 +15,9 @@ def plural(noun: str) -> str:
 
 
 def counted(number: int, noun: str, *, none: str = "0") -> str:
-    """Return a number and its noun, which agree; thousands are separated, and ``none`` is what zero is called.
+    """Return a number and its noun, which agree; ``none`` is what zero is called.
 
     >>> counted(1, "model"), counted(1200, "entry"), counted(0, "error", none="no")
-    ('1 model', '1,200 entries', 'no errors')
+    ('1 model', '1200 entries', 'no errors')
     """
-    return f"{f'{number:,}' if number else none} {noun if number == 1 else plural(noun)}"
+    return f"{number or none} {noun if number == 1 else plural(noun)}"
