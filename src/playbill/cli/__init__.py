@@ -34,6 +34,7 @@ _COMMANDS = {
     "show": "playbill.cli.show:show",
     "prompt": "playbill.cli.prompt:prompt",
     "check": "playbill.cli.check:check",
+    "fetch": "playbill.cli.fetch:fetch",
     "add": "playbill.cli.add:add",
     "diff": "playbill.cli.diff:diff",
     "import": "playbill.cli.import_:import_",
@@ -51,7 +52,7 @@ _COMMANDS = {
     "completion": "playbill.cli.completion:completion",
 }
 _OF_PYTHON = re.compile(r"^.*?:\d+: (?:\w+: )?")
-_WITHOUT_WEIGHTS = ("check", "add", "diff", "prompt", "show")
+_WITHOUT_WEIGHTS = ("check", "add", "diff", "fetch", "prompt", "show")
 
 
 class _Commands(HelpGroup):

@@ -13,8 +13,9 @@ from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.common.words import counted
 from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry.fields.table import PATHS
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.backends.registry.spec import ModelSpec
+from playbill.backends.registry.spec import ModelSpec, path_in
 from playbill.cli.listing import describe
 from playbill.cli.options import (
     json_option,
@@ -53,6 +54,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
         content = {
             "spec": spec.to_dict(),
             "sources": spec.sources(),
+            "paths": meant_paths(spec),
             "findings": [finding.to_dict() for finding in findings],
             **({"prompt_path": describe_path(spec, path)} if full else {}),
         }
@@ -87,16 +89,23 @@ def describe_thinking(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any
     return found if rule.response is None else {**found, "response_template": dict(rule.response)}
 
 
+def meant_paths(spec: ModelSpec) -> dict[str, str]:
+    """Return for each key with a path, whose file or folder is there, where that is."""
+    there = {key: path_in(spec, key).absolute() for key in spec if key in PATHS and isinstance(spec[key], str)}
+    return {key: str(path) for key, path in there.items() if path.exists()}
+
+
 def _print(spec: ModelSpec, path: PromptPath | None) -> None:
     sources = spec.sources()
     home = sources.get("model_name", "").removesuffix(".model_name")
     echo_wrapped(f"{spec.get('model_name')}{f', from {home}' if home else ''}", indent="  ")
     click.echo("")
-    rows = []
+    rows, meant = [], meant_paths(spec)
     for key, value in spec.to_dict().items():
         elsewhere = sources[key].removeprefix(f"{home}.")
+        place = f"  (that is {meant[key]})" if key in meant and meant[key] != value else ""
         if key != "model_name":
-            rows.append((key, _short(value) + (f"  (from {elsewhere})" if elsewhere != key else "")))
+            rows.append((key, _short(value) + place + (f"  (from {elsewhere})" if elsewhere != key else "")))
     print_columns(("KEY", "VALUE"), rows)
     if path is not None:
         click.echo("")

@@ -222,7 +222,15 @@ THINKS_WHEN_ASKED = Rule(
     prevents="DeepSeek-V3.1 ranked among models that think, while its template switches that off by default.",
     mend="Nothing, if that is meant; else set in `chat_template_kwargs` what the message names, with the tags.",
 )
-
+TOO_LARGE = Rule(
+    code="PB240",
+    name="too-large",
+    severity=Severity.WARNING,
+    summary="The model's weights, or one dialogue beside them, don't fit into the memory that is free here.",
+    why="Loading ends with an error after the download, or the machine begins to swap.",
+    prevents="A job of a night that ends in its first minute, after hours of waiting for a card.",
+    mend="Run it where there is more memory, or take a quantized checkpoint. On a login node, ignore it.",
+)
 PATH_RULES = table_of(
     (
         NO_TEMPLATE,
@@ -249,6 +257,7 @@ PATH_RULES = table_of(
         THINKING_UNSEPARATED,
         OWN_SYSTEM_PROMPT,
         THINKS_WHEN_ASKED,
+        TOO_LARGE,
     )
 )
 """Rules of the prompt path by code."""
