@@ -51,7 +51,7 @@ def test_a_gguf_file_that_llama_cpp_does_not_take_is_an_error(tiny, place, damag
     (place / "m.gguf").write_bytes(change(tiny))
     spec = {"model_name": "m", "backend": "llamacpp", "huggingface_id": str(place / "m.gguf"), "context_size": 512}
     found = verdict({**spec, "premade_chat_template": True, "eos_to_cull": "<|im_end|>"}, place)
-    faults = [f for f in found.findings if f.code == "PB223"]
+    faults = [f for f in found.findings if f.code == "PB225"]
     assert found.wrong is (said is not None)
     assert len(faults) == (said is not None)
     assert said is None or said in faults[0].message
@@ -101,7 +101,7 @@ def test_a_folder_without_whole_weights_is_an_error(model_folder, place, files, 
     for name, content in files.items():
         (model_folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     found = verdict(entry(backend="huggingface_local", huggingface_id=str(model_folder), **PREMADE), place)
-    faults = [f.message for f in found.findings if f.code == "PB223"]
+    faults = [f.message for f in found.findings if f.code == "PB225"]
     assert (len(faults) == 1 and said in faults[0]) if said else faults == []
     assert found.wrong is bool(said)
 

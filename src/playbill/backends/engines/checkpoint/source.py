@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.home import expanded
+from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Context, Fetched, Look
 from playbill.backends.errors import WeightsError
+from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, not_cached, only_cached
+from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token, not_cached, only_cached
 
 __all__ = ["Source", "fetch", "fetch_all", "look_at_weights"]
 
@@ -51,11 +52,16 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
     """
     name, revision = str(entry["huggingface_id"]), entry.get("revision")
     token = hub_token(entry, context.credentials)
-    folder = expanded(name)
+    folder = path_in(entry, "huggingface_id")
     if folder.is_dir():
         return _folder(entry, folder)
     if name.startswith(("/", "~", "./", "../")):
-        raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; huggingface_id says there is")
+        raise WeightsError(
+            f"{entry.get('model_name')}: there is no folder {folder}; huggingface_id says there is"
+            f"{not_here(entry, 'huggingface_id')}"
+        )
+    if hint := not_here(entry, "huggingface_id"):
+        warn_once(f"huggingface_id {name}: the hub's repository is meant{hint}")
     with hub_progress(context.progress), hub_errors(name, revision=revision, token=token):
         downloads = _Downloads(name, revision, token, only_cached())
         folder = downloads.fetch([*_SMALL, *(_CODE if code else ())])
@@ -68,7 +74,7 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
 
 def look_at_weights(entry: Mapping[str, Any]) -> Look:
     """Tell of a local folder whether the files of its weights are there and whole; of the hub's, nothing."""
-    folder = expanded(str(entry["huggingface_id"]))
+    folder = path_in(entry, "huggingface_id")
     if not folder.is_dir():
         return Look(unseen="the weights, which were not fetched")
     if entry.get("gguf_file"):
@@ -154,6 +160,7 @@ class _Downloads:
             allow_patterns=patterns,
             # Patterns match across slashes; of the subfolders only further chat templates are wanted.
             ignore_patterns=[f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns],
+            **hub_bars(),
         )
         return Path(folder)
 
