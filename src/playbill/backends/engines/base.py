@@ -17,6 +17,11 @@ and a fourth, which downloads no weights:
 ``footprint(entry, context) -> Footprint | None``
     the memory that weights, keys and values take; None where the files don't tell.
 
+Any module may have one that tells what a load would refuse; it loads and fetches nothing:
+
+``look(entry, context) -> Look``
+    at the weights as they lie here, or at the key of a service.
+
 A service's module may have another, which sends nothing:
 
 ``request_body(entry, messages, params, folder) -> dict``
@@ -48,11 +53,24 @@ __all__ = [
     "Footprint",
     "ListedModel",
     "Loaded",
+    "Look",
     "OnText",
     "Request",
     "ServiceEngine",
     "supported_parameters",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at an entry's weights or key shows before a load.
+
+    ``fault`` says why they can't be loaded, whoever asks; ``unseen`` what couldn't be looked at here, and why.
+    """
+
+    fault: str | None = None
+    unseen: str | None = None
+
 
 OnText = Callable[[str], None]
 

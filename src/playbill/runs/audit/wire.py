@@ -5,6 +5,7 @@ What isn't there is None.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,11 @@ def message_text(content: Any) -> str:
 
 def read_answer(body: Any) -> Answer:
     """Return what a response body holds."""
+    if isinstance(body, str) and body.lstrip().startswith(("{", "[")):  # a body that was stored as text
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError):
+            return Answer()
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, Mapping):

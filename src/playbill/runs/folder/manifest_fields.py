@@ -38,8 +38,9 @@ _CLEANING = {
     "thinking_end": (str,),
     "frame": (list,),
     "response": (dict,),
+    "keep_white_space": (bool,),
 }
-_NAMES = {str: "string", int: "whole number", dict: "object", list: "list"}
+_NAMES = {bool: "truth value", str: "string", int: "whole number", dict: "object", list: "list"}
 
 
 def wrong_part(manifest: Mapping[str, Any]) -> str | None:

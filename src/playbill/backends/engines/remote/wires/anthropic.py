@@ -23,7 +23,7 @@ from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
 
-__all__ = ["FINISH", "AnthropicWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "AnthropicWire", "load", "look", "preview", "request_body"]
 
 _PATH = "/v1/messages"
 API_VERSION = "2026-10-21"
@@ -219,5 +219,6 @@ def _usage(said: Any) -> Usage:
 
 _functions = wire_functions(AnthropicWire, f"anthropic {anthropic.__version__}")
 load = _functions.load
+look = _functions.look
 preview = _functions.preview
 request_body = _functions.request_body

@@ -22,7 +22,7 @@ from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
 
-__all__ = ["FINISH", "GoogleWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "GoogleWire", "load", "look", "preview", "request_body"]
 
 
 FINISH = {
@@ -236,5 +236,6 @@ def _usage(said: Any) -> Usage:
 
 _functions = wire_functions(GoogleWire, f"google-genai {genai.__version__}")
 load = _functions.load
+look = _functions.look
 preview = _functions.preview
 request_body = _functions.request_body

@@ -28,7 +28,7 @@ from playbill.backends.registry.service_models import api_of
 from playbill.backends.registry.services import Service
 from playbill.backends.registry.thinking_plan import merged
 
-__all__ = ["FINISH", "OpenAIWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "OpenAIWire", "load", "look", "preview", "request_body"]
 
 FINISH = {
     "stop": FinishReason.STOP,
@@ -301,5 +301,6 @@ def _wire(entry: Mapping[str, Any], service: Service) -> OpenAIWire:
 
 _functions = wire_functions(_wire, f"openai {openai.__version__}")
 load = _functions.load
+look = _functions.look
 preview = _functions.preview
 request_body = _functions.request_body
