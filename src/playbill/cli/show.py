@@ -12,8 +12,10 @@ from playbill.backends.common.findings import Severity
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
-from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.backends.registry.spec import ModelSpec
+from playbill.backends.registry.stamps.files import StampFiles
+from playbill.backends.registry.stamps.state import StampState, newest_state
 from playbill.cli.listing import describe, print_columns
 from playbill.cli.options import (
     json_option,
@@ -23,6 +25,7 @@ from playbill.cli.options import (
     read_selector,
     registry_option,
 )
+from playbill.cli.stamped import state_of
 
 __all__ = ["describe_thinking", "show"]
 
@@ -36,7 +39,7 @@ __all__ = ["describe_thinking", "show"]
 @registry_option
 @json_option
 def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path, ...], as_json: bool) -> int:
-    """Show the entry that NAME finds, and for each value the file it came from.
+    """Show the entry that NAME finds, for each value the file it came from, and what its stamp proves.
 
     Exits with 1 where the entry can't be used as it is.
     """
@@ -45,19 +48,34 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
     spec = find_spec(read_selector(name), registry=registry, overrides=overrides)
     findings = judge_spec(spec)
     path = open_prompt_path(spec, progress=True) if full else None
+    entry = registry.entry_of(read_selector(name))
+    state = _stamp(entry, spec, path, full=full) if entry is not None else None
     if as_json:
         content = {
             "spec": spec.to_dict(),
             "sources": spec.sources(),
             "findings": [finding.to_dict() for finding in findings],
+            "stamp": state.to_dict() if state is not None else None,
             **({"prompt_path": describe_path(spec, path)} if full else {}),
         }
         click.echo(printable_json(content))
     else:
         _print(spec, path)
+        if state is not None:
+            click.echo(printable(f"stamp: {state.sentence()}"))
         for finding in findings:
             click.echo(describe(finding))
     return 1 if any(f.severity is Severity.ERROR for f in findings) else 0
+
+
+def _stamp(entry: RegistryEntry, spec: ModelSpec, path: PromptPath | None, *, full: bool) -> StampState | None:
+    """Return the state of an entry's stamp for what is used of it; with ``full`` its files are read as well."""
+    files = StampFiles()
+    if not full:
+        return state_of(entry, files, spec=spec)
+    from playbill.proof.checks.evidence import content_of
+
+    return newest_state(files.of(entry), spec, content_of(spec, path))
 
 
 def describe_path(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from playbill.backends.common.findings import Finding
 from playbill.backends.common.prefixes import shared_length
@@ -18,7 +19,7 @@ from playbill.backends.prompt.prompt_path import PromptPath, make_prompt
 from playbill.backends.registry.spec import ModelSpec
 from playbill.proof.rules import live as rules
 
-__all__ = ["judge_answers", "judge_live"]
+__all__ = ["LiveVerdict", "judge_answers", "judge_live"]
 
 _QUESTIONS = (
     "What is the capital of France? Answer with one word.",
@@ -42,6 +43,14 @@ class _Trial:
     together: Sequence[Generation]
 
 
+@dataclass(frozen=True)
+class LiveVerdict:
+    """What was found in live answers, and what the engine that gave them says of itself."""
+
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, Any]
+
+
 def judge_live(
     spec: ModelSpec,
     path: PromptPath | None,
@@ -49,7 +58,7 @@ def judge_live(
     credentials: Credentials | None = None,
     trust_remote_code: bool = False,
     progress: bool = False,
-) -> list[Finding]:
+) -> LiveVerdict:
     """Load the model, ask it, and say what is wrong with its answers. Raises as `load_model`."""
     loaded = load_spec(
         spec,
@@ -59,7 +68,7 @@ def judge_live(
         progress=progress,
     )
     with loaded as model:
-        return judge_answers(model, path, where)
+        return LiveVerdict(tuple(judge_answers(model, path, where)), dict(model.engine.facts()))
 
 
 def judge_answers(model: Model, path: PromptPath | None, where: str) -> list[Finding]:

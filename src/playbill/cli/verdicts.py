@@ -1,0 +1,69 @@
+"""Print verdicts: a paragraph for each entry that something is said of, and of many the sum by rule."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from playbill.backends.common.findings import Severity
+from playbill.backends.common.terminal import printable, printable_json
+from playbill.cli.listing import describe, print_columns
+from playbill.proof.check import Verdict
+from playbill.proof.check_many import count_by_rule
+
+__all__ = ["print_summary", "print_verdicts", "summary_of"]
+
+_REACHED = {1: "the entry", 2: "the prompt path", 3: "live answers"}
+
+
+def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:
+    """Verdicts to stdout, one paragraph each; the sum of them to stderr."""
+    listed = list(verdicts)
+    if as_json:
+        click.echo(printable_json([verdict.to_dict() for verdict in listed]))
+        return
+    for verdict in listed:
+        if verdict.findings or len(listed) == 1:
+            _print(verdict)
+    counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
+    said = ", ".join(f"{count} {severity.value}{'s' * (count != 1)}" for severity, count in counts.items())
+    click.echo(f"{len(listed)} {'entry' if len(listed) == 1 else 'entries'}: {said}", err=True)
+
+
+def _print(verdict: Verdict) -> None:
+    looked = ", ".join(verdict.looked_at)
+    why = f"; no deeper: {verdict.stopped}" if verdict.stopped else ""
+    click.echo(printable(f"{verdict.name or '(no name)'}: looked at {looked}{why}"))
+    for finding in verdict.findings:
+        click.echo(f"  {describe(finding)}")
+
+
+def summary_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the sum of many verdicts as JSON: how deep they went, why not deeper, and each rule's findings."""
+    stopped = Counter(verdict.stopped for verdict in verdicts if verdict.stopped)
+    return {
+        "entries": len(verdicts),
+        "wrong": sum(verdict.wrong for verdict in verdicts),
+        "reached": {name: sum(v.depth == depth for v in verdicts) for depth, name in _REACHED.items()},
+        "stopped": dict(stopped.most_common()),
+        "rules": [asdict(count) for count in count_by_rule(verdicts)],
+    }
+
+
+def print_summary(verdicts: Sequence[Verdict]) -> None:
+    """The sum of many verdicts, for people."""
+    summary = summary_of(verdicts)
+    rows = [
+        (rule["severity"], rule["code"], rule["name"], str(rule["findings"]), str(rule["entries"]))
+        for rule in summary["rules"]
+    ]
+    if rows:
+        print_columns(("SEVERITY", "RULE", "NAME", "FINDINGS", "ENTRIES"), rows)
+    reached = ", ".join(f"{name} of {count}" for name, count in summary["reached"].items() if count)
+    click.echo(f"looked at, at the deepest: {reached or 'nothing'}")
+    for reason, count in summary["stopped"].items():
+        click.echo(printable(f"  no deeper, {count}: {reason}"))

@@ -1,0 +1,103 @@
+"""Do one thing to many models: several side by side, and resumable by a journal of what is done.
+
+Knows neither what is done nor to what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from playbill.backends.common.jsonfile import parse_own_line
+from playbill.backends.errors import InputError
+
+__all__ = ["Journal", "digest_of", "side_by_side"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def digest_of(value: Any) -> str:
+    """Return a short hash of a JSON value, the same for the same content."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+class Journal:
+    """What is done, by keys that say of what: a file of JSON lines that grows by one whenever something is. A line that
+    was cut off by the end of a process counts for nothing. Without a path it forgets.
+
+    Raises InputError where the file can't be read or written, or holds something else.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._done: dict[str, Any] = {}
+        if path is not None and path.exists():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as e:
+            raise InputError(f"can't read {path}: {e.strerror or e}") from e
+        found = [parse_own_line(line) for line in lines]
+        whole = [value for value in found if isinstance(value, dict) and isinstance(value.get("done"), str)]
+        if len(whole) < len(lines) - 1:
+            raise InputError(f"{path} holds something else than what was done; name another file with --state")
+        self._done = {value["done"]: value.get("result") for value in whole}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._done
+
+    def __getitem__(self, key: str) -> Any:
+        return self._done[key]
+
+    def add(self, key: str, result: Any) -> None:
+        """Note that something is done, before anything else happens."""
+        self._done[key] = result
+        if self._path is None:
+            return
+        line = json.dumps({"done": key, "result": result}, ensure_ascii=False)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab+") as file:
+                if file.tell() and not _ends_line(file):
+                    file.write(b"\n")
+                file.write(f"{line}\n".encode("utf-8", "surrogatepass"))
+        except OSError as e:
+            raise InputError(f"can't write {self._path}: {e.strerror or e}") from e
+
+
+def _ends_line(file: Any) -> bool:
+    """Tell whether a file's last byte ends a line; a process may have been killed while it wrote one."""
+    file.seek(-1, 2)
+    return bool(file.read(1) == b"\n")
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with what ``work`` gives for it, as they are finished; at most ``jobs`` at the same time.
+
+    What ``work`` raises ends it; on an interruption what was not begun isn't.
+    """
+    left = iter(items)
+    if jobs == 1:
+        yield from ((item, work(item)) for item in left)
+        return
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        running: dict[Future[Result], Item] = {}
+        while True:
+            running.update({pool.submit(work, item): item for item in islice(left, jobs - len(running))})
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
