@@ -73,9 +73,10 @@ def _stamp(entry: RegistryEntry, spec: ModelSpec, path: PromptPath | None, *, fu
     files = StampFiles()
     if not full:
         return state_of(entry, files, spec=spec)
-    from playbill.proof.checks.evidence import content_of
+    from playbill.backends.prompt.fingerprints import content_of
+    from playbill.backends.weights.identity import weights_identity
 
-    return newest_state(files.of(entry), spec, content_of(spec, path))
+    return newest_state(files.of(entry), spec, content_of(weights_identity(spec), path))
 
 
 def describe_path(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any] | None:

@@ -7,9 +7,11 @@ import json
 from contextlib import suppress
 
 from playbill.backends.errors import PlaybillError
+from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.tokenizer import Tokenizer
+from playbill.backends.registry.stamps.stamp import Content
 
-__all__ = ["template_fingerprint", "tokenizer_fingerprint"]
+__all__ = ["content_of", "template_fingerprint", "tokenizer_fingerprint"]
 
 _PROBES = (
     "The quick brown fox jumps over the lazy dog, doesn't it? 'Yes', she'd said; we've seen THEM.",
@@ -23,6 +25,13 @@ _PROBES = (
     "😀👩‍👩‍👧🏳️‍🌈🇩🇪 ½ ² ∑ → ≠ “quotes” ‘single’ – — … \u00a0\u200b\ufeff",
     "<s></s><unk><|endoftext|><|im_start|>user\nHi<|im_end|><|eot_id|><think>x</think>[INST] [/INST]<start_of_turn>",
 )
+
+
+def content_of(weights: str | None, path: PromptPath | None) -> Content:
+    """Return what a stamp compares: the weights' identity, and the fingerprints of a prompt path."""
+    if path is None:
+        return Content(weights)
+    return Content(weights, template_fingerprint(path.template.text), tokenizer_fingerprint(path.tokenizer))
 
 
 def template_fingerprint(text: str) -> str:

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 from playbill import __version__
 from playbill.backends.common.packages import installed_version
-from playbill.backends.prompt.fingerprints import template_fingerprint, tokenizer_fingerprint
+from playbill.backends.prompt.fingerprints import content_of
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.services import SERVICES
 from playbill.backends.registry.stamps.stamp import Content
 from playbill.backends.weights.identity import weights_identity
 
-__all__ = ["Evidence", "content_of", "evidence_of"]
+__all__ = ["Evidence", "evidence_of"]
 
 _REHEARSED = ("programmatic", "replay")
 
@@ -33,17 +33,8 @@ class Evidence:
 
 def evidence_of(spec: Mapping[str, Any], path: PromptPath | None, live: Mapping[str, Any] | None = None) -> Evidence:
     """Return the evidence for a spec. ``live`` are the facts of the engine that answered."""
-    content = content_of(spec, path)
+    content = content_of(weights_identity(spec), path)
     return Evidence(content, _versions(spec, path, live is not None), None if live is None else _asked(spec, live))
-
-
-def content_of(spec: Mapping[str, Any], path: PromptPath | None) -> Content:
-    """Return what a spec's files are now; large ones are hashed."""
-    if path is None:
-        return Content(weights_identity(spec))
-    return Content(
-        weights_identity(spec), template_fingerprint(path.template.text), tokenizer_fingerprint(path.tokenizer)
-    )
 
 
 def _versions(spec: Mapping[str, Any], path: PromptPath | None, live: bool) -> dict[str, str]:

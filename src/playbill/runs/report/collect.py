@@ -17,6 +17,7 @@ from playbill.backends.errors import FileFormatError, InputError
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.manifest import read_manifest
+from playbill.runs.folder.proof import read_proof
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
 from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
@@ -227,4 +228,5 @@ def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
         "output_tokens": round(model.tokens.total),
         "speed": round(model.tokens.total / seconds, 1) if seconds and model.tokens.total else None,
         "audit": totals.to_dict() if totals else None,
+        "proof": read_proof(model.described),
     }
