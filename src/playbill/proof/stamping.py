@@ -28,8 +28,6 @@ def make_stamp(verdict: Verdict, day: date, *, against: Mapping[str, str] | None
     if verdict.wrong or entry is None or entry.name is None:
         return None
     evidence = verdict.evidence or Evidence(versions={"playbill": __version__})
-    waivers = waivers_of(entry.flat.entry)
-    found = {finding.code for finding in verdict.findings}
     warned = {finding.code for finding in verdict.findings if finding.severity is Severity.WARNING}
     return Stamp(
         model_name=entry.name,
@@ -41,7 +39,7 @@ def make_stamp(verdict: Verdict, day: date, *, against: Mapping[str, str] | None
         against=dict(against or {}),
         asked=evidence.asked,
         warnings=tuple(sorted(warned)),
-        waived=tuple(waivers[code] for code in sorted(waivers.keys() & found)),
+        waived=tuple(waiver for _, waiver in sorted(waivers_of(entry.flat.entry).items())),
     )
 
 

@@ -14,7 +14,7 @@ from playbill.backends.errors import FileFormatError, InputError
 from playbill.backends.registry.lookup import RegistryEntry, packaged_file
 from playbill.backends.registry.stamps.stamp import Stamp, parse_stamp
 
-__all__ = ["StampFiles", "stamps_text", "target_of"]
+__all__ = ["StampFiles", "packaged_stamps", "stamps_text", "target_of"]
 
 _PACKAGED = "packaged_registry.stamps.json"
 """The user's stamps of packaged entries, in the config folder: an upgrade would take away what stood in the package."""
@@ -26,6 +26,11 @@ def _beside(registry: Path) -> Path:
 
 def _is_packaged(registry: Path) -> bool:
     return registry == packaged_file()
+
+
+def packaged_stamps() -> Path:
+    """Return the stamps that come with the package, which `tools/stamp_registry.py` makes."""
+    return _beside(packaged_file())
 
 
 def target_of(registry: Path) -> Path:

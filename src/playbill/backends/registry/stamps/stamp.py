@@ -45,7 +45,7 @@ class Stamp:
 
     ``against`` names what stood in for the model's own files, by the part that it stood in for; such a tokenizer is not
     compared. ``asked`` says whom live answers came from. ``warnings`` are the codes of rules that warned, and
-    ``waived`` are those of them that the entry is let off.
+    ``waived`` are the waivers of the entry, whose rules may warn on a later day only.
     """
 
     model_name: str
