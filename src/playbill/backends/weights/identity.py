@@ -15,7 +15,6 @@ from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import LOCAL
 from playbill.backends.registry.stamps.stamp import UNHASHED
 from playbill.backends.weights.cache import file_sha256, known_sha256
-from playbill.backends.weights.gguf import find_weights
 from playbill.backends.weights.wheel import PREFIX
 
 __all__ = ["hub_cache", "weights_identity"]
@@ -68,6 +67,8 @@ def _commit(repo: str, revision: Any) -> str | None:
 def _files(entry: Mapping[str, Any], path: Path) -> dict[str, Path]:
     """Return the files that a model is made of, by name."""
     if path.is_file() or entry.get("backend") == "llamacpp":
+        from playbill.backends.weights.gguf import find_weights  # `list` asks this of few entries, and must be quick
+
         found = find_weights(entry, Credentials([])).files
     else:
         own = (file for file in path.iterdir() if file.suffix in _COUNT)

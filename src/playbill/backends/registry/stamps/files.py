@@ -43,13 +43,16 @@ class StampFiles:
     """The stamps beside registries, each file read when it is first asked for."""
 
     def __init__(self) -> None:
+        self._beside: dict[Path, list[Path]] = {}
         self._read: dict[Path, dict[str, list[Stamp]]] = {}
 
     def of(self, entry: RegistryEntry) -> tuple[Stamp, ...]:
         """Return the stamps of an entry's name that stand for its file, whatever they judged."""
         if entry.name is None:
             return ()
-        return tuple(stamp for path in _files(entry.file) for stamp in self._at(path).get(entry.name, ()))
+        if entry.file not in self._beside:
+            self._beside[entry.file] = _files(entry.file)
+        return tuple(stamp for path in self._beside[entry.file] for stamp in self._at(path).get(entry.name, ()))
 
     def _at(self, path: Path) -> dict[str, list[Stamp]]:
         if path not in self._read:
