@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from playbill.cli.options import (
     trust_option,
 )
 from playbill.cli.verdicts import print_summary, print_verdicts, summary_of
-from playbill.proof.bulk import Journal
+from playbill.proof.bulk import Journal, quiet_downloads
 from playbill.proof.check import Options, check_model
 from playbill.proof.check_many import Judged, check_many
 from playbill.proof.rules.table import RULES, explain
@@ -153,7 +154,8 @@ def _check_many(
     found: dict[str, Judged] = {}
     hidden = not (sys.stderr.isatty() and (options.fetch or options.live))
     running = check_many(entries, registry, options, journal=journal, jobs=jobs)
-    with click.progressbar(running, length=len(entries), label="checked", file=sys.stderr, hidden=hidden) as bar:
+    quiet = quiet_downloads() if options.fetch or options.live else nullcontext()
+    with quiet, click.progressbar(running, len(entries), "checked", file=sys.stderr, hidden=hidden) as bar:
         for judged in bar:
             found[judged.verdict.where] = judged
     return [found[entry.where] for entry in entries]

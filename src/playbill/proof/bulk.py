@@ -9,6 +9,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +18,9 @@ from typing import Any, TypeVar
 from playbill.backends.common.jsonfile import parse_own_line
 from playbill.backends.errors import InputError
 
-__all__ = ["Journal", "digest_of", "side_by_side"]
+__all__ = ["Journal", "digest_of", "quiet_downloads", "side_by_side"]
 
+_BEGINS = b'{"done": "'
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -46,11 +49,12 @@ class Journal:
             lines = path.read_bytes().splitlines()
         except OSError as e:
             raise InputError(f"can't read {path}: {e.strerror or e}") from e
-        found = [parse_own_line(line) for line in lines]
-        whole = [value for value in found if isinstance(value, dict) and isinstance(value.get("done"), str)]
-        if len(whole) < len(lines) - 1:
-            raise InputError(f"{path} holds something else than what was done; name another file with --state")
-        self._done = {value["done"]: value.get("result") for value in whole}
+        for line in lines:
+            value = parse_own_line(line)
+            if isinstance(value, dict) and isinstance(value.get("done"), str):
+                self._done[value["done"]] = value.get("result")
+            elif value is not None or not _BEGINS.startswith(line[: len(_BEGINS)]):
+                raise InputError(f"{path} holds something else than what was done; name another file with --state")
 
     def __contains__(self, key: str) -> bool:
         return key in self._done
@@ -78,6 +82,15 @@ def _ends_line(file: Any) -> bool:
     """Tell whether a file's last byte ends a line; a process may have been killed while it wrote one."""
     file.seek(-1, 2)
     return bool(file.read(1) == b"\n")
+
+
+def quiet_downloads() -> AbstractContextManager[None]:
+    """Keep the hub's library from drawing progress bars: those of several downloads would write over each other."""
+    if find_spec("huggingface_hub") is None:
+        return nullcontext()
+    from playbill.backends.weights.hub import hub_progress
+
+    return hub_progress(False)
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[tuple[Item, Result]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
@@ -104,6 +104,7 @@ ITEM = st.dictionaries(
 ITEMS = st.lists(ITEM | st.none() | st.just([]), max_size=4)
 
 
+@settings(deadline=None)
 @given(old=ITEMS, new=ITEMS)
 def test_any_two_registries_can_be_compared(old, new):
     """One with itself gives nothing, and two that differ in what they say give something, there and back."""

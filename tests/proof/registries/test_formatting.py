@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playbill.backends.errors import FileFormatError, InputError
@@ -34,6 +34,7 @@ def specs(path: Path):
         yield entry.spec, found, inside, json.dumps(entry.raw, sort_keys=True)
 
 
+@settings(deadline=None)
 @given(items=ITEMS, indent=st.sampled_from([None, 1, 4, "\t"]), escaped=st.booleans(), sort=st.booleans())
 def test_the_specs_before_and_after_are_equal(tmp_path_factory, items, indent, escaped, sort):
     """Whatever stands in a file; and what is formatted once stays as it is."""
@@ -49,6 +50,7 @@ def test_the_specs_before_and_after_are_equal(tmp_path_factory, items, indent, e
     assert after == before
 
 
+@settings(deadline=None)
 @given(entries=st.lists(st.fixed_dictionaries({"model_name": st.sampled_from("abAB"), "seed": st.integers(0, 9)})))
 def test_sorting_keeps_which_of_several_namesakes_is_found(tmp_path_factory, entries):
     """Entries go by their names, and those of one name stay in their order."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playbill.backends.prompt.fingerprints import template_fingerprint, tokenizer_fingerprint
@@ -118,6 +118,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(key=st.sampled_from([*sorted(stamp().to_dict()), "warnings", "waived", "against", "asked"]), value=JSON)
 def test_no_stamp_of_a_stranger_breaks_its_reader(key, value):
     """It is read, or it is none; what is read can be judged and said."""
@@ -133,11 +134,12 @@ def registry(place):
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '[{"depth": "deep"}]', "[1, null]", "\udcff"])
-def test_a_broken_file_of_stamps_is_said_and_fails_nothing(registry, place, caplog, text):
+def test_a_broken_file_of_stamps_is_said_and_fails_nothing(place, caplog, text):
     """Nothing counts as proven then."""
-    (place / "model_registry.stamps.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert StampFiles().of(next(iter(registry))) == ()
-    assert "model_registry.stamps.json" in caplog.text
+    (place / "r.json").write_text(json.dumps([ENTRY]))
+    (place / "r.stamps.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert StampFiles().of(next(iter(ModelRegistry.from_file(place / "r.json")))) == ()
+    assert "r.stamps.json" in caplog.text
 
 
 def test_new_stamps_go_beside_the_registry_and_keep_the_others(registry, place):
