@@ -23,7 +23,7 @@ from playbill.backends.engines.remote.failure import Kind
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.table import ENTRY_KEYS, EVERY, LOCAL, METADATA, UNREAD, EntryKey
 from playbill.backends.registry.rules import ENTRY_RULES
-from playbill.backends.registry.schema import schema_file, schema_text
+from playbill.backends.registry.schema import schemas
 from playbill.backends.registry.service_models import family_of, ignored_by_model, model_families, refusals
 from playbill.backends.registry.services import REMOTE, SERVICES, Service
 from playbill.backends.registry.unsupported import UNSUPPORTED
@@ -324,7 +324,7 @@ def filled(page: Path, made: dict[str, str]) -> str:
 
 
 def main() -> None:
-    wanted = {ENTRIES: filled(ENTRIES, parts()), schema_file(): schema_text()}
+    wanted = {ENTRIES: filled(ENTRIES, parts()), **schemas()}
     wanted[SERVICES_PAGE] = filled(SERVICES_PAGE, service_parts())
     wanted[REFERENCE / "rules.md"] = rules_page(RULES)
     wanted[COMMANDS] = filled(COMMANDS, {"commands": "\n\n".join(command_pages(cli, "playbill"))})

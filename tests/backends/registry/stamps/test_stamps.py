@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from playbill.backends.prompt.fingerprints import template_fingerprint, tokenizer_fingerprint
 from playbill.backends.registry.fields.table import ENTRY_KEYS, METADATA
 from playbill.backends.registry.lookup import ModelRegistry, packaged_file
-from playbill.backends.registry.stamps.files import StampFiles, target_of
+from playbill.backends.registry.schema import schemas, stamps_schema
+from playbill.backends.registry.stamps.files import StampFiles, packaged_stamps, target_of
 from playbill.backends.registry.stamps.stamp import UNHASHED, Content, Depth, Stamp, key_digests, parse_stamp
 from playbill.backends.registry.stamps.state import judge_stamp, newest_state
 from playbill.backends.weights.cache import file_sha256
@@ -118,11 +120,26 @@ JSON = st.recursive(
 )
 
 
+SCHEMA = jsonschema.Draft202012Validator(stamps_schema())
+
+
+def test_an_editor_sees_no_fault_in_what_we_ship():
+    """The schema is one, and shipped as it is generated; every packaged stamp follows it and is read."""
+    SCHEMA.check_schema(stamps_schema())
+    for file, text in schemas().items():
+        assert file.read_text(encoding="utf-8") == text
+    packaged = json.loads(packaged_stamps().read_text(encoding="utf-8"))
+    assert [error.message for error in SCHEMA.iter_errors(packaged)] == []
+    assert None not in [parse_stamp(value) for value in packaged]
+
+
 @settings(deadline=None)
 @given(key=st.sampled_from([*sorted(stamp().to_dict()), "warnings", "waived", "against", "asked"]), value=JSON)
 def test_no_stamp_of_a_stranger_breaks_its_reader(key, value):
     """It is read, or it is none; what is read can be judged and said."""
-    found = parse_stamp({**stamp().to_dict(), key: value})
+    given_ = {**stamp().to_dict(), key: value}
+    found = parse_stamp(given_)
+    assert found is not None or list(SCHEMA.iter_errors([given_]))
     if found is not None:
         assert judge_stamp(found, ENTRY).sentence()
 
