@@ -82,6 +82,18 @@ def test_what_goes_wrong_ends_the_work():
     assert len(begun) < 1000
 
 
+def test_what_hangs_is_not_waited_for():
+    """Whoever interrupts a call needs no answer of a hub that gives none."""
+    gate = threading.Event()
+    running = side_by_side(lambda i: gate.wait(60) if i else i, range(9), 2)
+    assert next(running) == (0, 0)
+    running.close()
+    assert not gate.is_set()
+    hanging = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    assert not hanging
+    gate.set()
+
+
 @pytest.fixture
 def write(place):
     def write(*entries):

@@ -53,7 +53,8 @@ def list_models(
     PATTERN is part of a name, or a pattern with * and ?. An entry marked ! can't be used as it is: --problems
     says why. An entry marked ^ is hidden by one of the same name before it; a selector still reaches it:
     '{"model_name": …, "backend": …}'. PROVEN is how deep the stamp of an entry goes (see check --stamp): as-written,
-    prompt-path or live; stale where the entry or its files have changed since; ? where large files weren't read to tell.
+    prompt-path or live; stale where the entry or its files have changed since; ? where large files were not
+    read to tell.
     """
     registry = ModelRegistry.load(registries)
     stamps = StampFiles()

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 from playbill.backends.common.jsonfile import parse_own_line
@@ -96,21 +98,41 @@ def quiet_downloads() -> AbstractContextManager[None]:
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[tuple[Item, Result]]:
     """Yield each item with what ``work`` gives for it, as they are finished; at most ``jobs`` at the same time.
 
-    What ``work`` raises ends it; on an interruption what was not begun isn't.
+    What ``work`` raises ends it. On an interruption what was not begun isn't, and what hangs isn't waited for.
     """
     left = iter(items)
     if jobs == 1:
         yield from ((item, work(item)) for item in left)
         return
-    pool = ThreadPoolExecutor(jobs)
+    tasks: SimpleQueue[tuple[Item] | None] = SimpleQueue()
+    done: SimpleQueue[tuple[Item, Future[Result]]] = SimpleQueue()
+
+    def serve() -> None:
+        while (task := tasks.get()) is not None:
+            future: Future[Result] = Future()
+            try:
+                future.set_result(work(*task))
+            except BaseException as e:  # noqa: BLE001 - it is raised where the result is asked for
+                future.set_exception(e)
+            done.put((*task, future))
+
+    threads = [Thread(target=serve, daemon=True) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
     try:
-        running: dict[Future[Result], Item] = {}
-        while True:
-            running.update({pool.submit(work, item): item for item in islice(left, jobs - len(running))})
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
+        running = _feed(tasks, left, jobs)
+        while running:
+            item, future = done.get()
+            running += _feed(tasks, left, 1) - 1
+            yield item, future.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for _ in threads:
+            tasks.put(None)
+
+
+def _feed(tasks: SimpleQueue[tuple[Item] | None], left: Iterator[Item], most: int) -> int:
+    """Hand out so many of the items that are left, and return how many there were."""
+    given = list(islice(left, most))
+    for item in given:
+        tasks.put((item,))
+    return len(given)

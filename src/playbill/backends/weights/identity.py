@@ -33,11 +33,21 @@ def hub_cache() -> Path:
 
 
 def weights_identity(entry: Mapping[str, Any], *, quick: bool = False) -> str | None:
-    """Return ``commit:…`` for a repository in the hub's cache, ``sha256:…`` for files; None where nothing is here.
+    """Return ``commit:…`` for a repository in the hub's cache, ``sha256:…`` for files; None where nothing is here. An
+    adapter's comes behind.
 
     ``quick`` hashes no large file anew: where that would be needed, `UNHASHED` is returned.
     """
-    source = entry.get("huggingface_id")
+    found = [_identity(entry, entry.get("huggingface_id"), entry.get("revision"), quick)]
+    if entry.get("peft_model"):
+        found.append(_identity(entry, entry["peft_model"], None, quick))
+    if UNHASHED in found:
+        return UNHASHED
+    known = [each for each in found if each is not None]
+    return " with ".join(known) if len(known) == len(found) else None
+
+
+def _identity(entry: Mapping[str, Any], source: Any, revision: Any, quick: bool) -> str | None:
     if entry.get("backend") not in LOCAL or not isinstance(source, str) or not source:
         return None
     if source.startswith(PREFIX):
@@ -47,7 +57,7 @@ def weights_identity(entry: Mapping[str, Any], *, quick: bool = False) -> str | 
         path = expanded(source)
         if path.exists():
             return _of_files(_files(entry, path), quick)
-        return _commit(source, entry.get("revision"))
+        return _commit(source, revision)
     except (OSError, ValueError, WeightsError):
         return None
 

@@ -68,7 +68,11 @@ def test_true_is_not_one_and_a_digest_is_not_its_text():
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (Content("commit:dd", "sha256:bb", "sha256:cc"), ["the weights have changed (commit aa then, commit dd now)"]),
+        (
+            Content("commit:dd", "sha256:bb", "sha256:cc"),
+            ["the repository has moved on (commit aa then, commit dd now)"],
+        ),
+        (Content("sha256:dd"), ["the weights have changed (commit aa then, sha256 dd now)"]),
         (Content(None, "sha256:dd", None), ["the chat template has changed"]),
         (Content("commit:aa", None, "sha256:dd"), ["the tokenizer gives other ids"]),
         (Content("commit:aa", "sha256:bb", "sha256:cc"), []),
@@ -99,6 +103,8 @@ def test_of_several_stamps_the_deepest_that_holds_counts():
     assert newest_state([new, other, old], ENTRY).stamp == old
     assert newest_state([new, other, old], {**ENTRY, "top_k": 1}).stamp == other
     assert newest_state([], ENTRY) is None
+    own = stamp(depth=Depth.LIVE, date="2026-01-01", asked="mine")
+    assert newest_state([old, own], ENTRY).stamp == own
 
 
 def test_a_stamp_reads_back_as_it_was_written():
@@ -214,6 +220,14 @@ def test_a_changed_file_has_another_identity(tmp_path, monkeypatch):
         (folder / name).write_text(text)
         seen.append(weights_identity(entry))
     assert len(set(seen)) == 4
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    adapted = {**entry, "peft_model": str(adapter)}
+    assert weights_identity(adapted) is None
+    (adapter / "adapter_model.safetensors").write_text("a")
+    first = weights_identity(adapted)
+    (adapter / "adapter_model.safetensors").write_text("b")
+    assert seen[-1] != first != weights_identity(adapted)
     (folder / "notes.md").write_text("not the model's")
     assert weights_identity(entry, quick=True) == seen[-1]
     with (folder / "model.safetensors").open("wb") as file:

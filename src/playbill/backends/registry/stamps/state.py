@@ -53,8 +53,9 @@ def judge_stamp(stamp: Stamp, entry: Mapping[str, Any], content: Content | None 
 def newest_state(
     stamps: Iterable[Stamp], entry: Mapping[str, Any], content: Content | None = None
 ) -> StampState | None:
-    """Return the state of the deepest stamp that holds, or else of the newest; None where there is none."""
-    states = [judge_stamp(stamp, entry, content) for stamp in stamps]
+    """Return the state of the deepest stamp that holds, or else of the newest; None where there is none. Of two alike
+    the later counts: a user's own stands behind the packaged one."""
+    states = [judge_stamp(stamp, entry, content) for stamp in stamps][::-1]
     holding = [state for state in states if not state.stale]
     if holding:
         return max(holding, key=lambda state: (state.stamp.depth.rank, state.stamp.date))
@@ -75,7 +76,8 @@ def _other_keys(stamp: Stamp, entry: Mapping[str, Any]) -> Iterator[str]:
 def _other_content(stamp: Stamp, now: Content) -> Iterator[str]:
     then = stamp.content
     if then.weights and now.weights and then.weights != now.weights and not _is_unsure(stamp, now):
-        yield f"the weights have changed ({_short(then.weights)} then, {_short(now.weights)} now)"
+        what = "the repository has moved on" if now.weights.startswith("commit:") else "the weights have changed"
+        yield f"{what} ({_short(then.weights)} then, {_short(now.weights)} now)"
     if then.template and now.template and then.template != now.template:
         yield "the chat template has changed"
     if then.tokenizer and now.tokenizer and then.tokenizer != now.tokenizer and "tokenizer" not in stamp.against:
