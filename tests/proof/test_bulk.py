@@ -160,8 +160,8 @@ def test_many_are_summed_up_by_rule(playbill, write):
     assert lines[0] == ["SEVERITY", "RULE", "NAME", "FINDINGS", "ENTRIES"]
     assert lines[1] == ["error", "PB102", "missing-key", "1", "1"]
     assert ["warning", "PB105", "foreign-key", "2", "1"] in lines
-    assert "looked at, at the deepest: the entry of 7" in out
-    assert "no deeper, 5: this backend takes messages" in out
+    assert "looked as deep as: the entry for 7" in out
+    assert "no deeper for 5: this backend takes messages" in out
     _, out, _ = playbill("check", "r.json", "--summary", "--json")
     summary = json.loads(out)
     assert (summary["entries"], summary["wrong"], summary["reached"]["the entry"]) == (7, 1, 7)

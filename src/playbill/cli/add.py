@@ -194,6 +194,7 @@ def _report(chosen: Chosen, file: Path, verdicts: Sequence[Verdict], *, as_json:
     for each in chosen.failed:
         click.echo(printable(f"{each.source}: {each.error}"), err=True)
     there = f", {len(chosen.taken)} were there already" if chosen.taken else ""
-    gave = f", {len(chosen.failed)} sources gave none: the same call tries them again" if chosen.failed else ""
+    sources = f"{len(chosen.failed)} source{'s' * (len(chosen.failed) != 1)}"
+    gave = f", {sources} gave none: the same call tries again" if chosen.failed else ""
     click.echo(f"{file}: {len(chosen.proposals)} added{there}{gave}", err=True)
     return 1 if chosen.failed or any(verdict.wrong for verdict in verdicts) else 0

@@ -18,6 +18,7 @@ from playbill.proof.check_many import count_by_rule
 __all__ = ["print_summary", "print_verdicts", "summary_of"]
 
 _REACHED = {1: "the entry", 2: "the prompt path", 3: "live answers"}
+_REASONS = 5
 
 
 def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:
@@ -63,7 +64,10 @@ def print_summary(verdicts: Sequence[Verdict]) -> None:
     ]
     if rows:
         print_columns(("SEVERITY", "RULE", "NAME", "FINDINGS", "ENTRIES"), rows)
-    reached = ", ".join(f"{name} of {count}" for name, count in summary["reached"].items() if count)
-    click.echo(f"looked at, at the deepest: {reached or 'nothing'}")
-    for reason, count in summary["stopped"].items():
-        click.echo(printable(f"  no deeper, {count}: {reason}"))
+    reached = ", ".join(f"{name} for {count}" for name, count in summary["reached"].items() if count)
+    click.echo(f"looked as deep as: {reached or 'nothing'}")
+    reasons = list(summary["stopped"].items())
+    for reason, count in reasons[:_REASONS]:
+        click.echo(printable(f"  no deeper for {count}: {reason}"))
+    if more := sum(count for _, count in reasons[_REASONS:]):
+        click.echo(f"  no deeper for {more} more, each for a reason of its own; --json tells them")

@@ -112,7 +112,7 @@ def test_a_killed_call_goes_on_where_it_was(place, environment):
     assert [each["entry"]["model_name"] for each in said["added"]] == ["m0", "m1", "stuck", "m2", "m3"]
     assert [each["source"] for each in said["failed"]] == ["org/missing"]
     assert said["summary"]["entries"] == 5
-    assert "5 added, 1 sources gave none" in done.stderr
+    assert "5 added, 1 source gave none" in done.stderr
     assert [e["huggingface_id"] for e in json.loads((place / "model_registry.json").read_text())][2] == "org/stuck"
     assert "org/stuck" in asked
     assert "org/missing" in asked
@@ -131,8 +131,8 @@ def test_local_folders_are_added_and_judged_together(playbill, place):
     assert code == 1
     names = [entry["model_name"] for entry in json.loads((place / "model_registry.json").read_text())]
     assert names == ["one", "two"]
-    assert "looked at, at the deepest: the prompt path of 2" in out
-    assert "model_registry.json: 2 added, 1 sources gave none: the same call tries them again" in err
+    assert "looked as deep as: the prompt path for 2" in out
+    assert "model_registry.json: 2 added, 1 source gave none: the same call tries again" in err
     before = (place / "model_registry.json").read_text()
     code, out, err = playbill("add", "models", "-y", "--state", "state.jsonl")
     assert code == 1
