@@ -178,6 +178,7 @@ def test_a_waived_warning_stays_in_the_manifest_and_the_report(playbill, place, 
     _, _, err = run(playbill)
     assert "slow_tokenizer" not in err
     (line,) = json.loads((place / "out" / "manifest.json").read_text())["models"]["mine"]["waived"]
+    assert line.startswith("PB111 ")
     assert "slow_tokenizer" in line
     assert "(waived on 2026-11-25: shared with another tool)" in line
     assert collect(place / "out").summary["models"][0]["proof"]["waived"] == [line]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from playbill.backends.common.waivers import waivers_of
@@ -36,7 +37,7 @@ def describe_proof(entry: RegistryEntry | None, spec: ModelSpec, path: PromptPat
     except (PlaybillError, OSError):
         _log.debug("the stamp of %s can't be judged", spec.get("model_name"), exc_info=True)
     waivers = waivers_of(spec)
-    waived = [str(finding) for finding in judge_spec(spec) if finding.code in waivers]
+    waived = [f"{finding.code} {finding}" for finding in judge_spec(spec) if finding.code in waivers]
     return {"stamp": state.to_dict() if state is not None else None, "waived": waived}
 
 
@@ -44,6 +45,7 @@ def read_proof(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest's word on a model's proof as lines for people; a manifest may be a stranger's."""
     said, waived = described.get("stamp"), described.get("waived")
     stamp = parse_stamp(said)
+    stamp = replace(stamp, waived=()) if stamp is not None else None  # those that matter stand in ``waived``
     stale = said.get("stale") if isinstance(said, dict) else None
     reasons = tuple(str(reason) for reason in stale) if isinstance(stale, list) else ()
     return {
