@@ -13,6 +13,7 @@ from playbill.backends.common.home import expanded
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import LOCAL
+from playbill.backends.registry.spec import path_in
 from playbill.backends.registry.stamps.stamp import UNHASHED
 from playbill.backends.weights.cache import file_sha256, known_sha256
 from playbill.backends.weights.wheel import PREFIX
@@ -38,23 +39,24 @@ def weights_identity(entry: Mapping[str, Any], *, quick: bool = False) -> str | 
 
     ``quick`` hashes no large file anew: where that would be needed, `UNHASHED` is returned.
     """
-    found = [_identity(entry, entry.get("huggingface_id"), entry.get("revision"), quick)]
+    found = [_identity(entry, "huggingface_id", entry.get("revision"), quick)]
     if entry.get("peft_model"):
-        found.append(_identity(entry, entry["peft_model"], None, quick))
+        found.append(_identity(entry, "peft_model", None, quick))
     if UNHASHED in found:
         return UNHASHED
     known = [each for each in found if each is not None]
     return " with ".join(known) if len(known) == len(found) else None
 
 
-def _identity(entry: Mapping[str, Any], source: Any, revision: Any, quick: bool) -> str | None:
+def _identity(entry: Mapping[str, Any], key: str, revision: Any, quick: bool) -> str | None:
+    source = entry.get(key)
     if entry.get("backend") not in LOCAL or not isinstance(source, str) or not source:
         return None
     if source.startswith(PREFIX):
         _, _, digest = source.partition(_WHEEL_HASH)
         return f"sha256:{digest.lower()}" if digest else None
     try:
-        path = expanded(source)
+        path = path_in(entry, key)
         if path.exists():
             return _of_files(_files(entry, path), quick)
         return _commit(source, revision)

