@@ -42,7 +42,7 @@ def template_fingerprint(text: str) -> str:
 def tokenizer_fingerprint(tokenizer: Tokenizer) -> str:
     """Return the hash of what a tokenizer does: the ids of texts in many scripts, and its special tokens.
 
-    It is the same whichever engine or library tokenizes, and another where their ids are others.
+    It asks for no file of an engine's, and is another as soon as an update of its library gives other ids.
     """
     ids: list[list[int] | None] = []
     for probe in _PROBES:
