@@ -1,6 +1,6 @@
 """Record what clemcore's backends send for entries, at a server on this machine. Runs where clemcore is installed.
 
-python record.py REQUESTS      reads entries and settings from the file, and prints for each what was sent, as JSON
+python record.py      reads entries and settings as JSON from stdin, and prints for each what was sent, as JSON
 
 Each entry is asked as a benchmark run would, with temperature 0 and 300 tokens; where clemcore refuses that, with
 temperature 1. Clemcore's own code is not touched: clients get the server's address as their makers provide for it.
@@ -95,7 +95,7 @@ def record(requests: dict[str, Any], address: str, sent: list[dict[str, Any]]) -
 
 
 def main() -> None:
-    requests = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    requests = json.load(sys.stdin)
     time.sleep = lambda seconds: None  # clemcore waits ten seconds after each refusal of its own
     Recorder.sent = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
