@@ -41,7 +41,7 @@ VALUES = {
     **{"connect_timeout": 2, "ca_bundle": "ca.pem", "answers": ["a"], "delay": 1, "fail_every": 2, "records": "r"},
     **{"temperature": 0.5, "max_tokens": 10, "max_thinking_tokens": 2000, "top_p": 0.5, "top_k": 4, "min_p": 0.1},
     **{"stop": ["x"], "seed": 3, "repetition_penalty": 1.1, "presence_penalty": 0.5, "frequency_penalty": 0.5},
-    **{"logprobs": 2},
+    **{"logprobs": 2, "engine_args": {"max_memory": {"cpu": "9GiB"}}},
 }
 """A legal value of each key that asks for something."""
 

@@ -47,6 +47,7 @@ _ENDS = "`eos_to_cull` names what ends answers"
 _MARKER = "the tokenizer says it; what a prompt begins with stands in its template"
 
 UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
+    "engine_args": {_GGUF: _refuse("no argument of llama.cpp is handed through")},
     "multimodal": {_HF: _TEXT_ONLY, _GGUF: _TEXT_ONLY, _VLLM: _TEXT_ONLY},
     "generation_config": {_GGUF: _refuse("what a GGUF file recommends is not read; set the parameters of generation")},
     "slow_tokenizer": {_GGUF: _refuse(_OF_FILE)},

@@ -256,7 +256,7 @@ LOCAL_KEYS = (
         "engine_args",
         v.OBJECT,
         "Further arguments of the engine, handed through: vLLM's `EngineArgs`, as `kv_cache_dtype`, or transformers' "
-        "`from_pretrained`, as `max_memory`. Only those that can name no code, file or address.",
+        "`from_pretrained`, as `max_memory`. Only those that can name no code, path or address.",
         _HF_FILES,
     ),
     # vllm
