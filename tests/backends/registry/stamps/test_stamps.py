@@ -238,6 +238,14 @@ def test_a_changed_file_has_another_identity(tmp_path, monkeypatch):
     assert weights_identity(entry, quick=True) == whole
 
 
+def test_a_path_is_relative_to_the_file_that_holds_the_entry(tmp_path, place):
+    """Wherever the command is called."""
+    (tmp_path / "r.json").write_text(json.dumps([{**ENTRY, "huggingface_id": "./m.gguf"}]))
+    (tmp_path / "m.gguf").write_text("weights")
+    entry = next(iter(ModelRegistry.from_file(tmp_path / "r.json")))
+    assert weights_identity(entry.spec) == f"sha256:{file_sha256(tmp_path / 'm.gguf')}"
+
+
 def test_a_gguf_file_is_told_by_its_hash(tmp_path):
     """As its own hash is; of a folder the file that the entry means."""
     for name in ("a-Q4.gguf", "b-Q8.gguf"):
