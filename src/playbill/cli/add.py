@@ -14,8 +14,8 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import InputError, PlaybillError
 from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry
-from playbill.cli.listing import print_columns
 from playbill.cli.options import from_option, jobs_option, json_option, key_file_option, read_lines, state_option
+from playbill.cli.tables import print_columns
 from playbill.cli.verdicts import print_summary, print_verdicts, summary_of
 from playbill.proof.add.insert import Insertion, plan_insertion
 from playbill.proof.add.many import Chosen, Derived, choose_new, derive_many, expand_sources

@@ -12,9 +12,11 @@ from typing import Any
 import click
 
 from playbill.backends.common.findings import Rule
-from playbill.backends.common.terminal import printable_json
+from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import InputError
+from playbill.backends.loading import retirement
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import (
     from_option,
@@ -95,12 +97,15 @@ def check(
         evidence=stamp,
     )
     if not many:
-        judged = [_check_one(targets[0], ModelRegistry.load(registries), options, read_parameters(params))]
+        registry = ModelRegistry.load(registries)
+        judged = [_check_one(targets[0], registry, options, read_parameters(params))]
+        gone = retirement(registry.find(read_selector(targets[0])))
     else:
         if params:
             raise click.UsageError("-p goes with one NAME only")
         registry, entries = _entries(targets, registries, everything=everything)
         judged = _check_many(entries, registry, options, Journal(state), jobs or (1 if live else 4 if fetch else 1))
+        gone = _retired(entries)
     verdicts = [each.verdict for each in judged]
     if not summary:
         _print(judged, stamp=stamp, as_json=as_json)
@@ -108,11 +113,18 @@ def check(
         click.echo(printable_json(summary_of(verdicts)))
     if many and not as_json:
         print_summary(verdicts)
+    if gone is not None:
+        click.echo(f"playbill: note: {printable(gone)}", err=True)
     if stamp:
         _keep(judged)
     if live and any(verdict.depth < _DEEPEST and not verdict.wrong for verdict in verdicts):
         return 2
     return 1 if any(verdict.wrong for verdict in verdicts) else 0
+
+
+def _retired(entries: Sequence[RegistryEntry]) -> str | None:
+    retired = sum(bool(entry.flat.entry.get("retired")) for entry in entries)
+    return f"{counted(retired, 'entry')} of these {'is' if retired == 1 else 'are'} retired" if retired else None
 
 
 def _check_one(target: str, registry: ModelRegistry, options: Options, overrides: dict[str, Any]) -> Judged:

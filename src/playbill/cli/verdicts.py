@@ -11,7 +11,9 @@ import click
 
 from playbill.backends.common.findings import Severity
 from playbill.backends.common.terminal import printable, printable_json
-from playbill.cli.listing import describe, print_columns
+from playbill.backends.common.words import counted
+from playbill.cli.listing import describe
+from playbill.cli.tables import print_columns
 from playbill.proof.check import Verdict
 from playbill.proof.check_many import count_by_rule
 
@@ -31,8 +33,8 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
         if verdict.findings or len(listed) == 1:
             _print(verdict)
     counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
-    said = ", ".join(f"{count} {severity.value}{'s' * (count != 1)}" for severity, count in counts.items())
-    click.echo(f"{len(listed)} {'entry' if len(listed) == 1 else 'entries'}: {said}", err=True)
+    said = ", ".join(counted(count, severity.value) for severity, count in counts.items())
+    click.echo(f"{counted(len(listed), 'entry')}: {said}", err=True)
 
 
 def _print(verdict: Verdict) -> None:
