@@ -33,7 +33,7 @@ from playbill.cli.options import (
 )
 from playbill.cli.verdicts import print_summary, print_verdicts, summary_of
 from playbill.proof.bulk import Journal, quiet_downloads
-from playbill.proof.check import Options, check_model
+from playbill.proof.check import Options, Verdict, check_model
 from playbill.proof.check_many import Judged, check_many
 from playbill.proof.rules.table import RULES, explain
 from playbill.proof.stamping import keep_stamps, make_stamp
@@ -109,14 +109,16 @@ def check(
     verdicts = [each.verdict for each in judged]
     if not summary:
         _print(judged, stamp=stamp, as_json=as_json)
-    elif as_json:
-        click.echo(printable_json(summary_of(verdicts)))
-    if many and not as_json:
-        print_summary(verdicts)
+    if many or summary:
+        _sum_up(verdicts, alone=summary, as_json=as_json)
     if gone is not None:
         click.echo(f"playbill: note: {printable(gone)}", err=True)
     if stamp:
         _keep(judged)
+    return _exit_code(verdicts, live=live)
+
+
+def _exit_code(verdicts: Sequence[Verdict], *, live: bool) -> int:
     if live and any(verdict.depth < _DEEPEST and not verdict.wrong for verdict in verdicts):
         return 2
     return 1 if any(verdict.wrong for verdict in verdicts) else 0
@@ -182,6 +184,14 @@ def _print(judged: Sequence[Judged], *, stamp: bool, as_json: bool) -> None:
         stamps = (each.stamp.to_dict() if each.stamp is not None else None for each in judged)
         shown = [{**verdict, "stamp": found} for verdict, found in zip(shown, stamps, strict=True)]
     click.echo(printable_json(shown))
+
+
+def _sum_up(verdicts: Sequence[Verdict], *, alone: bool, as_json: bool) -> None:
+    """Print the sum by rule; as JSON only where nothing else is printed."""
+    if not as_json:
+        print_summary(verdicts)
+    elif alone:
+        click.echo(printable_json(summary_of(verdicts)))
 
 
 def _keep(judged: Sequence[Judged]) -> None:
