@@ -44,7 +44,7 @@ _LONGEST = 400
 @registry_option
 @json_option
 def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path, ...], as_json: bool) -> int:
-    """Show the entry that NAME finds, for each value the file it came from, and what its stamp proves.
+    """Show the entry that NAME finds, what its stamp proves, and for each value the file it came from.
 
     Exits with 1 where the entry can't be used as it is.
     """

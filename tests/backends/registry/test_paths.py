@@ -151,7 +151,7 @@ def test_show_says_where_a_path_leads(place, tmp_path, playbill):
     """In words and in JSON; a name of the hub leads nowhere here."""
     there = fill(tmp_path / "far") / "model_registry.json"
     _, out, _ = playbill("show", "folder", "--registry", str(there))
-    assert f"huggingface_id is {tmp_path / 'far' / 'weights' / 'tiny'}" in out
+    assert f"(that is {tmp_path / 'far' / 'weights' / 'tiny'})" in out
     _, out, _ = playbill("show", "dotted", "--registry", str(there), "--json")
     assert json.loads(out)["paths"].keys() == {"huggingface_id", "peft_model"}
     _, out, _ = playbill("show", "SmolLM2-135M-Instruct", "--json")
