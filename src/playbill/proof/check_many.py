@@ -89,7 +89,7 @@ def _from_json(value: Any, entry: RegistryEntry) -> Judged:
     said = value["verdict"]
     findings = (Finding(**{**finding, "severity": Severity(finding["severity"])}) for finding in said["findings"])
     verdict = Verdict(
-        said["model_name"], said["where"], tuple(said["looked_at"]), tuple(findings), said["stopped"], entry
+        said["model_name"], said["where"], tuple(said["looked_at"]), tuple(findings), said["stopped"], entry=entry
     )
     return Judged(verdict, parse_stamp(value["stamp"]))
 
