@@ -46,7 +46,11 @@ _DEEPEST = 3
 @click.command()
 @click.argument("targets", metavar="[NAME|FILE]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every entry of every registry file.")
-@click.option("--live", is_flag=True, help="Load the weights, and look at a handful of answers.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Load the weights, and look at a handful of answers; of a service its list of models and one short answer.",
+)
 @click.option("--fetch", is_flag=True, help="With many entries: download tokenizers that are not here yet.")
 @click.option("--stamp", is_flag=True, help="Keep what was proven, beside the registry that holds the entry.")
 @click.option("--summary", is_flag=True, help="With many entries: print only the sum by rule.")
@@ -79,8 +83,9 @@ def check(
     """Judge the entries that NAMEs find, those of FILE, or --all.
 
     First the entry as written, then its prompt path (template and tokenizer, no weights), and with --live what
-    the model answers. Of many entries several are judged side by side, and with --state a second call goes on where
-    the first one ended. Exits with 1 where there are errors, and with 2 where --live could not be carried out.
+    the model answers; a hosted service is asked for its free list of models, and for one token. Of many entries
+    several are judged side by side, and with --state a second call goes on where the first one ended. Exits with 1
+    where there are errors, and with 2 where --live could not be carried out.
     """
     if code is not None:
         return _explain(code, as_json)

@@ -1,4 +1,4 @@
-"""Print verdicts: a paragraph for each entry that something is said of, and of many the sum by rule."""
+"""Print verdicts: a paragraph for each entry, and of many the sum by rule."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
         click.echo(printable_json([verdict.to_dict() for verdict in listed]))
         return
     for verdict in listed:
-        if verdict.findings or len(listed) == 1:
-            _print(verdict)
+        _print(verdict)
     counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
     said = ", ".join(counted(count, severity.value) for severity, count in counts.items())
     click.echo(f"{counted(len(listed), 'entry')}: {said}", err=True)
@@ -39,7 +38,8 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
 
 def _print(verdict: Verdict) -> None:
     looked = ", ".join(verdict.looked_at)
-    why = f"; no deeper: {verdict.stopped}" if verdict.stopped else ""
+    unseen = f"; not looked at: {', '.join(verdict.unseen)}" if verdict.unseen else ""
+    why = f"{unseen}; no deeper: {verdict.stopped}" if verdict.stopped else unseen
     click.echo(printable(f"{verdict.name or '(no name)'}: looked at {looked}{why}"))
     for finding in verdict.findings:
         click.echo(f"  {describe(finding)}")
@@ -52,6 +52,7 @@ def summary_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "entries": len(verdicts),
         "wrong": sum(verdict.wrong for verdict in verdicts),
         "reached": {name: sum(v.depth == depth for v in verdicts) for depth, name in _REACHED.items()},
+        "not_wholly_looked_at": sum(bool(v.unseen) for v in verdicts),
         "stopped": dict(stopped.most_common()),
         "rules": [asdict(count) for count in count_by_rule(verdicts)],
     }
@@ -68,6 +69,8 @@ def print_summary(verdicts: Sequence[Verdict]) -> None:
         print_columns(("SEVERITY", "RULE", "NAME", "FINDINGS", "ENTRIES"), rows)
     reached = ", ".join(f"{name} for {count}" for name, count in summary["reached"].items() if count)
     click.echo(f"looked as deep as: {reached or 'nothing'}")
+    if unseen := summary["not_wholly_looked_at"]:
+        click.echo(f"  something that a load needs was not looked at for {unseen}")
     reasons = list(summary["stopped"].items())
     for reason, count in reasons[:_REASONS]:
         click.echo(printable(f"  no deeper for {count}: {reason}"))

@@ -88,9 +88,8 @@ def _as_json(judged: Judged) -> dict[str, Any]:
 def _from_json(value: Any, entry: RegistryEntry) -> Judged:
     said = value["verdict"]
     findings = (Finding(**{**finding, "severity": Severity(finding["severity"])}) for finding in said["findings"])
-    verdict = Verdict(
-        said["model_name"], said["where"], tuple(said["looked_at"]), tuple(findings), said["stopped"], entry=entry
-    )
+    looked, unseen = tuple(said["looked_at"]), tuple(said["not_looked_at"])
+    verdict = Verdict(said["model_name"], said["where"], looked, tuple(findings), said["stopped"], unseen, entry=entry)
     return Judged(verdict, parse_stamp(value["stamp"]))
 
 

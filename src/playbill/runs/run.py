@@ -282,6 +282,8 @@ class _Job:
             with self.manifest_lock:
                 said = self.manifest.set_model(one.label, described, load_seconds)
                 self.manifest.write()
+            if "not_greedy" in described:
+                self.observer.said(one.label, f"can't be greedy, so its answers are samples: {described['not_greedy']}")
             for text in said:
                 self.observer.said(one.label, f"it computes otherwise than before: {text}")
             with RecordStore(self.folder / self.manifest.folders()[one.label]) as store:
