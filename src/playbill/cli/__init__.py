@@ -46,6 +46,7 @@ _COMMANDS = {
     "report": "playbill.cli.report:report",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
+    "registry": "playbill.cli.registry:registry",
     "clem": "playbill.cli.clem:clem",
     "backends": "playbill.cli.listing:list_backends",
     "mock-server": "playbill.cli.mock_server:mock_server",
