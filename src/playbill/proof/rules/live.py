@@ -79,7 +79,27 @@ BATCH_DIFFERS = Rule(
     mend="Nothing, or `dtype: float32`.",
 )
 
+SELF_TEST_FAILS = Rule(
+    code="PB309",
+    name="self-test-fails",
+    severity=Severity.WARNING,
+    summary="On load, a row had other bits beside other rows: answers may depend on what is computed with them.",
+    why="A score changes with the batch, with the order of the dialogues and with an interruption.",
+    prevents="vllm-project/vllm#57016: one scale for all rows, by which a neighbour's outlier changes an answer.",
+    mend='`"batching": "single"` where answers must not depend on others; see the page on batch invariance.',
+)
+
 LIVE_RULES = table_of(
-    (LIVE_FAILS, PROMPT_LEAK, EOS_LEAK, NEVER_STOPS, ALL_EMPTY, NOT_REPEATABLE, IDS_DIFFER, BATCH_DIFFERS)
+    (
+        LIVE_FAILS,
+        PROMPT_LEAK,
+        EOS_LEAK,
+        NEVER_STOPS,
+        ALL_EMPTY,
+        NOT_REPEATABLE,
+        IDS_DIFFER,
+        BATCH_DIFFERS,
+        SELF_TEST_FAILS,
+    )
 )
 """Rules of live answers by code."""

@@ -6,12 +6,13 @@ It is the reference for exactness: decoders for several rows are tested against 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache
 
+from playbill.backends.engines.huggingface_local.sampling import COLUMNS, Pick, columns_of, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
 __all__ = ["Decoder", "SingleDecoder"]
@@ -23,9 +24,11 @@ class Decoder(Protocol):
     most_rows: int
     """How many rows are computed together at the most."""
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
-        """Return one step: the logits of each row's next token, or None where more of its ids must be computed
-        first."""
+    facts: Mapping[str, Any]
+    """How rows are computed, for the manifest."""
+
+    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
+        """Return one step: each row's next token, or None where more of its ids must be computed first."""
         ...
 
     def finish(self, row: SampledSequence) -> None:
@@ -33,7 +36,7 @@ class Decoder(Protocol):
         ...
 
     def forget(self, row: SampledSequence) -> None:
-        """Free what is kept for a row; its ids can be computed anew."""
+        """Free what is kept for a row; its prompt is computed anew, and then what it has of its answer."""
         ...
 
     def make_room(self) -> bool:
@@ -54,12 +57,13 @@ class SingleDecoder:
 
     most_rows = 1
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, facts: Mapping[str, Any] | None = None) -> None:
+        self.facts = facts or {}
         self._model = model
         self._device = model.get_input_embeddings().weight.device
         self._named = frozenset(inspect.signature(model.forward).parameters)
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
+    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
         return [self._next(row) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:
@@ -74,19 +78,22 @@ class SingleDecoder:
     def close(self) -> None:
         return
 
-    def _next(self, row: SampledSequence) -> torch.Tensor:
+    def _next(self, row: SampledSequence) -> Pick | None:
         first = row.kv_cache is None
         if first:
             reset_rotary(self._model)
-            row.kv_cache = self._start(len(row.ids))
-        ids = torch.tensor([row.ids], device=self._device)
-        new = None if first else len(row.ids) - row.computed
-        step = {"next_sequence_length": new, "is_first_iteration": first}
+            row.kv_cache = self._start(row.prompt_length)
+        end = row.prompt_length if first else row.computed + 1
+        ids = torch.tensor([row.ids[:end]], device=self._device)
+        step = {"next_sequence_length": None if first else 1, "is_first_iteration": first}
         output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **row.kv_cache), return_dict=True)
         row.kv_cache = self._model._update_model_kwargs_for_generation(output, row.kv_cache)
-        row.computed = len(row.ids)
-        logits: torch.Tensor = output.logits[0, -1]
-        return logits
+        row.computed = end
+        if end < len(row.ids):
+            return None
+        logits = output.logits[:, -1]
+        columns = torch.tensor(columns_of([row.sampling]), dtype=torch.int32, device=logits.device)
+        return pick([row.sampling], logits, columns.view(1, COLUMNS))[0]
 
     def _start(self, length: int) -> dict[str, Any]:
         """Return what `generate` gives a model beside a prompt of this many tokens."""

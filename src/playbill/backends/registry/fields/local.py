@@ -190,9 +190,8 @@ LOCAL_KEYS = (
     EntryKey(
         "batching",
         v.choice("fast", "exact", "single"),
-        "How requests that wait together are computed. `single`: one after the other. `exact`: together, in a "
-        "way that gives each the answer it gets alone. `fast`: together, in the fastest way, which may change the last "
-        "bits of a number.",
+        "How requests that wait together are computed. `single`: one after the other. `exact`: together, in a way "
+        "that makes no answer depend on which others are computed with it. `fast`: together, with no such promise.",
         ("huggingface_local", "llamacpp"),
         default="exact",
     ),
