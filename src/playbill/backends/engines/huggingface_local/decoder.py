@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache
 
-from playbill.backends.engines.huggingface_local.sampling import COLUMNS, Pick, columns_of, pick
+from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
-__all__ = ["Decoder", "SingleDecoder"]
+__all__ = ["Decoder", "SingleDecoder", "first_device"]
 
 
 class Decoder(Protocol):
@@ -60,11 +60,11 @@ class SingleDecoder:
     def __init__(self, model: Any, facts: Mapping[str, Any] | None = None) -> None:
         self.facts = facts or {}
         self._model = model
-        self._device = model.get_input_embeddings().weight.device
+        self._device = first_device(model)
         self._named = frozenset(inspect.signature(model.forward).parameters)
 
     def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
-        return [self._next(row) for row in rows]
+        return [self._pick(row) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:
         self.forget(row)
@@ -78,22 +78,28 @@ class SingleDecoder:
     def close(self) -> None:
         return
 
-    def _next(self, row: SampledSequence) -> Pick | None:
-        first = row.kv_cache is None
-        if first:
-            reset_rotary(self._model)
-            row.kv_cache = self._start(row.prompt_length)
-        end = row.prompt_length if first else row.computed + 1
-        ids = torch.tensor([row.ids[:end]], device=self._device)
-        step = {"next_sequence_length": None if first else 1, "is_first_iteration": first}
-        output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **row.kv_cache), return_dict=True)
-        row.kv_cache = self._model._update_model_kwargs_for_generation(output, row.kv_cache)
+    def _pick(self, row: SampledSequence) -> Pick | None:
+        """Compute a prompt, or one more token of an answer; return what comes next, None where that is known."""
+        end = row.prompt_length if row.kv_cache is None else row.computed + 1
+        logits = self._next(row, torch.tensor([row.ids[:end]], device=self._device))
         row.computed = end
         if end < len(row.ids):
             return None
-        logits = output.logits[:, -1]
-        columns = torch.tensor(columns_of([row.sampling]), dtype=torch.int32, device=logits.device)
-        return pick([row.sampling], logits, columns.view(1, COLUMNS))[0]
+        columns = torch.tensor([columns_of([row.sampling])], dtype=torch.int32, device=logits.device)
+        return pick([row.sampling], logits, columns)[0]
+
+    def _next(self, row: SampledSequence, ids: torch.Tensor) -> torch.Tensor:
+        """Compute what a row's cache lacks of these ids, of shape (1, tokens); return the logits after them, of shape
+        (1, vocabulary)."""
+        first = row.kv_cache is None
+        if first:
+            reset_rotary(self._model)
+            row.kv_cache = self._start(ids.shape[1])
+        step = {"next_sequence_length": None if first else 1, "is_first_iteration": first}
+        output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **row.kv_cache), return_dict=True)
+        row.kv_cache = self._model._update_model_kwargs_for_generation(output, row.kv_cache)
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
     def _start(self, length: int) -> dict[str, Any]:
         """Return what `generate` gives a model beside a prompt of this many tokens."""
@@ -121,3 +127,14 @@ def reset_rotary(model: Any) -> None:
                 setattr(module, name, original)
                 current = getattr(module, f"{prefix}inv_freq")
                 module.register_buffer(f"{prefix}inv_freq", frequencies.to(current.device).clone(), persistent=False)
+
+
+def first_device(model: Any) -> torch.device:
+    """Return the device that token ids go to: that of the embeddings, or where they are computed if they are kept
+    elsewhere until then."""
+    embeddings = model.get_input_embeddings()
+    if not embeddings.weight.is_meta:
+        found: torch.device = embeddings.weight.device
+        return found
+    where = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+    return torch.device("meta" if where is None else where)

@@ -144,7 +144,7 @@ def _varlen(
     them would be chosen by the longest row."""
     from torch.nn.attention.varlen import varlen_attn
 
-    found: torch.Tensor = varlen_attn(  # type: ignore[assignment]
+    found: Any = varlen_attn(
         query[0].transpose(0, 1),
         _paged(keys),
         _paged(values),
@@ -159,12 +159,13 @@ def _varlen(
         block_table=numbers["pages"],
         num_splits=1,
     )
-    return found
+    whole: torch.Tensor = found
+    return whole
 
 
 def _paged(pool: torch.Tensor) -> torch.Tensor:
     """Return a pool seen as (pages, tokens of a page, heads, width)."""
-    return pool[0].unflatten(1, (-1, PAGE)).permute(1, 2, 0, 3)
+    return pool.view(pool.shape[1], -1, PAGE, pool.shape[3]).permute(1, 2, 0, 3)
 
 
 def _masked(
@@ -179,14 +180,14 @@ def _masked(
     """Return the attention of all tokens, of shape (tokens, heads, width), by one call over the longest row's pages."""
     heads, shared, size = query.shape[1], keys.shape[1], this.size
     pages, begin = numbers["pages"], numbers["begin"]
-    gathered = [_paged(pool)[pages].flatten(1, 2).transpose(1, 2) for pool in (keys, values)]
+    known, said = (_paged(pool)[pages].flatten(1, 2).transpose(1, 2) for pool in (keys, values))
     if this.one_each:
         asking = query[0].transpose(0, 1)[:, :, None]
     else:  # each row's tokens from its own first one on; what lies beyond them is another's, and isn't taken back
         places = (begin[:-1, None] + torch.arange(this.widest, device=query.device)).clamp_(max=size - 1)
         asking = query[0].transpose(0, 1)[places].transpose(1, 2)
     seen = this.masks(asking.shape[2], window, query.device)
-    found = scaled_dot_product_attention(asking, *gathered, attn_mask=seen, scale=scaling, enable_gqa=heads != shared)
+    found = scaled_dot_product_attention(asking, known, said, attn_mask=seen, scale=scaling, enable_gqa=heads != shared)
     if this.one_each:
         return found[:, :, 0]
     row = torch.bucketize(torch.arange(size, dtype=torch.int32, device=query.device), begin[1:], right=True)
@@ -206,10 +207,11 @@ def _prompts(
     for span in this.spans:
         new = span.end - span.begin
         whole = new == span.length and (window is None or new <= window)
-        known = [pool[:, :, span.start : span.start + span.length] for pool in (keys, values)]
+        known, said = (pool[:, :, span.start : span.start + span.length] for pool in (keys, values))
         found = scaled_dot_product_attention(
             query[:, :, span.begin : span.end],
-            *known,
+            known,
+            said,
             attn_mask=None if whole else this.mask(new, span.length, window, query.device),
             is_causal=whole,
             scale=scaling,
@@ -233,14 +235,14 @@ def _one_each(
     2 to 13 times as slow for one query a head in half precision.
     """
     heads, shared, width = query.shape[1], keys.shape[1], query.shape[3]
-    folded = query[0].unflatten(0, (shared, -1)).permute(2, 0, 1, 3)
+    folded = query[0].reshape(shared, heads // shared, this.size, width).permute(2, 0, 1, 3)
     if heads == shared:
         folded = folded.expand(-1, -1, 2, -1)
 
     def attend(span: Span) -> torch.Tensor:
         past = span.length if window is None else min(window, span.length)
-        known = [pool.narrow(2, span.start + span.length - past, past) for pool in (keys, values)]
-        return scaled_dot_product_attention(folded[span.begin : span.end], *known, scale=scaling)
+        known, said = (pool.narrow(2, span.start + span.length - past, past) for pool in (keys, values))
+        return scaled_dot_product_attention(folded[span.begin : span.end], known, said, scale=scaling)
 
     results = this.row_threads.map(attend, this.spans)
     together = torch.cat([*results, *_padding(this, results[0])])

@@ -62,7 +62,11 @@ def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) ->
         return _single(entry, model, why)
     step.kv_cache = KVCache(_pages(model, step))
     exact = setting(entry, "batching") == "exact"
-    difference = _settle(entry, step) if exact else _let_loose(step)
+    difference = None
+    if exact:
+        difference = _settle(entry, step)
+    else:
+        _let_loose(step)
     return BatchDecoder(step, exact=exact, facts=_facts(step, exact=exact, difference=difference))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -18,6 +19,7 @@ from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.huggingface_local.batching.attention import MASKED, VARLEN, Pass, Span
 from playbill.backends.engines.huggingface_local.batching.kv_cache import PAGE, KVCache, Run
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
+from playbill.backends.engines.huggingface_local.decoder import first_device
 from playbill.backends.engines.huggingface_local.sampling import COLUMNS
 
 __all__ = ["MOST_PIECES", "Logits", "Piece", "Step"]
@@ -65,7 +67,7 @@ class _Layout:
             "last": self.kept,
             "columns": self.kept * COLUMNS,
         }
-        return dict(zip(sizes, flat.split(list(sizes.values())), strict=True))
+        return dict(zip(sizes, torch.split(flat, list(sizes.values())), strict=True))
 
 
 class Step:
@@ -91,7 +93,7 @@ class Step:
         self.way = way
         self.most_rows = most_rows
         self.windows = windows
-        self.device = model.get_input_embeddings().weight.device
+        self.device = first_device(model)
         self.last_device = self.device  # of what the layers make
         cpu = self.device.type == "cpu"
         self.border = 64 if cpu else 128
@@ -134,9 +136,7 @@ class Step:
             for size in self.rows:
                 layout = _Layout(size, size, size, 1)
                 flat, _ = self._lay_out(layout, (), (), ())
-                self._graphs[size] = _Graph(
-                    lambda flat, layout=layout: self._compute(layout, flat, ()), flat, self.device
-                )
+                self._graphs[size] = _Graph(partial(self._compute, layout, spans=()), flat, self.device)
         except Exception as e:  # noqa: BLE001 - a model that synchronises, or allocates, can't be captured
             self._graphs.clear()
             warn_once(f"steps are computed without a CUDA graph, since capturing failed ({type(e).__name__}: {e})")
@@ -201,7 +201,7 @@ class _Graph:
 
     def __init__(self, compute: Callable[[torch.Tensor], Logits], flat: torch.Tensor, device: torch.device) -> None:
         self._flat = flat.to(device)
-        aside = torch.cuda.Stream(device)
+        aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(aside):
             for _ in range(2):
