@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.engines.vllm.adapter import Adapter
 
 __all__ = ["Driver", "StepOutput", "start_vllm"]
@@ -77,7 +78,7 @@ def start_vllm(
         adapter,
         trust=trust,
         progress=progress,
-        cpu_memory=_free_memory() if current_platform.is_cpu() else None,
+        cpu_memory=free_memory() or 0 if current_platform.is_cpu() else None,
     )
     here = _ONE_HERE.acquire(blocking=False)
     try:
@@ -106,12 +107,6 @@ def _clear_half_started() -> None:
     from vllm.distributed import cleanup_dist_env_and_memory
 
     cleanup_dist_env_and_memory()
-
-
-def _free_memory() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 @dataclass(slots=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +26,7 @@ from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECE
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
 from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
+from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.local import batch_limit
 from playbill.backends.registry.fields.table import setting
@@ -43,7 +42,6 @@ _KEPT_TURNS = 4
 _LONGEST = 32_768
 _LENGTH_DEPENDENT = ("dynamic", "longrope", "su")
 _MOST_EXPERT_BYTES = 1 << 28
-_MEMORY = Path("/proc/meminfo")
 
 
 @torch.inference_mode()
@@ -235,10 +233,5 @@ def _length_dependent(config: Mapping[str, Any]) -> str | None:
 
 def _budget() -> int:
     """Return the bytes of the computer's memory that keys and values may take."""
-    with suppress(OSError, StopIteration, ValueError):
-        lines = _MEMORY.read_text().splitlines()
-        free = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(int(free.split()[1]) * 1024 * _KEPT_SHARE)
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _KEPT_SHARE)
-    return 2 << 30
+    free = free_memory()
+    return 2 << 30 if free is None else int(free * _KEPT_SHARE)
