@@ -22,12 +22,15 @@ FAMILIES = [
 ]
 
 
+_REST = ("model", "messages", "contents", "plugins", "provider")
+
+
 def body(backend, model_id, params=None, **entry):
-    """The request's body without the messages."""
+    """The request's body without the messages, and without what every request to OpenRouter has."""
     wire = import_module(f"playbill.backends.engines.remote.wires.{SERVICES[backend].wire}")
     whole = {"model_name": "m", "backend": backend, "model_id": model_id, "base_url": "http://x/v1", **entry}
     found = wire.request_body(whole, HELLO, params or {})
-    return {name: value for name, value in found.items() if name not in ("model", "messages", "contents")}
+    return {name: value for name, value in found.items() if name not in _REST}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,12 @@ def body(backend, model_id, params=None, **entry):
             {"thinking": "on", "max_thinking_tokens": 2000},
             {"max_tokens": 2300, "thinking": {"type": "enabled", "budget_tokens": 2000}},
         ),
-        ("openai", "gpt-5.6", {"thinking": "off"}, {"max_completion_tokens": 300, "reasoning_effort": "none"}),
+        (
+            "openai",
+            "gpt-5.6",
+            {"thinking": "off"},
+            {"temperature": 0.0, "max_completion_tokens": 300, "reasoning_effort": "none"},
+        ),
         ("openai", "gpt-5.6", {}, {"max_completion_tokens": 25300}),
         ("openai", "gpt-5.1", {}, {"max_completion_tokens": 300, "temperature": 0.0}),
         ("openai", "gpt-5.1", {"reasoning_effort": "low"}, {"max_completion_tokens": 25300, "reasoning_effort": "low"}),
@@ -110,6 +118,12 @@ def test_thinking_is_asked_for_in_the_familys_own_way(backend, model_id, entry, 
         ("openai", "gpt-4o", {"thinking": "on"}, "can't think"),
         ("openai", "gpt-5.1", {"thinking": "on"}, "write reasoning_effort, one of low, medium, high"),
         ("openai", "gpt-5.1", {"thinking": "on", "reasoning_effort": "none"}, "contradict"),
+        ("openai", "gpt-4o", {"reasoning_effort": "low"}, "takes no effort"),
+        ("anthropic", "claude-haiku-4-5", {"reasoning_effort": "low"}, "takes no effort"),
+        ("google", "gemini-2.5-flash", {"reasoning_effort": "low"}, "takes no effort"),
+        ("xai", "grok-4.20-0309-reasoning", {"reasoning_effort": "low"}, "takes no effort"),
+        ("xai", "grok-4.20-0309-non-reasoning", {"reasoning_effort": "low"}, "takes no effort"),
+        ("mistral", "codestral-latest", {"reasoning_effort": "high"}, "takes no effort"),
         ("openai", "gpt-5.6", {"thinking": "off", "reasoning_effort": "high"}, "contradict"),
         ("cohere", "command-a-plus-05-2026", {"reasoning_effort": "medium"}, "one of none, high"),
         ("openai_compatible", "my-own", {"thinking": "off"}, "extra_body"),
@@ -164,3 +178,51 @@ def test_each_family_is_told_to_think_and_not_to(service, family):
         assert "$" not in str(body(service, family.model, thinking=wish))
     if family.thinking.can_be_off and family.thinking.default not in ("unknown",):
         assert plan_thinking({**plain, "thinking": "off"}, SERVICES[service], family, family.model).off
+
+
+SAYS_SO = [
+    ("openrouter", "other/model", {"reasoning": {"enabled": True}}, {"reasoning": {"enabled": False}}),
+    ("openrouter", "other/model", {"reasoning": {"effort": "low"}}, {"reasoning": {"effort": "none"}}),
+    ("openrouter", "google/gemini-3-x", {"reasoning": {"max_tokens": 9}}, {"reasoning": {"max_tokens": 0}}),
+    ("openai", "gpt-5.1", {"reasoning_effort": "low"}, {"reasoning_effort": "none"}),
+    ("deepseek", "deepseek-flash", {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}),
+    ("anthropic", "claude-sonnet-5", {"thinking": {"type": "adaptive"}}, {"thinking": {"type": "disabled"}}),
+    (
+        "openai_compatible",
+        "qwen3-8b",
+        {"chat_template_kwargs": {"enable_thinking": True}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("backend", "model_id", "on", "off"), SAYS_SO)
+def test_thinking_in_extra_body_leaves_room_as_the_keys_do(backend, model_id, on, off):
+    """Switched on there, tokens are left for thinking; switched off, the limit is the answer's alone."""
+
+    def limit(**entry):
+        found = body(backend, model_id, **entry)
+        return found.get("max_tokens") or found["max_completion_tokens"]
+
+    assert limit(extra_body=on) > 300
+    assert limit(extra_body=off) == 300
+    assert limit(extra_body=off, reasoning_model=True) == 300
+    assert off.items() <= body(backend, model_id, extra_body=off).items()
+
+
+def test_extra_body_and_the_keys_may_not_contradict_each_other():
+    """One of both would be read by nothing."""
+    for entry in ({"thinking": "on"}, {"reasoning_effort": "high"}):
+        with pytest.raises(ThinkingProblem, match=r"extra_body switches .*off; take one of them out"):
+            body("openrouter", "other/model", extra_body={"reasoning": {"enabled": False}}, **entry)
+    with pytest.raises(ThinkingProblem, match="extra_body switches it on"):
+        body("openrouter", "other/model", extra_body={"reasoning": {"enabled": True}}, thinking="off")
+
+
+def test_who_always_thinks_keeps_its_room_whatever_extra_body_says():
+    """The service thinks all the same, and would cut the answer."""
+    assert body("openrouter", "moonshotai/kimi-k2-thinking", extra_body={"reasoning": {"enabled": False}}) == {
+        "max_tokens": 25300,
+        "temperature": 0.0,
+        "reasoning": {"enabled": False},
+    }

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.home import expanded
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, only_cached
+from playbill.backends.registry.spec import not_here, path_in
+from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token, only_cached
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapter_folder"]
 
@@ -25,10 +25,13 @@ def adapter_folder(entry: Mapping[str, Any], credentials: Credentials, *, progre
     name = entry.get("peft_model")
     if not name:
         return None
-    folder = expanded(str(name))
+    folder = path_in(entry, "peft_model")
     if not folder.is_dir():
         if str(name).startswith(("/", "~", "./", "../")):
-            raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; peft_model says there is")
+            raise WeightsError(
+                f"{entry.get('model_name')}: there is no folder {folder}; peft_model says there is"
+                f"{not_here(entry, 'peft_model')}"
+            )
         folder = _download(str(name), entry, credentials, progress=progress)
     for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / file).is_file():
@@ -43,5 +46,5 @@ def _download(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, 
 
     token = hub_token(entry, credentials)
     with hub_progress(progress), hub_errors(repo, token=token):
-        wanted = [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
-        return Path(snapshot_download(repo, token=token, allow_patterns=wanted, local_files_only=only_cached()))
+        options = {"token": token, "local_files_only": only_cached(), **hub_bars()}
+        return Path(snapshot_download(repo, allow_patterns=[ADAPTER_CONFIG, ADAPTER_WEIGHTS], **options))

@@ -21,6 +21,7 @@ __all__ = [
     "hide_torch",
     "interrupts_wait",
     "prepare_vllm",
+    "quiet_libraries",
     "sum_alike",
     "use_tiled_kernels",
     "wait_briefly",
@@ -44,6 +45,12 @@ def wait_briefly() -> None:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def quiet_libraries() -> None:
+    """Let transformers and the hub library log errors only: what they warn of, Playbill finds and says itself."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 @contextmanager

@@ -29,6 +29,7 @@ LOCAL_KEYS = (
         "file in a PyPI wheel: `pypi:PACKAGE==VERSION/PATH#sha256=…`.",
         LOCAL,
         LOCAL,
+        is_path=True,
     ),
     EntryKey(
         "premade_chat_template",
@@ -58,6 +59,14 @@ LOCAL_KEYS = (
         "The answer is what follows the last occurrence of this text in the generated text; where it does not "
         "occur, the generated text stays whole.",
         EVERY,
+    ),
+    EntryKey(
+        "white_space",
+        v.choice("strip", "keep"),
+        "What happens to white space at the two ends of an answer: `strip` removes it, `keep` leaves it, for code that "
+        "goes on where the prompt ended. The stream of an answer is the same text.",
+        EVERY,
+        default="strip",
     ),
     EntryKey("cot_start_tag", v.TEXT, "The tag that opens the model's thinking, as `<think>`.", EVERY),
     EntryKey(
@@ -269,12 +278,13 @@ LOCAL_KEYS = (
         "An adapter (PEFT, safetensors only): a folder, or a repository on the hub. Every request uses it. For vllm "
         "it must be a LoRA adapter.",
         _HF_FILES,
+        is_path=True,
     ),
     EntryKey(
         "engine_args",
         v.OBJECT,
         "Further arguments of the engine, handed through: vLLM's `EngineArgs`, as `kv_cache_dtype`, or transformers' "
-        "`from_pretrained`, as `max_memory`. Only those that can name no code, file or address.",
+        "`from_pretrained`, as `max_memory`. Only those that can name no code, path or address.",
         _HF_FILES,
     ),
     # vllm

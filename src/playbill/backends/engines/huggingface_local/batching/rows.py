@@ -35,6 +35,11 @@ class BatchDecoder:
         self._exact = exact
         self._kv_cache = step.kv_cache
 
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The pages of rows under way, and of those that are kept for their dialogues' next turns."""
+        return self._kv_cache.runs
+
     def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
         for row in rows:
             if row.kv_cache is None and not self._admit(row):
@@ -55,6 +60,16 @@ class BatchDecoder:
             self._kv_cache.clean(row.kv_cache)
             self._kv_cache.drop(row.kv_cache)
         row.kv_cache, row.computed = None, 0
+
+    @property
+    def kept_tokens(self) -> int:
+        """How many tokens' keys and values are kept for dialogues that aren't being answered."""
+        return sum(len(slot.ids) for slot in self._kv_cache.slots if not slot.busy)
+
+    @property
+    def beginnings(self) -> Sequence[int]:
+        """The lengths in tokens at which the beginning of a prompt is sure to have the same bits in another one."""
+        return self._rowwise.beginnings if self._rowwise is not None else ()
 
     def make_room(self) -> bool:
         return self._kv_cache.drop_idle()
