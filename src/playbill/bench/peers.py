@@ -74,6 +74,7 @@ def _generate_batch(spec: ModelSpec, credentials: Credentials, trust: bool) -> I
     """transformers' continuous batching."""
     from transformers import GenerationConfig
 
+    settings: Any = GenerationConfig
     model: Any = _weights(spec, credentials, trust)
     if not hasattr(model, "generate_batch"):
         raise BackendUnavailable("this version of transformers has no generate_batch")
@@ -85,7 +86,7 @@ def _generate_batch(spec: ModelSpec, credentials: Credentials, trust: bool) -> I
         # By itself it takes nine tenths of the memory that is free, which on a CPU is other programs' too.
         pages = len(prompts) * (2 + (len(prompts[0]) + new) // 256) if on_cpu else None
         batching = ContinuousBatchingConfig(num_blocks=pages, auto_switch_to_flash=False)
-        config: Any = GenerationConfig(do_sample=False, max_new_tokens=new, eos_token_id=-1, pad_token_id=0)
+        config = settings(do_sample=False, max_new_tokens=new, eos_token_id=-1, pad_token_id=0)
         given = [list(prompt) for prompt in prompts]
         found = model.generate_batch(given, generation_config=config, continuous_batching_config=batching)
         return sum(len(output.generated_tokens) for output in found.values())

@@ -20,7 +20,6 @@ from playbill.backends.loading import find_spec, load_spec
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.bench.measure import Complete, Rate, completed_by, measure, peak_memory
 from playbill.bench.peers import PEERS, running
-from playbill.cli.listing import print_columns
 from playbill.cli.options import (
     key_file_option,
     model_argument,
@@ -30,6 +29,7 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.tables import print_columns
 
 __all__ = ["bench"]
 
