@@ -36,6 +36,7 @@ HEAVY = (
 # The layers of the package, and which others each may import.
 BELOW = {
     "backends": {"backends"},
+    "bench": {"backends", "bench"},
     "proof": {"backends", "proof"},
     "runs": {"backends", "runs"},
     "serve": {"backends", "runs", "mock_services", "serve"},

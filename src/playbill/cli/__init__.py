@@ -40,6 +40,7 @@ _COMMANDS = {
     "import": "playbill.cli.import_:import_",
     "chat": "playbill.cli.chat:chat",
     "run": "playbill.cli.run:run",
+    "bench": "playbill.cli.bench:bench",
     "demo": "playbill.cli.demo:demo",
     "audit": "playbill.cli.audit:audit",
     "replay": "playbill.cli.replay:replay",

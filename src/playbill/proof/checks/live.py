@@ -93,7 +93,15 @@ def judge_answers(model: Model, path: PromptPath | None, where: str) -> list[Fin
     if found:
         return found
     checks = (_leaks(trial, model, where), _endings(trial, where), _repeats(trial, where))
-    return [*(f for check in checks for f in check), *_ids(trial, model.spec, path, where)]
+    tested = _self_test(model, where)
+    return [*(f for check in checks for f in check), *tested, *_ids(trial, model.spec, path, where)]
+
+
+def _self_test(model: Model, where: str) -> Iterator[Finding]:
+    """Tell what an engine found on load about rows that are computed together."""
+    batching = model.engine.facts().get("batching")
+    if isinstance(batching, Mapping) and batching.get("company_independent") is False:
+        yield rules.SELF_TEST_FAILS.at(where, f"{batching['differs']} has other bits in other company")
 
 
 def _ask(model: Model, most_tokens: int) -> _Trial:
