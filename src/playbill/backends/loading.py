@@ -132,9 +132,7 @@ def load_spec(
         if path is not None:
             refuse_stopping_tag(spec, path.stops)
             _warn_of_template(spec, path.template)
-        return Model(
-            spec, loaded.engine, path, backend.name, threads=loaded.threads, fetch_pictures=fetch_pictures
-        )
+        return Model(spec, loaded.engine, path, backend.name, threads=loaded.threads, fetch_pictures=fetch_pictures)
     except BaseException:
         loaded.engine.close()
         raise

@@ -63,9 +63,7 @@ class Model:
         self._watch = ContentionWatch(self.name, threads) if threads is not None else None
 
     def _make_prompt(self, messages: Sequence[Mapping[str, Any]], folder: Path | None) -> Prompt:
-        return make_prompt(
-            self.spec, self.prompt_path, messages, folder=folder, fetch_pictures=self._fetch_pictures
-        )
+        return make_prompt(self.spec, self.prompt_path, messages, folder=folder, fetch_pictures=self._fetch_pictures)
 
     def _resolve(self, params: Mapping[str, Any]) -> Parameters:
         return resolve_parameters(self._wishes, params, self._supported_parameters, self._backend, self._rules)

@@ -277,7 +277,10 @@ def _representable(text: str) -> tuple[str, int]:
 
 def _picture_details(prompt: Prompt) -> dict[str, Any]:
     """Return what is said of a prompt's pictures; nothing where it has none."""
-    return {"pictures": prompt.picture_facts()} if prompt.shown else {}
+    if not prompt.shown:
+        return {}
+    shapes = {name: list(value.shape) for name, value in prompt.features.items() if hasattr(value, "shape")}
+    return {"pictures": prompt.picture_facts(), **({"features": shapes} if shapes else {})}
 
 
 def _details(task: Task, completion: Completion, cleaned: Cleaned, replaced: int) -> dict[str, Any]:

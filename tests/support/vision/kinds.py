@@ -34,8 +34,8 @@ CLIP = {
 
 @dataclass(frozen=True)
 class Kind:
-    """``processor`` makes the processor, ``config`` the arguments of the configuration for its tokenizer; ``torchvision``
-    says that the processor needs it, ``prefix`` that a dialogue's first prompt begins its second."""
+    """``processor`` makes the processor, ``config`` the arguments of the configuration for its tokenizer;
+    ``torchvision`` says that the processor needs it, ``prefix`` that a dialogue's first prompt begins its second."""
 
     model_type: str
     template: str

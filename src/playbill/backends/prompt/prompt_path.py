@@ -21,7 +21,15 @@ from playbill.backends.prompt.tokenizer import Tokenizer
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.services import SERVICES
 
-__all__ = ["Prompt", "PromptPath", "make_prompt"]
+__all__ = ["Bos", "Prompt", "PromptPath", "make_prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bos:
+    """A BOS that goes before a prompt which doesn't begin with it: its text and its id."""
+
+    text: str
+    id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +39,8 @@ class PromptPath:
     ``context_size`` is the most tokens that prompt and answer may have together, None where nobody says.
     ``recommended`` is what the model's repository recommends for sampling; it is shown, and used only where
     the entry says ``"generation_config": "repo"``. ``response`` is the model's own response template, which tells
-    thinking and answer apart. ``processor`` is the model's own for pictures, None where it reads text alone.
+    thinking and answer apart. ``processor`` is the model's own for pictures, None where it reads text alone; ``bos`` is
+    what it would put before a prompt then.
     """
 
     template: Template
@@ -42,6 +51,7 @@ class PromptPath:
     recommended: Mapping[str, Any] = field(default_factory=dict)
     response: Mapping[str, Any] | None = None
     processor: PictureProcessor | None = None
+    bos: Bos | None = None
 
     def render(self, messages: Sequence[Message], **variables: Any) -> str:
         """Return the prompt's text, ending where the model's answer begins.
@@ -66,7 +76,8 @@ class PromptPath:
         Raises MessageError for a picture that can't be opened, and where placeholders and pictures don't match.
         """
         if self.processor is None:
-            return ExpandedPrompt(tuple(self.tokenizer.encode(text)))
+            begin = () if self.bos is None or text.startswith(self.bos.text) else (self.bos.id,)
+            return ExpandedPrompt((*begin, *self.tokenizer.encode(text)))
         _match_placeholders(text, pictures, self.processor)
         return self.processor.expand(text, pictures)
 

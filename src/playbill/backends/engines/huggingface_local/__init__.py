@@ -45,7 +45,7 @@ def _prompt_path(
 ) -> PromptPath:
     name = str(entry.get("model_name"))
     with quiet(context.progress), load_failures(name, "the tokenizer", preview=preview):
-        return make_prompt_path(entry, context, source, trust=trust, text_model=True)
+        return make_prompt_path(entry, context, source, trust=trust, by_transformers=True)
 
 
 def _engine(
@@ -55,6 +55,7 @@ def _engine(
     from playbill.backends.engines.huggingface_local.batching.selftest import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
     from playbill.backends.engines.huggingface_local.facts import computation_facts
+    from playbill.backends.engines.huggingface_local.vision.decoder import seeing_decoder
 
     name = str(entry.get("model_name"))
     # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more
@@ -63,11 +64,20 @@ def _engine(
         model = apart.submit(load_weights, entry, source, trust=trust, adapter=adapter).result()
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
         computation = computation_facts(model, threads)
-        decoder = apart.submit(choose_decoder, entry, model, threads).result()
+        if path.processor is not None:
+            decoder = apart.submit(seeing_decoder, entry, model).result()
+        else:
+            decoder = apart.submit(choose_decoder, entry, model, threads).result()
+    eyes = {"processor": path.processor.facts()} if path.processor is not None else {}
     return TransformersEngine(
         decoder,
         vocabulary=model.get_input_embeddings().weight.shape[0],
         decode=path.decode,
-        facts=lambda: {**weights_facts(entry, source, adapter), **computation, "tokenizer": path.tokenizer.facts()},
+        facts=lambda: {
+            **weights_facts(entry, source, adapter),
+            **computation,
+            "tokenizer": path.tokenizer.facts(),
+            **eyes,
+        },
         threads=threads,
     )

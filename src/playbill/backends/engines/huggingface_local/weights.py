@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.checkpoint.config import own_config
+from playbill.backends.engines.checkpoint.model_class import auto_class
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
 from playbill.backends.registry.fields.local import dtype_of
@@ -24,7 +25,7 @@ __all__ = ["check_packages", "load_weights"]
 def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapter: Path | None = None) -> Any:
     """Return the model with its adapter, ready to compute. Raises WeightsError where a part of the weights is
     missing."""
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     options: dict[str, Any] = {
         **source.options,
@@ -38,7 +39,7 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
     device_map, device = _placement(entry)
     if device_map is not None:
         options["device_map"] = device_map
-    loader: Any = AutoModelForCausalLM
+    loader: Any = getattr(transformers, auto_class(entry, options["config"].to_dict()))
     model, info = loader.from_pretrained(source.name, **options)
     missing = sorted(info.get("missing_keys") or ())
     if missing:

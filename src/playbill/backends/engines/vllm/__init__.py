@@ -72,7 +72,7 @@ def _prompt_path(
 ) -> PromptPath:
     name = str(entry.get("model_name"))
     with quiet(context.progress), load_failures(name, "the tokenizer", preview=preview):
-        return make_prompt_path(_with_tokenizer_mode(entry), context, source, trust=trust, text_model=False)
+        return make_prompt_path(_with_tokenizer_mode(entry), context, source, trust=trust, by_transformers=False)
 
 
 def _with_tokenizer_mode(entry: Mapping[str, Any]) -> dict[str, Any]:
