@@ -40,7 +40,7 @@ from playbill.backends.model import Model, Prompt, Stream, make_prompt
 from playbill.backends.prompt.chat_template import Template
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.pictures import ExpandedPrompt, Picture, PictureProcessor
-from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.prompt.prompt_path import Bos, PromptPath
 from playbill.backends.prompt.stops import StopId, Stops
 from playbill.backends.prompt.template import render
 from playbill.backends.prompt.thinking_families import Tags
@@ -56,6 +56,7 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "BackendUnavailable",
+    "Bos",
     "CleaningRule",
     "Completion",
     "Context",

@@ -23,8 +23,7 @@ def image(name: str) -> Any:
     seed = sum(map(ord, name))
     rows = Image.linear_gradient("L").resize((width, height))
     rings = Image.radial_gradient("L").resize((width, height))
-    noise = Image.effect_noise((width, height), 40 + seed % 40) if name in () else rings.rotate(seed % 90)
-    return Image.merge("RGB", (rows, rings, noise))
+    return Image.merge("RGB", (rows, rings, rings.rotate(seed % 90)))
 
 
 @cache

@@ -38,7 +38,6 @@ def _refuse(reason: str) -> Unsupported:
 
 _FILE_FORMAT = "a GGUF file has the format that it has; name another file in `filename`"
 _OF_FILE = "a GGUF file brings its own tokenizer"
-_TEXT_ONLY = _refuse("models that run here take text; set it to false, or take a service, with `multimodality`")
 _ADAPTER = "llama.cpp takes no PEFT adapter; merge it into the weights, or take another backend"
 _SPREAD = "the layers are spread over all GPUs that CUDA_VISIBLE_DEVICES shows"
 _BATCHES = "vLLM forms its batches itself"
@@ -47,7 +46,6 @@ _ENDS = "`eos_to_cull` names what ends answers"
 _MARKER = "the tokenizer says it; what a prompt begins with stands in its template"
 
 UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
-    "multimodal": {_HF: _TEXT_ONLY, _GGUF: _TEXT_ONLY, _VLLM: _TEXT_ONLY},
     "generation_config": {_GGUF: _refuse("what a GGUF file recommends is not read; set the parameters of generation")},
     "slow_tokenizer": {_GGUF: _no(_OF_FILE)},
     "tokenizer_mode": {_HF: _no("`slow_tokenizer` says it"), _GGUF: _no(_OF_FILE)},
@@ -64,6 +62,10 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
     "filename": {
         _HF: _refuse("`gguf_file` names a GGUF file; the files of a checkpoint are found by themselves"),
         _VLLM: _refuse("a GGUF file runs under llamacpp; the files of a checkpoint are found by themselves"),
+    },
+    "mmproj": {
+        _HF: _no("the eyes of a checkpoint are among its weights"),
+        _VLLM: _no("the eyes of a checkpoint are among its weights"),
     },
     "additional_files": {
         _HF: _no("the files of a checkpoint are found by its index"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from playbill.backends.engines.checkpoint.remote_code import code_asked
 from playbill.backends.errors import EntryError
-from playbill.backends.registry.multimodality import pictures_taken
+from playbill.backends.registry.fields.multimodality import pictures_taken
 
 __all__ = ["auto_class", "check_model_class", "refuse_without_class", "sees_by_kind"]
 

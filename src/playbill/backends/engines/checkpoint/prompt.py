@@ -24,7 +24,7 @@ from playbill.backends.prompt.chat_template import pick_template
 from playbill.backends.prompt.prompt_path import Bos, PromptPath
 from playbill.backends.prompt.stops import collect_stops
 from playbill.backends.prompt.template import GENERIC_TEMPLATE
-from playbill.backends.registry.multimodality import pictures_taken
+from playbill.backends.registry.fields.multimodality import pictures_taken
 
 __all__ = ["make_prompt_path"]
 

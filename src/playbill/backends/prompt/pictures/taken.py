@@ -8,7 +8,7 @@ from typing import Any
 from playbill.backends.errors import MessageError
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.pictures.parts import TextPart, parts_of
-from playbill.backends.registry.multimodality import pictures_taken
+from playbill.backends.registry.fields.multimodality import pictures_taken
 
 __all__ = ["check_pictures_taken"]
 

@@ -109,7 +109,7 @@ LOCAL_KEYS = (
     EntryKey(
         "multimodal",
         v.BOOLEAN,
-        "Whether the model takes images as well. `true` is refused: models that run here take text.",
+        "Whether the model takes pictures as well: clemcore's short word for `multimodality` with all of them.",
         LOCAL,
     ),
     EntryKey(
@@ -206,6 +206,13 @@ LOCAL_KEYS = (
     EntryKey("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
     # llamacpp
     EntryKey("filename", v.STRING, "The GGUF file in the repository, a glob: `*Q4_K_M.gguf`.", _GGUF),
+    EntryKey(
+        "mmproj",
+        v.STRING,
+        "The file of the model's eyes (the multimodal projector) beside the GGUF file: a path, or a glob in the "
+        "repository. Without it the one whose name begins with `mmproj` is taken, where the entry has `multimodality`.",
+        _GGUF,
+    ),
     EntryKey(
         "additional_files",
         v.STRINGS,

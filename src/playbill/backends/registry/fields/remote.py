@@ -47,12 +47,6 @@ SERVICE_KEYS = (
     ),
     EntryKey("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
     EntryKey(
-        "multimodality",
-        v.OBJECT,
-        "What the model takes beside text: `single_image` and `multiple_images`, each true or false.",
-        REMOTE,
-    ),
-    EntryKey(
         "refuses",
         v.STRINGS,
         "Generation parameters that this model refuses though its service takes them, as `temperature`: they are "

@@ -13,26 +13,30 @@ _SIZES = "image_sizes"
 
 
 def picture_tokens(processor: Any) -> tuple[str, ...]:
-    """Return the tokens that stand for a patch of a picture; the model puts the picture's features in their places."""
+    """Return the tokens that stand for a patch of a picture; the model puts the picture's features in their places.
+
+    Processors list those that mark a picture's rows and ends beside them, and some have a placeholder of its own.
+    """
     tokenizer = processor.tokenizer
     ids = getattr(processor, "image_token_ids", None) or [getattr(processor, "image_token_id", None)]
     names = [str(tokenizer.convert_ids_to_tokens(int(i))) for i in ids if i is not None]
-    return tuple(names or [processor.image_token])
+    return (processor.image_token,) if not names or processor.image_token in names else tuple(names)
 
 
 def what_was_made(
-    offsets: Sequence[Mapping[str, Any]],
+    texts: Sequence[str],
     features: Mapping[str, Any],
     tokenizer: Any,
     tokens: Sequence[str],
     ids: Sequence[int],
     pictures: int,
 ) -> tuple[Mapping[str, Any], ...]:
-    """Return for each picture its ``tokens``, counted in the text that replaced its placeholder, and what the features
-    say of it alone. Where the processor doesn't say what it replaced, runs of image tokens are counted."""
+    """Return for each picture its ``tokens``, and what the features say of it alone.
+
+    ``texts`` replaced the placeholders; where the processor doesn't say them, runs of image tokens are counted.
+    """
     if not pictures:
         return ()
-    texts = [str(each["replacement"]) for each in offsets if each.get("type") == "image"]
     known = frozenset(tokenizer.convert_tokens_to_ids(list(tokens)))
     total = sum(1 for i in ids if i in known)
     counts = [sum(text.count(token) for token in tokens) for text in texts] or _runs(ids, known)

@@ -49,8 +49,8 @@ def load_processor(entry: Mapping[str, Any], source: Source, *, trust: bool) -> 
     if getattr(processor, "image_processor", None) is None or not getattr(processor, "image_token", None):
         raise EntryError(
             f"{name}: multimodality says that the model takes pictures, and transformers finds no processor for them "
-            f"in {source.name}, only {type(processor).__name__}; a file preprocessor_config.json or processor_config.json "
-            "is missing, or the model's kind puts no placeholder into its prompts, which can't be used here"
+            f"in {source.name}, only {type(processor).__name__}; a file preprocessor_config.json or "
+            "processor_config.json is missing, or the model's kind puts no placeholder into its prompts"
         )
     return CheckpointProcessor(processor)
 

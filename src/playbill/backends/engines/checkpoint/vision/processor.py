@@ -1,7 +1,8 @@
 """Expand a rendered prompt with a checkpoint's own processor: an image token for each patch, and pixel values.
 
 The ids are those of transformers' `apply_chat_template(tokenize=True, return_dict=True)`: the processor adds its
-special tokens unless the prompt begins with BOS. Pictures are handed over opened, so the processor opens and fetches nothing.
+special tokens unless the prompt begins with BOS. Pictures are handed over opened, so the processor opens and
+fetches nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from playbill.backends.prompt.pictures.opening import open_picture
 
 __all__ = ["CheckpointProcessor"]
 
-_NO_FEATURES = ("input_ids", "attention_mask", "text_replacement_offsets")
+_NO_FEATURES = ("input_ids", "attention_mask")
 
 
 class CheckpointProcessor:
@@ -28,7 +29,8 @@ class CheckpointProcessor:
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._lock = threading.Lock()
-        self._offsets = _says_offsets(processor)
+        self._replaced: list[str] = []
+        self._watch_replacements()
         self.placeholder: str = processor.image_token
         self._tokens = picture_tokens(processor)
         others = (getattr(processor, f"{kind}_token", None) for kind in ("video", "audio"))
@@ -45,16 +47,29 @@ class CheckpointProcessor:
         options: dict[str, Any] = {"return_tensors": "pt"}
         if tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token):
             options["add_special_tokens"] = False
-        if opened and self._offsets:
-            options["return_text_replacement_offsets"] = True
         with self._lock:
+            self._replaced = []
             made = self._called(text, [each.image for each in opened], pictures, options)
+            replaced = self._replaced
         ids = tuple(made["input_ids"][0].tolist())
         features = {name: value for name, value in made.items() if name not in _NO_FEATURES}
-        offsets = (made.get("text_replacement_offsets") or [()])[0]
-        facts = what_was_made(offsets, features, tokenizer, self._tokens, ids, len(opened))
+        facts = what_was_made(replaced, features, tokenizer, self._tokens, ids, len(opened))
         notes = tuple(note for each in opened for note in each.notes)
         return ExpandedPrompt(ids, features, facts, notes)
+
+    def _watch_replacements(self) -> None:
+        """Note what placeholders are replaced with: how many tokens each picture gets stands there alone."""
+        replace: Any = getattr(self._processor, "get_text_with_replacements", None)
+        if replace is None:
+            return
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            text, offsets = replace(*args, **kwargs)
+            found = [str(each["replacement"]) for row in offsets for each in row if each.get("type") == "image"]
+            self._replaced = found
+            return text, offsets
+
+        self._processor.get_text_with_replacements = watched
 
     def _called(self, text: str, images: list[Any], pictures: Sequence[Picture], options: dict[str, Any]) -> Any:
         try:
@@ -79,10 +94,3 @@ class CheckpointProcessor:
             "pillow": installed_version("pillow"),
             **torchvision_facts(),
         }
-
-
-def _says_offsets(processor: Any) -> bool:
-    """Tell whether the processor is called in transformers' common way, which can say what it replaced."""
-    from transformers import ProcessorMixin
-
-    return type(processor).__call__ is ProcessorMixin.__call__ and hasattr(ProcessorMixin, "get_text_with_replacements")
