@@ -35,14 +35,14 @@ CLIP = {
 @dataclass(frozen=True)
 class Kind:
     """``processor`` makes the processor, ``config`` the arguments of the configuration for its tokenizer;
-    ``torchvision`` says that the processor needs it, ``prefix`` that a dialogue's first prompt begins its second."""
+    ``torchvision`` says that the processor needs it, ``strings`` that the template reads content that is a string."""
 
     model_type: str
     template: str
     processor: Callable[[], Any]
     config: Callable[[Any], dict[str, Any]]
     torchvision: bool = False
-    prefix: bool = True
+    strings: bool = False
 
 
 def _id(tokenizer: Any, token: str) -> int:
@@ -256,14 +256,17 @@ def _gemma3_config(tokenizer: Any) -> dict[str, Any]:
     }
 
 
+_QWEN2_5 = _qwen_processor("Qwen2_5_VLProcessor")
 KINDS = {
-    "qwen2_vl": Kind("qwen2_vl", templates.QWEN, _qwen_processor("Qwen2VLProcessor"), _qwen2_config, True),
-    "qwen2_5_vl": Kind("qwen2_5_vl", templates.QWEN, _qwen_processor("Qwen2_5_VLProcessor"), _qwen2_5_config, True),
+    "qwen2_vl": Kind("qwen2_vl", templates.QWEN, _qwen_processor("Qwen2VLProcessor"), _qwen2_config, True, True),
+    "qwen2_5_vl": Kind(
+        "qwen2_5_vl", templates.QWEN, _qwen_processor("Qwen2_5_VLProcessor"), _qwen2_5_config, True, True
+    ),
     "llava": Kind("llava", templates.LLAVA, _llava_processor, _llava_config),
     "llava_next": Kind("llava_next", templates.LLAVA_NEXT, _llava_next_processor, _llava_next_config),
     "idefics3": Kind("idefics3", templates.IDEFICS, _idefics3_processor, _idefics3_config),
     "smolvlm": Kind("smolvlm", templates.IDEFICS, _smolvlm_processor, _idefics3_config, True),
-    "internvl": Kind("internvl", templates.INTERNVL, _internvl_processor, _internvl_config, True),
-    "mistral3": Kind("mistral3", templates.MISTRAL, _mistral3_processor, _mistral3_config, True),
-    "gemma3": Kind("gemma3", templates.GEMMA, _gemma3_processor, _gemma3_config),
+    "internvl": Kind("internvl", templates.INTERNVL, _internvl_processor, _internvl_config, True, True),
+    "mistral3": Kind("mistral3", templates.MISTRAL, _mistral3_processor, _mistral3_config, True, True),
+    "gemma3": Kind("gemma3", templates.GEMMA, _gemma3_processor, _gemma3_config, strings=True),
 }

@@ -63,10 +63,6 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
         _HF: _refuse("`gguf_file` names a GGUF file; the files of a checkpoint are found by themselves"),
         _VLLM: _refuse("a GGUF file runs under llamacpp; the files of a checkpoint are found by themselves"),
     },
-    "mmproj": {
-        _HF: _no("the eyes of a checkpoint are among its weights"),
-        _VLLM: _no("the eyes of a checkpoint are among its weights"),
-    },
     "additional_files": {
         _HF: _no("the files of a checkpoint are found by its index"),
         _VLLM: _no("the files of a checkpoint are found by its index"),

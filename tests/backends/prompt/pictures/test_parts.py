@@ -28,7 +28,10 @@ def shown(message):
         ({"content": [TEXT, {"type": "image", "path": "p.png"}]}, ["a", "<p.png>"]),
         ({"content": [{"type": "image_url", "image_url": {"url": URL}}, TEXT]}, [f"<{URL}>", "a"]),
         ({"content": [{"type": "image_url", "image_url": URL}]}, [f"<{URL}>"]),
-        ({"content": [{"type": "image", "image": "p.png"}, TEXT, {"type": "image", "url": URL}]}, ["<p.png>", "a", f"<{URL}>"]),
+        (
+            {"content": [{"type": "image", "image": "p.png"}, TEXT, {"type": "image", "url": URL}]},
+            ["<p.png>", "a", f"<{URL}>"],
+        ),
         ({"content": [{"type": "image", "source": {"type": "url", "url": URL}}]}, [f"<{URL}>"]),
         (
             {"content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QQ=="}}]},

@@ -6,6 +6,7 @@ import base64
 import struct
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -44,8 +45,14 @@ def url_of(content, kind="image/png"):
 
 @pytest.mark.parametrize(
     ("content", "kind", "size"),
-    [(tiny_png(4, 3), "image/png", (4, 3)), (GIF, "image/gif", (3, 2)), (JPEG, "image/jpeg", (7, 5)), (WEBP, "image/webp", (9, 5))],
-)  # fmt: skip
+    [
+        (tiny_png(4, 3), "image/png", (4, 3)),
+        (GIF, "image/gif", (3, 2)),
+        (JPEG, "image/jpeg", (7, 5)),
+        (WEBP, "image/webp", (9, 5)),
+    ],
+    ids=["png", "gif", "jpeg", "webp"],
+)
 def test_bytes_say_what_they_are_and_where_they_end(content, kind, size):
     """What is behind the picture's end is found in every format, and none is found where there is none."""
     header = read_header(content)
@@ -53,14 +60,12 @@ def test_bytes_say_what_they_are_and_where_they_end(content, kind, size):
     assert read_header(content + b"PK\x03\x04hidden").end == len(content)
 
 
-@pytest.mark.parametrize("content", [tiny_png(), GIF, JPEG, WEBP])
+@pytest.mark.parametrize("content", [tiny_png(), GIF, JPEG, WEBP], ids=["png", "gif", "jpeg", "webp"])
 def test_no_truncated_header_breaks_the_reader(content):
     """Each beginning is a header, no picture, or a ValueError that says so."""
     for length in range(len(content)):
-        try:
-            read_header(content[:length])
-        except ValueError as e:
-            assert str(e)
+        with suppress(ValueError):
+            assert read_header(content[:length]) is None or read_header(content[:length]).end is None
 
 
 @pytest.mark.parametrize(
@@ -124,8 +129,23 @@ def test_a_service_is_given_an_address_as_it_is():
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.9.9", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"],
-)  # fmt: skip
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.1",
+        "172.16.9.9",
+        "169.254.169.254",
+        "0.0.0.0",
+        "100.64.0.1",
+        "224.0.0.1",
+        "::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+    ],
+)
 def test_private_addresses_are_none_to_fetch_from(address):
     """Of this machine, its networks, its cloud's metadata; also where they are written as others."""
     assert not is_public(address)
@@ -217,7 +237,7 @@ def test_a_redirect_to_a_private_address_is_not_followed(server):
 
     with pytest.raises(OSError, match=r"localhost is at .* no public address"):
         fetch(f"{server}/to?http://localhost:{urlsplit(server).port}/picture.png", 1000, may_connect=first_only)
-    with pytest.raises(OSError, match="is at 127.0.0.1, which is no public address"):
+    with pytest.raises(OSError, match=r"is at 127\.0\.0\.1, which is no public address"):
         fetch(f"{server}/picture.png", 1000)
 
 

@@ -59,7 +59,7 @@ def _png(content: bytes) -> PictureHeader:
 
 def _jpeg(content: bytes) -> PictureHeader:
     at, size = 2, (0, 0)
-    while at + 4 <= len(content):
+    while at + 2 <= len(content):
         if content[at] != 0xFF:
             raise ValueError("its segments are broken")
         marker = content[at + 1]
@@ -68,7 +68,7 @@ def _jpeg(content: bytes) -> PictureHeader:
             continue
         if marker == 0xD9:
             break
-        length = int.from_bytes(content[at + 2 : at + 4])
+        length = struct.unpack_from(">H", content, at + 2)[0]
         if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", content, at + 5)
             size = (width, height)

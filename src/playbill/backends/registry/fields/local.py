@@ -207,13 +207,6 @@ LOCAL_KEYS = (
     # llamacpp
     EntryKey("filename", v.STRING, "The GGUF file in the repository, a glob: `*Q4_K_M.gguf`.", _GGUF),
     EntryKey(
-        "mmproj",
-        v.STRING,
-        "The file of the model's eyes (the multimodal projector) beside the GGUF file: a path, or a glob in the "
-        "repository. Without it the one whose name begins with `mmproj` is taken, where the entry has `multimodality`.",
-        _GGUF,
-    ),
-    EntryKey(
         "additional_files",
         v.STRINGS,
         "Globs of further files that belong to the model. The parts of a split GGUF are found without it.",

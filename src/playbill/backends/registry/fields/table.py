@@ -130,7 +130,6 @@ UNREAD: dict[str, str] = {
     "not_distributed": "`device_map` says where the weights go",
     "processor_class": "of clemcore's multimodal backend; the processor follows from the checkpoint",
     "processor_config": "of clemcore's multimodal backend; the processor's own files say it",
-    "prompt": "of clemcore's multimodal backend, where it names a function; entries never name code",
     "response": "of clemcore's multimodal backend, where it names a function; entries never name code",
 }
 """Keys that clemcore knew and that nobody needs here: key to the reason."""

@@ -40,7 +40,7 @@ def require_torchvision(name: str) -> None:
     if find_spec("torchvision") is None:
         return
     try:
-        import torchvision  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
+        import torchvision  # noqa: F401
     except Exception as e:
         raise BackendUnavailable(
             f"{name}: torchvision {installed_version('torchvision')} can't be imported beside torch "
@@ -61,7 +61,7 @@ class _Mender(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname == "torchvision" and not _declared and "torch" in sys.modules:
+        if fullname == "torchvision" and not _declared and sys.modules.get("torch", sys) is not None:
             found = PathFinder.find_spec(fullname)
             folders = list(found.submodule_search_locations or ()) if found is not None else []
             if folders and not _loads(Path(folders[0])):
