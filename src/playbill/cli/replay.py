@@ -36,6 +36,7 @@ def replay(folder: Path, as_json: bool) -> int:
             "records": counts.records,
             "prompts": counts.prompts,
             "texts": counts.texts,
+            "pictures": counts.pictures,
             "differences": found,
         }
         click.echo(printable_json(content))
@@ -43,7 +44,10 @@ def replay(folder: Path, as_json: bool) -> int:
         for difference in replayed(folder, counts):
             click.echo(printable(_describe(difference)))
         said = f"{counts.differences or 'no'} difference{'' if counts.differences == 1 else 's'}"
-        click.echo(f"{counts.records} records: {counts.prompts} prompts and {counts.texts} texts made again, {said}")
+        seen = f", {counts.pictures} pictures counted" if counts.pictures else ""
+        click.echo(
+            f"{counts.records} records: {counts.prompts} prompts and {counts.texts} texts made again{seen}, {said}"
+        )
     return 1 if counts.differences else 0
 
 

@@ -14,6 +14,7 @@ from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.listing import print_columns
 from playbill.cli.options import (
+    fetch_option,
     json_option,
     key_file_option,
     model_option,
@@ -43,6 +44,7 @@ __all__ = ["run"]
 )
 @parameter_option
 @trust_option
+@fetch_option
 @registry_option
 @key_file_option
 @json_option
@@ -55,6 +57,7 @@ def run(
     concurrency: int | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
+    fetch_pictures: bool,
     registries: tuple[Path, ...],
     key_files: tuple[Path, ...],
     as_json: bool,
@@ -90,6 +93,7 @@ def run(
                 observer=progress,
                 trust_remote_code=trust_remote_code,
                 progress=True,
+                fetch_pictures=fetch_pictures,
                 command=["playbill", *sys.argv[1:]],
             )
     except RunInterrupted as e:

@@ -29,6 +29,7 @@ from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
 from playbill.runs.folder.manifest import Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
+from playbill.runs.folder.pictures import PictureFolder
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, RecordStore, read_records
 from playbill.runs.inputs.inputs import DialogueSource, Inputs, open_inputs
@@ -85,6 +86,7 @@ def run(
     observer: Observer | None = None,
     trust_remote_code: bool = False,
     progress: bool = False,
+    fetch_pictures: bool = False,
     command: Sequence[str] | None = None,
 ) -> RunResult:
     """Let models answer dialogues, and keep a record of every turn in the folder ``out``.
@@ -92,7 +94,8 @@ def run(
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
-    supports one. ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
+    supports one. ``fetch_pictures`` allows that pictures at a URL are fetched for models that run here.
+    ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
     on where it stopped, and tries ``error`` again; `playbill.runs.folder.manifest` says which changes it takes.
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
@@ -127,6 +130,7 @@ def run(
             observer=observer if observer is not None else Silent(),
             trust_remote_code=trust_remote_code,
             progress=progress,
+            fetch_pictures=fetch_pictures,
         )
         return job.run(command)
 
@@ -152,6 +156,10 @@ class _Job:
     summaries: dict[str, ModelSummary] = field(default_factory=dict)
     faults: dict[str, Exception] = field(default_factory=dict)
     manifest_lock: threading.Lock = field(default_factory=threading.Lock)
+    fetch_pictures: bool = False
+
+    def __post_init__(self) -> None:
+        self.pictures = PictureFolder(self.folder)
 
     def run(self, command: Sequence[str] | None) -> RunResult:
         labels = [one.label for one in self.chosen]
@@ -273,7 +281,14 @@ class _Job:
                 for note in store.notes:
                     self.observer.said(one.label, note)
                 schedule = Schedule(
-                    one.label, model, store, self.observer, repeat=self.repeat, seed=seed, stop=self.stop
+                    one.label,
+                    model,
+                    store,
+                    self.observer,
+                    repeat=self.repeat,
+                    seed=seed,
+                    stop=self.stop,
+                    pictures=self.pictures,
                 )
                 return schedule.run(self.inputs, self.inputs.turns * self.repeat)
 
@@ -306,6 +321,7 @@ class _Job:
             dialogues=len(self.inputs) * self.repeat,
             extent=self.inputs.extent,
             progress=self.progress,
+            fetch_pictures=self.fetch_pictures,
         )
 
     def _seed_of(self, one: Chosen, model: Model) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,12 @@ class Prompt:
     def picture_facts(self) -> list[dict[str, Any]]:
         """Return what a record says of each picture: what it is, and what was made of it."""
         made = self.made or ({},) * len(self.shown)
-        return [{**picture.to_dict(), **each} for picture, each in zip(self.shown, made, strict=True)]
+        return [_facts_of(picture, each) for picture, each in zip(self.shown, made, strict=True)]
+
+
+def _facts_of(picture: Picture, made: Mapping[str, Any]) -> dict[str, Any]:
+    notes = [*picture.notes, *made.get("notes", ())]
+    return {**picture.to_dict(), **made, **({"notes": notes} if notes else {})}
 
 
 def make_prompt(
@@ -156,14 +161,13 @@ def make_prompt(
         check_pictures_taken(spec, prepared.messages, sees=path is None or path.processor is not None)
         urls = "pass" if path is None else "fetch" if fetch_pictures else "refuse"
         pictures = read_pictures(prepared.messages, folder, urls=urls)
-    shown = [picture for each in pictures for picture in each]
-    changes = (*prepared.changes, *(note for picture in shown for note in picture.notes))
-    if path is None:
-        return Prompt(prepared.messages, changes, pictures=pictures)
-    text = path.render(prepared.messages)
-    made = path.expand(text, shown)
-    changes += made.notes
-    return Prompt(prepared.messages, changes, text, made.ids, pictures, made.features, made.made)
+    prompt = Prompt(prepared.messages, prepared.changes, pictures=pictures)
+    if path is not None:
+        text = path.render(prepared.messages)
+        made = path.expand(text, prompt.shown)
+        prompt = replace(prompt, text=text, ids=made.ids, features=made.features, made=made.made)
+    notes = (note for fact in prompt.picture_facts() for note in fact.get("notes", ()))
+    return replace(prompt, changes=(*prompt.changes, *notes))
 
 
 def _match_placeholders(text: str, pictures: Sequence[Picture], processor: PictureProcessor) -> None:

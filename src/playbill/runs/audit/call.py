@@ -24,6 +24,8 @@ class Call:
     prompt; ``echoed_prompt`` the same as the tokenizer decoded it back, where the answer was stored with it.
     ``raw`` is the generated text alone, and ``keeps_special`` says whether special tokens would stand in it.
     ``padded`` says that a batch may have added tokens at its end. ``tags`` are the thinking tags of this model.
+    ``pictures`` are those that the record proves to have been shown (None: it speaks of none), ``named_pictures`` those
+    of its messages, and ``placeholder`` is what stands for each in the prompt of a model that ran here.
     ``closed`` says that the whole dialogue is in this file, so that nothing of it need be remembered after it.
     """
 
@@ -54,6 +56,9 @@ class Call:
     sent: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    pictures: int | None = None
+    named_pictures: int = 0
+    placeholder: str | None = None
     closed: bool = False
 
     @property

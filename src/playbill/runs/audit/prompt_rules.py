@@ -10,7 +10,7 @@ from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Verdict
 from playbill.runs.audit.turn_headers import Header, headers
 
-__all__ = ["changed_history", "double_bos", "no_generation_prompt", "prompt_leak", "role_mismatch"]
+__all__ = ["changed_history", "double_bos", "lost_picture", "no_generation_prompt", "prompt_leak", "role_mismatch"]
 
 _NO_PROMPT = CannotTell("the rendered prompt is not recorded; services render it on their side")
 _TAIL = 48
@@ -140,6 +140,23 @@ def changed_history(call: Call, group: Group) -> Verdict:
         if not _carries(call.prompt, answer):
             return f"the prompt doesn't carry the answer before: {_short(answer)}"
     return None
+
+
+def lost_picture(call: Call, group: Group) -> Verdict:
+    """Judged by the record's own words of its pictures, and by the prompt where the model ran here."""
+    if call.pictures is None and not call.named_pictures:
+        return None
+    if call.failed:
+        return CannotTell("the call failed, perhaps before its pictures were read")
+    if call.pictures is None and (call.placeholder is None or call.prompt is None):
+        return CannotTell("the record doesn't say which pictures were shown; an older Playbill wrote it")
+    shown = call.pictures or 0
+    if shown != call.named_pictures:
+        return f"the messages name {call.named_pictures} pictures, and {shown} were shown"
+    if call.placeholder is None or call.prompt is None:
+        return None
+    places = call.prompt.count(call.placeholder)
+    return None if places == shown else f"the prompt has {places} places ({call.placeholder}) for {shown} pictures"
 
 
 def _carries(text: str, answer: str) -> bool:

@@ -106,6 +106,15 @@ AUDIT_RULES = (
         prevents='a service that returned `content: ""` after 113 tokens of reasoning, counted as an aborted game.',
         mend="look at the response body; a larger limit, or another provider, often helps.",
     ),
+    _error(
+        "PB420",
+        "lost-picture",
+        prompt.lost_picture,
+        summary="The messages name more pictures, or fewer, than were shown or have a place in the prompt.",
+        why="The model answered about another picture, or about none, and nothing in its answer says so.",
+        prevents="layers that leave pictures out of a message without a word.",
+        mend="run `playbill check NAME`, which tries the template with pictures; `playbill prompt` shows the places.",
+    ),
     _warning(
         "PB451",
         "truncated",

@@ -5,7 +5,7 @@ A turn holds only what its earlier turn doesn't, since histories grow. Knows no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +20,7 @@ from playbill.runs.folder.manifest import read_manifest
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
 from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
+from playbill.runs.report.thumbnails import thumbnails
 
 __all__ = ["Collected", "collect"]
 
@@ -81,11 +82,22 @@ def collect(folder: Path) -> Collected:
     if not models:
         raise InputError(f"{folder}: the run has no records yet")
     index, dialogues = [], []
+    shown = {sha for model in models for each in model.dialogues.values() for sha in _pictures_of(each)}
     for place, model in enumerate(models):
         for key, dialogue in model.dialogues.items():
             index.append(_row(place, key, dialogue))
             dialogues.append({"turns": dialogue.turns})
-    return Collected(_summary(folder, manifest, models, auditor), index, dialogues)
+    summary = {**_summary(folder, manifest, models, auditor), "pictures": thumbnails(folder, shown)}
+    return Collected(summary, index, dialogues)
+
+
+def _pictures_of(dialogue: _Dialogue) -> Iterator[tuple[str, str]]:
+    """Yield the hash and media type of each picture that a dialogue's records speak of."""
+    for turn in dialogue.turns:
+        found = (turn.get("details") or {}).get("pictures")
+        for fact in found if isinstance(found, list) else ():
+            if isinstance(fact, dict) and isinstance(fact.get("sha256"), str):
+                yield fact["sha256"], str(fact.get("mime"))
 
 
 def _add(model: _Model, record: Record) -> None:
@@ -219,6 +231,7 @@ def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
         "model_name": model.described.get("model_name", model.label),
         "backend": (model.described.get("spec") or {}).get("backend"),
         "template": (model.described.get("template") or {}).get("source"),
+        "placeholder": (model.described.get("pictures") or {}).get("placeholder"),
         "parameters": (model.described.get("parameters") or {}).get("effective") or {},
         "dialogues": len(model.dialogues),
         "records": model.records,

@@ -17,14 +17,12 @@ class ExpandedPrompt:
 
     ``ids`` hold an image token for each patch that the model sees. ``features`` are the processor's other outputs by
     their names, tensors that only the engine understands. ``made`` says of each picture what became of it: its
-    ``tokens``, and where the processor tells them its ``tiles``, ``grid`` or ``size``. ``notes`` are changes on the
-    way.
+    ``tokens``, where the processor tells them its ``tiles``, ``grid`` or ``size``, and ``notes``, changes on the way.
     """
 
     ids: tuple[int, ...]
     features: Mapping[str, Any] = field(default_factory=dict, repr=False)
     made: tuple[Mapping[str, Any], ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class PictureProcessor(Protocol):

@@ -16,7 +16,7 @@ from playbill.backends.engines.checkpoint.vision.counting import picture_tokens,
 from playbill.backends.engines.checkpoint.vision.torchvision import torchvision_facts
 from playbill.backends.errors import BackendUnavailable, MessageError
 from playbill.backends.prompt.pictures import ExpandedPrompt, Picture
-from playbill.backends.prompt.pictures.opening import open_picture
+from playbill.backends.prompt.pictures.opening import OpenedPicture, open_picture
 
 __all__ = ["CheckpointProcessor"]
 
@@ -54,8 +54,8 @@ class CheckpointProcessor:
         ids = tuple(made["input_ids"][0].tolist())
         features = {name: value for name, value in made.items() if name not in _NO_FEATURES}
         facts = what_was_made(replaced, features, tokenizer, self._tokens, ids, len(opened))
-        notes = tuple(note for each in opened for note in each.notes)
-        return ExpandedPrompt(ids, features, facts, notes)
+        noted = tuple({**fact, **_notes(each)} for fact, each in zip(facts, opened, strict=True))
+        return ExpandedPrompt(ids, features, noted)
 
     def _watch_replacements(self) -> None:
         """Note what placeholders are replaced with: how many tokens each picture gets stands there alone."""
@@ -94,3 +94,7 @@ class CheckpointProcessor:
             "pillow": installed_version("pillow"),
             **torchvision_facts(),
         }
+
+
+def _notes(opened: OpenedPicture) -> dict[str, Any]:
+    return {"notes": list(opened.notes)} if opened.notes else {}
