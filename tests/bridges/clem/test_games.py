@@ -218,7 +218,7 @@ def test_pictures_are_sent_as_data(clem, folder):
     done = subprocess.run([clem / "python", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     pictured, plain_text = json.loads(done.stdout.splitlines()[-1])
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
-    assert pictured == {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    assert pictured == {"role": "user", "content": [image, {"type": "text", "text": "What is it?"}]}
     assert plain_text == {"role": "user", "content": "Hi"}
 
 

@@ -217,6 +217,15 @@ OTHER_CHECKPOINT = Rule(
     prevents="A download of 28 GB that ends in an error, where the same weights are published in a form that works.",
     mend="Take the checkpoint that the message names, or leave `multimodality` out where the model is to read text.",
 )
+NO_PROCESSOR = Rule(
+    code="PB152",
+    name="no-processor",
+    severity=Severity.ERROR,
+    summary="The entry says that the model takes pictures, and its repository has no processor for them.",
+    why="A processor turns pictures into what the model reads; without its files nobody knows how.",
+    prevents="A fine-tuned copy without preprocessor_config.json, whose pictures fail one by one during a run.",
+    mend="Copy the processor's files from the model that it was made of, or take `multimodality` out.",
+)
 
 ENTRY_RULES = table_of(
     (
@@ -243,6 +252,7 @@ ENTRY_RULES = table_of(
         BUDGET_FOR_LEVELS,
         OTHER_MEDIA,
         OTHER_CHECKPOINT,
+        NO_PROCESSOR,
     )
 )
 """Rules of entries by code."""

@@ -19,6 +19,7 @@ from playbill.backends.engines.checkpoint.model_class import check_model_class, 
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.checkpoint.tokenizer import LoadedTokenizer, load_tokenizer
 from playbill.backends.engines.checkpoint.vision.loading import load_processor
+from playbill.backends.engines.checkpoint.vision.torchvision import mend_torchvision
 from playbill.backends.engines.machine.process_state import show_torch
 from playbill.backends.prompt.chat_template import pick_template
 from playbill.backends.prompt.prompt_path import Bos, PromptPath
@@ -34,6 +35,7 @@ def make_prompt_path(
 ) -> PromptPath:
     """Return the prompt path of an entry whose files are here. Where the model runs ``by_transformers``, that must have
     a class for it, EntryError where it has none, and pictures go through the checkpoint's own processor."""
+    mend_torchvision()
     sees = by_transformers and pictures_taken(entry).any
     if sees:
         show_torch()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from playbill.backends.errors import BackendUnavailable, MessageError
 from playbill.backends.prompt.pictures.picture import Picture
+from playbill.backends.prompt.pictures.png_rows import refuse_missing_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,13 +55,15 @@ def open_picture(picture: Picture) -> OpenedPicture:
                     raise ValueError(f"it states {picture.width} x {picture.height} pixels and has {image.size}")
                 if getattr(image, "is_animated", False):
                     image.seek(0)
-                    notes.append(f"{picture.place} is animated; its first frame is shown")
+                    notes.append(f"{picture.place} holds several frames; the first is shown")
                 if image.getexif().get(_ORIENTATION, 1) != 1:
                     notes.append(f"{picture.place} is turned upright, as its EXIF orientation says")
                 if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                     notes.append(f"{picture.place} has transparent parts, whose transparency is left out")
                 if image.mode.startswith(("I", "F")):
                     notes.append(f"{picture.place} has more than 8 bits a channel, of which 8 are kept")
+                if picture.media_type == "image/png":
+                    refuse_missing_rows(picture.content)
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 return OpenedPicture(upright.convert("RGB"), tuple(notes))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from playbill.backends.errors import MessageError
+
 __all__ = ["picture_tokens", "what_was_made"]
 
 _GRID = "image_grid_thw"
@@ -40,7 +42,12 @@ def what_was_made(
     known = frozenset(tokenizer.convert_tokens_to_ids(list(tokens)))
     total = sum(1 for i in ids if i in known)
     counts = [sum(text.count(token) for token in tokens) for text in texts] or _runs(ids, known)
-    if len(counts) != pictures or sum(counts) != total:
+    if texts and sum(counts) != total:
+        raise MessageError(
+            f"messages: the model's processor puts {sum(counts)} image tokens ({', '.join(tokens)}) into the prompt, "
+            f"and its tokenizer makes {total} of them; tokenizer and processor don't belong together"
+        )
+    if len(counts) != pictures:
         return tuple({"tokens": total} if pictures == 1 else {} for _ in range(pictures))
     return tuple({"tokens": n, **_own(features, i, n, total)} for i, n in enumerate(counts))
 

@@ -12,6 +12,7 @@ from playbill.backends.engines.checkpoint.vision.torchvision import require_torc
 from playbill.backends.engines.machine.process_state import show_torch
 from playbill.backends.errors import BackendUnavailable, EntryError
 from playbill.backends.prompt.pictures.opening import need_pillow
+from playbill.backends.registry import rules
 
 __all__ = ["load_processor"]
 
@@ -42,17 +43,19 @@ def load_processor(entry: Mapping[str, Any], source: Source, *, trust: bool) -> 
             raise _missing(name, e) from e
         raise
     except OSError as e:
-        raise EntryError(
-            f"{name}: multimodality says that the model takes pictures, and {source.name} has no processor for them "
-            f"(preprocessor_config.json, processor_config.json): {str(e).splitlines()[0][:200]}"
-        ) from e
+        raise _no_processor(name, source, str(e).splitlines()[0][:200]) from e
     if getattr(processor, "image_processor", None) is None or not getattr(processor, "image_token", None):
-        raise EntryError(
-            f"{name}: multimodality says that the model takes pictures, and transformers finds no processor for them "
-            f"in {source.name}, only {type(processor).__name__}; a file preprocessor_config.json or "
-            "processor_config.json is missing, or the model's kind puts no placeholder into its prompts"
-        )
+        why = f"transformers finds only {type(processor).__name__}, or one that puts no placeholder into prompts"
+        raise _no_processor(name, source, why)
     return CheckpointProcessor(processor)
+
+
+def _no_processor(name: str, source: Source, why: str) -> EntryError:
+    said = (
+        f"multimodality says that the model takes pictures, and {source.name} has no processor for them "
+        f"(preprocessor_config.json, processor_config.json): {why}"
+    )
+    return EntryError(f"{name}: {said}", [rules.NO_PROCESSOR.at(name, said)])
 
 
 def _missing(name: str, e: Exception) -> BackendUnavailable:
