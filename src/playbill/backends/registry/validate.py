@@ -102,7 +102,7 @@ def _served_elsewhere(entry: dict[str, Any], paths: Mapping[str, str]) -> Iterat
     if entry.get("backend") == "huggingface_multimodal":
         entry["backend"] = "huggingface_local"
         entry.setdefault("premade_chat_template", True)
-        entry.setdefault("eos_to_cull", [])
+        entry.setdefault("eos_to_cull", "")
         for key in [key for key in ("prompt",) if str(entry.get(key)).startswith("clemcore.")]:
             entry[f"x_{key}"] = entry.pop(key)  # a function's name; entries never name code
         message = "'huggingface_multimodal' is read as 'huggingface_local', with the model's own template and ends"

@@ -15,7 +15,7 @@ from playbill.backends.engines.checkpoint.remote_code import code_asked
 from playbill.backends.errors import EntryError
 from playbill.backends.registry.fields.multimodality import pictures_taken
 
-__all__ = ["auto_class", "check_model_class", "refuse_without_class", "sees_by_kind"]
+__all__ = ["auto_class", "check_model_class", "refuse_without_class", "sees_by_kind", "takes_pictures"]
 
 _AUTO = "AutoModelForCausalLM"
 _AUTO_EYES = "AutoModelForImageTextToText"
@@ -76,6 +76,11 @@ def auto_class(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     if pictures_taken(entry).any:
         return _AUTO_EYES
     return _AUTO if _classes(kind) or not _classes_with_eyes(kind) else _AUTO_EYES
+
+
+def takes_pictures(kind: str) -> bool:
+    """Tell whether transformers has a class for pictures and text for models of a kind."""
+    return bool(_classes_with_eyes(kind))
 
 
 def sees_by_kind(config: Mapping[str, Any]) -> bool:

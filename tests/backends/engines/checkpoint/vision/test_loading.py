@@ -6,16 +6,27 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
 pytest.importorskip("PIL", reason="needs the extra `vision`")
 pytest.importorskip("torchvision", reason="needs the extra `vision`")
 
-from playbill.backends import BackendUnavailable, EntryError, ModelRegistry, load_model, load_prompt_path, make_prompt
+from playbill.backends import (
+    BackendUnavailable,
+    Context,
+    Credentials,
+    EntryError,
+    ModelRegistry,
+    load_model,
+    load_prompt_path,
+    make_prompt,
+)
 from playbill.proof import check_all
+from playbill.proof.add.sources import propose
 from playbill.proof.check import Options
-from support.pictures import png_url
+from support.pictures import png_url, tiny_png
 from support.vision.checkpoint import entry_of, save_tiny
 
 
@@ -124,3 +135,26 @@ def test_what_is_said_of_a_picture(llava):
     facts = path.processor.facts()
     assert (facts["class"], facts["image_backend"]) == ("LlavaProcessor", "torchvision")
     assert isinstance(BackendUnavailable("x"), Exception)
+
+
+def test_add_says_that_the_model_sees(llava):
+    """From the kind of model and its processor; the entry that it makes is one that `check` proves."""
+    (proposal,) = propose(str(llava), Context(credentials=Credentials(()), date=datetime(2026, 11, 23)))
+    assert proposal.entry["multimodality"] == {"single_image": True, "multiple_images": True}
+    assert "of the kind 'llava' do" in proposal.origins["multimodality"]
+
+
+def test_two_engines_are_compared_on_pictures(llava, tmp_path, playbill):
+    """The same model twice has no difference; another template has, where it puts a picture."""
+    (tmp_path / "cat.png").write_bytes(tiny_png(40, 30))
+    talk = [{"role": "user", "content": [{"type": "text", "text": "This?"}, {"type": "image", "path": "cat.png"}]}]
+    (tmp_path / "talk.json").write_text(json.dumps(talk))
+    part = "{{ '<image>' if p.type == 'image' else p.text }}"
+    moved = f"{{% for m in messages %}}{{% for p in m.content %}}{part}{{% endfor %}}{{% endfor %}}"
+    other = entry_of(llava, premade_chat_template=False, custom_chat_template=moved)
+    (tmp_path / "r.json").write_text(json.dumps([entry_of(llava), {**other, "model_name": "other"}]))
+    registry = ("--registry", str(tmp_path / "r.json"))
+    code, out, _ = playbill("diff", "llava", str(llava), str(tmp_path / "talk.json"), *registry)
+    assert (code, "no difference" in out) == (0, True)
+    code, out, _ = playbill("diff", "llava", "other", str(tmp_path / "talk.json"), *registry)
+    assert code == 1

@@ -34,8 +34,9 @@ def load_processor(entry: Mapping[str, Any], source: Source, *, trust: bool) -> 
     require_torchvision(name)
     from transformers import AutoProcessor
 
+    loader: Any = AutoProcessor
     try:
-        processor: Any = AutoProcessor.from_pretrained(source.name, trust_remote_code=trust, **source.options)
+        processor: Any = loader.from_pretrained(source.name, trust_remote_code=trust, **source.options)
     except ImportError as e:
         raise _missing(name, e) from e
     except ValueError as e:

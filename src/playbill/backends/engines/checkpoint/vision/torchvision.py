@@ -73,10 +73,11 @@ def _loads(folder: Path) -> bool:
     """Tell whether torchvision's compiled operators can be loaded."""
     import torch
 
+    operators: Any = torch.ops
     libraries = [path for pattern in ("_C*.so", "_C*.pyd", "_C*.dylib") for path in folder.glob(pattern)]
     try:
         for library in libraries:
-            torch.ops.load_library(str(library))
+            operators.load_library(str(library))
     except OSError:
         return False
     return bool(libraries)
@@ -85,7 +86,8 @@ def _loads(folder: Path) -> bool:
 def _declare() -> None:
     import torch
 
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    make: Any = torch.library.Library
+    library: Any = make("torchvision", "FRAGMENT")
     for operator in _OPERATORS:
         if not hasattr(torch.ops.torchvision, operator):
             library.define(operator + _ARGUMENTS)
