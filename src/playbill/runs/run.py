@@ -94,9 +94,8 @@ def run(
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
-    supports one. ``concurrency`` fixes how many requests services get at once. ``fetch_pictures`` is as for
-    `load_model`. The same call on the same folder goes on where it stopped, and tries ``error`` again;
-    `playbill.runs.folder.manifest` says which changes it takes.
+    supports one. ``concurrency`` fixes how many requests services get at once; ``fetch_pictures`` as `load_model`.
+    The same call on the same folder goes on where it stopped, and tries ``error`` again (`runs.folder.manifest`).
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
     Ctrl-C; and what a load raises, if no model can be loaded (else its summary has the ``problem``).
