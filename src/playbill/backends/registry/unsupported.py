@@ -63,6 +63,10 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
         _HF: _refuse("`gguf_file` names a GGUF file; the files of a checkpoint are found by themselves"),
         _VLLM: _refuse("a GGUF file runs under llamacpp; the files of a checkpoint are found by themselves"),
     },
+    "pictures_per_prompt": {
+        _HF: _no("any number is taken; `context_size` is the limit"),
+        _GGUF: _no("a GGUF file reads text here"),
+    },
     "additional_files": {
         _HF: _no("the files of a checkpoint are found by its index"),
         _VLLM: _no("the files of a checkpoint are found by its index"),
@@ -100,7 +104,7 @@ HARMLESS = frozenset(
         *("huggingface_id", "model_id", "requires_api_key", "trust_remote_code", "multimodality", "multimodal"),
         *("threads", "batching", "batch_size", "prefix_caching", "n_ctx", "additional_files", "attn_implementation"),
         *("device_map", "execute_on", "gpu_layers_offloaded", "number_gpus", "pipeline_parallel_size", "model_class"),
-        *("gpu_memory_utilization", "enforce_eager", "key_section", "key_header", "delay"),
+        *("gpu_memory_utilization", "enforce_eager", "pictures_per_prompt", "key_section", "key_header", "delay"),
         *PACE,
     ]
 )

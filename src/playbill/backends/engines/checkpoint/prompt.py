@@ -34,9 +34,9 @@ def make_prompt_path(
     entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool, by_transformers: bool
 ) -> PromptPath:
     """Return the prompt path of an entry whose files are here. Where the model runs ``by_transformers``, that must have
-    a class for it, EntryError where it has none, and pictures go through the checkpoint's own processor."""
+    a class for it, EntryError where it has none. Pictures go through the checkpoint's own processor."""
     mend_torchvision()
-    sees = by_transformers and pictures_taken(entry).any
+    sees = pictures_taken(entry).any
     if sees:
         show_torch()
     config = read_config(entry, source, trust=trust)

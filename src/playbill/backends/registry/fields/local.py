@@ -286,6 +286,13 @@ LOCAL_KEYS = (
         _VLLM,
     ),
     EntryKey(
+        "pictures_per_prompt",
+        v.POSITIVE,
+        "How many pictures a prompt may hold at the most, those of earlier turns counted: vLLM keeps memory for them.",
+        _VLLM,
+        default=8,
+    ),
+    EntryKey(
         "tokenizer_mode",
         v.choice("auto", "slow", "mistral"),
         "`slow` is `slow_tokenizer: true`. `mistral` is refused: such tokenizers recognise no special token in a "

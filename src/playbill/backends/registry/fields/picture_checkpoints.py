@@ -21,7 +21,6 @@ _CODE = "is Python code in its repository, which transformers has no class of it
 _NO_PICTURES = {
     "llamacpp": "its binding takes a prompt with pictures as text only, so the ids that the model sees can't be "
     "proven; huggingface_local can, or llamacpp_server, where the server renders",
-    "vllm": "Playbill hands it token ids alone; huggingface_local can, or vllm_server, where the server renders",
 }
 """Local engines that read text alone, and why."""
 

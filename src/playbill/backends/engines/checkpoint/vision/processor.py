@@ -57,6 +57,13 @@ class CheckpointProcessor:
         noted = tuple({**fact, **_notes(each)} for fact, each in zip(facts, opened, strict=True))
         return ExpandedPrompt(ids, features, noted)
 
+    def rendered_ids(self, text: str) -> tuple[int, ...]:
+        """Return the ids of a prompt whose pictures are placeholders still, begun as the processor begins it."""
+        tokenizer = self._processor.tokenizer
+        begun = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+        with self._lock:
+            return tuple(tokenizer(text, **({"add_special_tokens": False} if begun else {})).input_ids)
+
     def _watch_replacements(self) -> None:
         """Note what placeholders are replaced with: how many tokens each picture gets stands there alone."""
         replace: Any = getattr(self._processor, "get_text_with_replacements", None)
