@@ -9,15 +9,17 @@ from typing import Any
 from support.vision.kinds import KINDS
 
 
-def save_tiny(kind: str, folder: Path) -> Path:
-    """Write configuration, random weights, processor and template; the weights are the same each time."""
+def save_tiny(kind: str, folder: Path, **text: Any) -> Path:
+    """Write configuration, random weights, processor and template; the weights are the same each time. ``text`` goes
+    into the text model's configuration."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     made = KINDS[kind]
     processor = made.processor()
     processor.chat_template = made.template
-    config = AutoConfig.for_model(made.model_type, **made.config(processor.tokenizer))
+    given = made.config(processor.tokenizer)
+    config = AutoConfig.for_model(made.model_type, **{**given, "text_config": {**given["text_config"], **text}})
     torch.manual_seed(7)
     model = AutoModelForImageTextToText.from_config(config).float().eval()
     with torch.no_grad():

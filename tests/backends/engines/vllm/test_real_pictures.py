@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 
 from playbill.backends import load_model
 from support.assets import ROOT
-from support.vision import kinds
 from support.vision.checkpoint import entry_of, save_tiny
 from support.vision.shapes import SHAPES
 
@@ -33,10 +32,9 @@ mend_torchvision()
 
 
 @pytest.fixture
-def checkpoint(tmp_path, monkeypatch):
+def checkpoint(tmp_path):
     """A LLaVA whose tensors have the names of published checkpoints, which vLLM expects."""
-    monkeypatch.setattr(kinds, "TEXT", {**kinds.TEXT, **WIDE})
-    folder = save_tiny("llava", tmp_path / "llava")
+    folder = save_tiny("llava", tmp_path / "llava", **WIDE)
     path = folder / "model.safetensors"
     tensors = load_file(path)
     named = {
