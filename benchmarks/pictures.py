@@ -3,7 +3,7 @@
     python benchmarks/pictures.py [--repeats 3] [--side 1000] [--threads 2]
 
 Needs the extras hf and vision. clemcore's way is its own three calls for a message with pictures (template, processor,
-`generate`), made here: clemcore 3.7.2 itself loads models by AutoModelForCausalLM, which has no class for this kind. The
+`generate`), made here: clemcore 3.7.2 itself loads models by AutoModelForCausalLM, which has none for this kind. The
 model is SmolVLM-256M at half its width and half its depth, with random weights in float32: only how much is computed
 counts. Both are in this process and take turns, each with the same messages; calls of the vision encoder are counted.
 Prints figures for benchmarks/RESULTS.md; exits with 1 where the encoder is asked more than once.
