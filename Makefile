@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # torch for the CPU. Where the package index offers it with CUDA only, this one saves gigabytes:
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
-TORCH ?= torch==2.13.0
+# torchvision belongs to one torch: the two are named together.
+TORCH ?= torch==2.13.0 torchvision==0.28.0
 TORCH_INDEX ?=
 
 # Two engines with spinning threads on the same cores slow each other down fifty times.
@@ -86,7 +87,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing Playbill with all that its tests need; torch takes a while"
-	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	@$(PIP) --editable ".[all]" --group dev
 	@touch $@ $(VENV)/.demo
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from playbill.backends.engines.checkpoint.vision.torchvision import mend_torchvision
 from playbill.backends.registry.services import SERVICES
 from playbill.cli import main
+
+# Tests that use transformers by themselves need it as much as Playbill does, where torch is one for the CPU.
+mend_torchvision()
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,7 @@ from playbill.backends.registry.unsupported import UNSUPPORTED
 from playbill.cli import cli
 from playbill.proof.rules.live import LIVE_RULES
 from playbill.proof.rules.path import PATH_RULES
+from playbill.proof.rules.pictures import PICTURE_RULES
 from playbill.proof.rules.table import rules_page
 from playbill.proof.rules.template import TEMPLATE_RULES
 from playbill.runs.audit import RECORD_RULES
@@ -53,6 +54,7 @@ COMMANDS = REFERENCE / "command-line.md"
 RULES = {
     "The entry": {**ENTRY_RULES, **TEMPLATE_RULES},
     "The prompt path": PATH_RULES,
+    "Pictures": PICTURE_RULES,
     "Live answers": LIVE_RULES,
     "Records": RECORD_RULES,
 }
@@ -69,6 +71,7 @@ PYTHON: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "prompt": (
             *("render", "make_prompt", "Prompt", "PromptPath", "load_prompt_path"),
+            *("ExpandedPrompt", "Picture", "PictureProcessor", "Bos"),
             *("Template", "Tokenizer", "Stops", "StopId", "Message", "CleaningRule", "Tags"),
         ),
         "engines": (

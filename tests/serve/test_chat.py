@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from support.pictures import png_url
+
 from support.serving import HELLO, LOADERS, ask  # isort: skip - first, for it skips where openai misses
 
 import httpx2 as httpx
@@ -113,7 +115,7 @@ def test_images_are_taken_as_data_only(url, image):
 
 def test_an_image_as_a_data_url_goes_to_the_model(url):
     """A data URL passes, and the text beside it is answered."""
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    image = {"type": "image_url", "image_url": {"url": png_url()}}
     answer = ask(url, messages=[{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}])
     assert answer.json()["choices"][0]["message"]["content"] == "What is it?"
 

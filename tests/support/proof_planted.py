@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from playbill.backends.prompt.chat_template import Template, pick_template
+from playbill.backends.prompt.pictures import ExpandedPrompt
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.stops import collect_stops
 from playbill.backends.prompt.template import GENERIC_TEMPLATE
@@ -55,7 +56,13 @@ ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% 
 HOSTED = {"model_name": "m", "backend": "anthropic", "model_id": "claude-haiku-4-5"}
 LEVELS = {"backend": "google", "model_id": "gemini-3-flash-preview", "reasoning_model": True}
 
+EYES = {"backend": "huggingface_local", "multimodality": {"single_image": True}}
 REGISTRIES: dict[str, tuple[list[Any], list[Any]]] = {
+    "PB150": ([entry(**{**EYES, "multimodality": {"audio": True}})], [entry(**EYES)]),
+    "PB151": (
+        [entry(**EYES, huggingface_id="OpenGVLab/InternVL3-14B")],
+        [entry(**EYES, huggingface_id="OpenGVLab/InternVL3-14B-hf")],
+    ),
     "PB101": (["not an entry"], [MOCK]),
     "PB102": ([without("eos_to_cull")], [entry()]),
     "PB103": ([entry(premade_chat_template="false")], [entry()]),
@@ -157,6 +164,7 @@ class Planted:
     premade: str | None = None
     context: int | None = 4096
     facts: dict[str, Any] = field(default_factory=dict)
+    eyes: int | None = None
 
     def open(self) -> tuple[ModelSpec, PromptPath]:
         spec = ModelSpec.from_dict(self.entry)
@@ -166,8 +174,38 @@ class Planted:
         declared = {"model": tokenizer.encode(self.eos)} if self.eos else {}
         stops = collect_stops(tokenizer, template, DATE, eos_to_cull=spec.get("eos_to_cull") or (), declared=declared)
         return spec, PromptPath(
-            template=template, tokenizer=tokenizer, stops=stops, date=DATE, context_size=self.context
+            template=template,
+            tokenizer=tokenizer,
+            stops=stops,
+            date=DATE,
+            context_size=self.context,
+            processor=Eyes(tokenizer, self.eyes) if self.eyes is not None else None,
         )
+
+
+class Eyes:
+    """A processor that gives each picture four image tokens, whatever it shows."""
+
+    placeholder = "<image>"
+    markers = ("<image>",)
+
+    def __init__(self, tokenizer: Letters, tokens: int = 4) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = tokens
+
+    def expand(self, text: str, pictures: Sequence[Any]) -> ExpandedPrompt:
+        ids = self._tokenizer.encode(text.replace("<image>", "<image>" * 4))
+        return ExpandedPrompt(tuple(ids), {}, tuple({"tokens": self._tokens} for _ in pictures))
+
+    def facts(self) -> dict[str, Any]:
+        return {"class": "Eyes"}
+
+
+def seeing(template: str, **more: Any) -> Planted:
+    """Return an entry with a model that is shown pictures."""
+    return Planted(
+        templated(template, **more), special=("<s>", "<|im_start|>", "<|im_end|>", "<|eot|>", "<image>"), eyes=4
+    )
 
 
 def path_of(template: str, **more: Any) -> Planted:
@@ -176,7 +214,21 @@ def path_of(template: str, **more: Any) -> Planted:
 
 EOT = CHATML.replace("<|im_end|>", "<|eot|>")
 THINKER = CHATML + "{# ends at </think> #}"
+_PARTS = "{% for p in m.content %}{% if p.type == 'image' %}<image>{% else %}{{ p.text }}{% endif %}{% endfor %}"
+SEEING = CHATML.replace("{{ m.content }}", _PARTS)
+"""Shows parts, pictures among them; the others lose pictures, forget those of earlier turns, or put them first."""
+BLIND = SEEING.replace("<image>", "")
+FORGETTING = SEEING.replace("<image>", "{% if last %}<image>{% endif %}").replace(
+    "{% for m in messages %}", "{% for m in messages %}{% set last = loop.last %}"
+)
+_FIRST = "{% for p in m.content if p.type == 'image' %}<image>{% endfor %}"
+MOVING = SEEING.replace(_PARTS, _FIRST + _PARTS.replace("<image>", ""))
+
 PATHS: dict[str, tuple[Planted, Planted]] = {
+    "PB230": (seeing(BLIND), seeing(SEEING)),
+    "PB231": (seeing(FORGETTING), seeing(SEEING)),
+    "PB232": (seeing(MOVING), seeing(SEEING)),
+    "PB233": (replace(seeing(SEEING), eyes=0), seeing(SEEING)),
     "PB203": (path_of(GATED), path_of(GATED, system_role="fold")),
     "PB204": (path_of(HIDING), path_of(CHATML)),
     "PB205": (path_of(ALTERNATING), path_of(CHATML)),

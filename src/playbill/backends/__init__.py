@@ -39,7 +39,8 @@ from playbill.backends.loading import find_spec, load_model, load_prompt_path, l
 from playbill.backends.model import Model, Prompt, Stream, make_prompt
 from playbill.backends.prompt.chat_template import Template
 from playbill.backends.prompt.messages import Message
-from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.prompt.pictures import ExpandedPrompt, Picture, PictureProcessor
+from playbill.backends.prompt.prompt_path import Bos, PromptPath
 from playbill.backends.prompt.stops import StopId, Stops
 from playbill.backends.prompt.template import render
 from playbill.backends.prompt.thinking_families import Tags
@@ -55,6 +56,7 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "BackendUnavailable",
+    "Bos",
     "CleaningRule",
     "Completion",
     "Context",
@@ -67,6 +69,7 @@ __all__ = [
     "EngineError",
     "EntryError",
     "EntryKey",
+    "ExpandedPrompt",
     "Extent",
     "FileFormatError",
     "Finding",
@@ -84,6 +87,8 @@ __all__ = [
     "Outcome",
     "ParameterError",
     "Parameters",
+    "Picture",
+    "PictureProcessor",
     "PlaybillError",
     "Prompt",
     "PromptPath",

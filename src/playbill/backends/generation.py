@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from playbill.backends.prompt.pictures.picture import Picture
 from playbill.backends.registry.fields.parameters import Parameters
 
 __all__ = ["FinishReason", "Generation", "Outcome", "Usage"]
@@ -64,7 +65,8 @@ class Generation:
     as the engine or service returned it, ``text`` the clean answer. ``changes`` says what was changed in the
     messages. ``request`` and ``response`` are the bodies that went over a service's wire. ``seconds`` is the
     time from submission to the last token. ``error`` is ``{"type", "message"}`` where the outcome is ``error``,
-    ``refused`` or ``context_exceeded``. ``details`` holds what only this kind of engine can say.
+    ``refused`` or ``context_exceeded``. ``details`` holds what only this kind of engine can say, and of each picture
+    what it is and what became of it; ``pictures`` are they themselves, in the order in which they were shown.
     """
 
     outcome: Outcome
@@ -85,6 +87,7 @@ class Generation:
     attempts: int = 1
     error: Mapping[str, str] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values, in the form that records have. Ids are tuples of integers or None."""

@@ -84,6 +84,7 @@ def load_model(
     dialogues: int | None = None,
     extent: Extent | None = None,
     progress: bool = False,
+    fetch_pictures: bool = False,
     **params: Any,
 ) -> Model:
     """Load the model that a selector names: a name, a dictionary or a ModelSpec.
@@ -91,7 +92,8 @@ def load_model(
     ``params`` override the entry: generation parameters (``temperature=0.7``) and keys (``dtype="float32"``).
     ``trust_remote_code`` is your consent to code from the model's repository, which an entry can only ask for.
     ``dialogues`` says how many dialogues will run at once, and ``extent`` how large they get, for engines that
-    allocate by it.
+    allocate by it. ``fetch_pictures`` is your consent to fetch pictures that messages name by a URL, where the model
+    runs here: from public addresses only, and bounded.
 
     Raises UnknownModel, UnificationError, EntryError (with every problem of the entry), BackendUnavailable
     (with the pip line), CredentialsError, WeightsError, TemplateError, ParameterError.
@@ -106,6 +108,7 @@ def load_model(
         dialogues=dialogues,
         extent=extent,
         progress=progress,
+        fetch_pictures=fetch_pictures,
     )
 
 
@@ -117,6 +120,7 @@ def load_spec(
     dialogues: int | None = None,
     extent: Extent | None = None,
     progress: bool = False,
+    fetch_pictures: bool = False,
 ) -> Model:
     """Load the model of a complete spec, as `find_spec` returns it. No registry is read.
 
@@ -133,7 +137,7 @@ def load_spec(
         if path is not None:
             refuse_stopping_tag(spec, path.stops)
             _warn_of_template(spec, path.template)
-        return Model(spec, loaded.engine, path, backend.name, threads=loaded.threads)
+        return Model(spec, loaded.engine, path, backend.name, threads=loaded.threads, fetch_pictures=fetch_pictures)
     except BaseException:
         loaded.engine.close()
         raise

@@ -46,11 +46,13 @@ class Model:
         backend: str,
         *,
         threads: int | None = None,
+        fetch_pictures: bool = False,
     ) -> None:
         self.spec = spec
         self.prompt_path = prompt_path
         self.engine = engine
         self._backend = backend
+        self._fetch_pictures = fetch_pictures
         self._closed = False
         self._rule = cleaning_rule(spec, prompt_path)
         self._wishes = _wishes(spec, prompt_path)
@@ -59,6 +61,9 @@ class Model:
         self.defaults = self._resolve({})
         """The parameters of a call that asks for none."""
         self._watch = ContentionWatch(self.name, threads) if threads is not None else None
+
+    def _make_prompt(self, messages: Sequence[Mapping[str, Any]], folder: Path | None) -> Prompt:
+        return make_prompt(self.spec, self.prompt_path, messages, folder=folder, fetch_pictures=self._fetch_pictures)
 
     def _resolve(self, params: Mapping[str, Any]) -> Parameters:
         return resolve_parameters(self._wishes, params, self._supported_parameters, self._backend, self._rules)
@@ -136,13 +141,13 @@ class Model:
         ``text``. It is called with an empty text while nothing is certain yet, as during thinking.
         ``dialogue`` names the dialogue that the messages belong to, so that an engine can keep what it computed for
         its earlier turns.
-        Images that messages name by a path are below ``folder``, the working directory if there is none.
+        Pictures that messages name by a path are below ``folder``, the working directory if there is none.
         Raises as `generate`.
         """
         parameters = self._resolve(params)
         task = Task(self.name, Prompt(()), parameters, self.prompt_path, self._rule, time.perf_counter())
         try:
-            task = replace(task, prompt=make_prompt(self.spec, self.prompt_path, messages))
+            task = replace(task, prompt=self._make_prompt(messages, folder))
             if self._closed:
                 raise EngineError(f"the model {self.name} is closed; load it again")
         except (MessageError, TemplateRefusal):

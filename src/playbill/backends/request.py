@@ -152,6 +152,8 @@ def build_request(
         tags=tags,
         limits=limits,
         unasked=frozenset(task.params.effective.keys() - task.params.asked.keys()),
+        pictures=task.prompt.pictures,
+        features=task.prompt.features,
     )
 
 
@@ -217,6 +219,8 @@ def failed_generation(task: Task, e: BaseException) -> Generation:
         seconds=time.perf_counter() - task.started,
         params=task.params,
         changes=task.prompt.changes,
+        pictures=task.prompt.shown,
+        details=_picture_details(task.prompt),
         attempts=known.get("attempts", 1),
         request=scrub(known.get("request")),
         response=scrub(known.get("response")),
@@ -252,11 +256,12 @@ def make_generation(task: Task, completion: Completion) -> Generation:
         seconds=time.perf_counter() - task.started,
         params=_params(task.params, completion),
         changes=task.prompt.changes,
+        pictures=task.prompt.shown,
         request=scrub(completion.request),
         response=scrub(completion.response),
         attempts=completion.attempts,
         error=_refusal(completion) if outcome is Outcome.REFUSED else None,
-        details=scrub(_details(task.path, completion, cleaned, broken + broken_thinking)),
+        details=scrub(_details(task, completion, cleaned, broken + broken_thinking)),
     )
 
 
@@ -297,8 +302,17 @@ def _representable(text: str) -> tuple[str, int]:
     return whole, whole.count("\ufffd") - text.count("\ufffd")
 
 
-def _details(path: PromptPath | None, completion: Completion, cleaned: Cleaned, replaced: int) -> dict[str, Any]:
-    details = dict(completion.details)
+def _picture_details(prompt: Prompt) -> dict[str, Any]:
+    """Return what is said of a prompt's pictures; nothing where it has none."""
+    if not prompt.shown:
+        return {}
+    shapes = {name: list(value.shape) for name, value in prompt.features.items() if hasattr(value, "shape")}
+    return {"pictures": prompt.picture_facts(), **({"features": shapes} if shapes else {})}
+
+
+def _details(task: Task, completion: Completion, cleaned: Cleaned, replaced: int) -> dict[str, Any]:
+    path = task.path
+    details = {**completion.details, **_picture_details(task.prompt)}
     if path is not None and isinstance(details.get("logprobs"), list):
         details["logprobs"] = [_named(path, place) for place in details["logprobs"]]
     if replaced:

@@ -47,7 +47,8 @@ def diff(
     context = Context(
         credentials=Credentials.load(key_files), date=datetime.now().replace(microsecond=0), progress=True
     )
-    left, right = (open_renderer(read_selector(target), registry, context) for target in (a, b))
+    folder = None if file in (None, "-") else Path(str(file)).resolve().parent
+    left, right = (open_renderer(read_selector(target), registry, context, folder) for target in (a, b))
     made = (left.make(messages), right.make(messages))
     found = compare(*made)
     if as_json:

@@ -15,6 +15,7 @@ from playbill.backends.errors import FileFormatError, InputError, PlaybillError
 from playbill.backends.registry.lookup import ModelRegistry
 
 __all__ = [
+    "fetch_option",
     "from_option",
     "jobs_option",
     "json_option",
@@ -106,6 +107,14 @@ def trust_option(function: F) -> F:
         "--trust-remote-code",
         is_flag=True,
         help="Let a model's repository run its own Python code, where the entry asks for it.",
+    )(function)
+
+
+def fetch_option(function: F) -> F:
+    return click.option(
+        "--fetch-pictures",
+        is_flag=True,
+        help="Fetch pictures that messages name by a URL, for models that run here; from public addresses only.",
     )(function)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
 from playbill.cli.options import (
+    fetch_option,
     json_option,
     model_argument,
     parameter_option,
@@ -37,14 +39,22 @@ _SAMPLE = [{"role": "user", "content": "Describe the word 'tower' without saying
 @model_argument
 @click.argument("file", required=False)
 @parameter_option
+@fetch_option
 @registry_option
 @json_option
-def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tuple[Path, ...], as_json: bool) -> None:
+def prompt(
+    name: str,
+    file: str | None,
+    params: tuple[str, ...],
+    fetch_pictures: bool,
+    registries: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Print exactly what would be sent to the model NAME: text, token ids and stop ids, or a service's request.
 
     FILE holds messages as JSON: a list of {"role", "content"}, or an object with "messages"; - is the
     standard input; of JSONL for `playbill run`, the first dialogue's first turn is taken. Without FILE a short sample
-    is used. No weights are loaded.
+    is used. No weights are loaded. Pictures are below FILE's folder.
     """
     messages = _SAMPLE if file is None else read_messages(file)
     spec, path = load_prompt_path(
@@ -53,8 +63,8 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
         progress=True,
         **read_parameters(params),
     )
-    made = make_prompt(spec, path, messages)
     folder = None if file in (None, "-") else Path(str(file)).resolve().parent
+    made = make_prompt(spec, path, messages, folder=folder, fetch_pictures=fetch_pictures)
     body = make_request_body(spec, made.messages, folder=folder) if path is None else None
     if as_json:
         click.echo(printable_json({**_as_json(spec, made, path), "request": body}))
@@ -95,6 +105,7 @@ def _as_json(spec: ModelSpec, made: Prompt, path: PromptPath | None) -> dict[str
         "stop_strings": list(stops.strings) if stops else [],
         "messages": list(made.messages),
         "changes": list(made.changes),
+        "pictures": made.picture_facts(),
         "template": path.template.source if path else None,
         "thinking": describe_thinking(spec, path),
     }
@@ -114,6 +125,8 @@ def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[st
     click.echo(printable(made.text))
     click.echo("")
     click.echo(f"{counted(len(made.ids), 'id')}: {' '.join(map(str, made.ids))}")
+    for fact in made.picture_facts():
+        click.echo(printable(f"picture {_shown(fact)}"))
     for stop in path.stops.ids:
         click.echo(printable(f"stop id {stop.id} {stop.text!r}, says {', '.join(stop.sources)}"))
     for text in path.stops.strings:
@@ -123,3 +136,10 @@ def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[st
         tags = f"{thinking['start'] or ''!r} to {thinking['end']!r}" if thinking["end"] else "no plain tags"
         click.echo(printable(f"thinking: {tags}, says {thinking['source']}"))
     click.echo(f"template: {path.template.source}; context: {path.context_size or 'not stated'}")
+
+
+def _shown(fact: Mapping[str, Any]) -> str:
+    """Return what a picture is and what was made of it, as one line."""
+    made = ", ".join(f"{name} {fact[name]}" for name in ("tokens", "tiles", "grid", "size") if name in fact)
+    size = f"{fact.get('width')} x {fact.get('height')}"
+    return f"{fact['place']}: {fact.get('mime')} of {size}, {str(fact.get('sha256'))[:12]}: {made or 'no tokens known'}"

@@ -37,6 +37,7 @@ def replay(folder: Path, as_json: bool) -> int:
             "records": counts.records,
             "prompts": counts.prompts,
             "texts": counts.texts,
+            "pictures": counts.pictures,
             "differences": found,
         }
         click.echo(printable_json(content))
@@ -44,8 +45,9 @@ def replay(folder: Path, as_json: bool) -> int:
         for difference in replayed(folder, counts):
             click.echo(printable(_describe(difference)))
         made = f"{counted(counts.prompts, 'prompt')} and {counted(counts.texts, 'text')} made again"
+        seen = f", {counted(counts.pictures, 'picture')} counted" if counts.pictures else ""
         said = counted(counts.differences, "difference", none="no")
-        click.echo(f"{counted(counts.records, 'record')}: {made}, {said}")
+        click.echo(f"{counted(counts.records, 'record')}: {made}{seen}, {said}")
     return 1 if counts.differences else 0
 
 

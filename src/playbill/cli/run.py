@@ -14,6 +14,7 @@ from playbill.backends.errors import PlaybillError
 from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.options import (
+    fetch_option,
     json_option,
     key_file_option,
     model_option,
@@ -46,6 +47,7 @@ _REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again, as job schedulers underst
 )
 @parameter_option
 @trust_option
+@fetch_option
 @registry_option
 @key_file_option
 @json_option
@@ -58,6 +60,7 @@ def run(
     concurrency: int | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
+    fetch_pictures: bool,
     registries: tuple[Path, ...],
     key_files: tuple[Path, ...],
     as_json: bool,
@@ -96,6 +99,7 @@ def run(
                 observer=progress,
                 trust_remote_code=trust_remote_code,
                 progress=True,
+                fetch_pictures=fetch_pictures,
                 command=["playbill", *sys.argv[1:]],
             )
     except RunInterrupted as e:

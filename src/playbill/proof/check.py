@@ -27,6 +27,7 @@ from playbill.proof.checks.evidence import Evidence, evidence_of
 from playbill.proof.checks.memory import memory
 from playbill.proof.checks.neighbours import contradictions, missing_files, shadows
 from playbill.proof.checks.path import PATH_CHECKS, PathSubject
+from playbill.proof.checks.pictures import image_tokens, picture_places
 from playbill.proof.checks.probe import Probe
 from playbill.proof.checks.template import PROMPT_CHECKS, TEXT_CHECKS, Subject, finding_of, judge_template
 from playbill.proof.rules import path as path_rules
@@ -141,7 +142,8 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
             found.append(finding_of(e, where))
             return Verdict(name, where, PROMPT, _sorted(found, spec), "the template is not to be used")
         except EntryError as e:
-            found.append(entry_rules.REFUSED_KEY.at(where, str(e).removeprefix(f"{name}: ")))
+            said = entry_rules.REFUSED_KEY.at(where, str(e).removeprefix(f"{name}: "))
+            found.extend(e.findings or [said])
             return Verdict(name, where, PROMPT, _sorted(found, spec), "the entry asks for what can't be had")
         except PlaybillError as e:
             reason = str(e)
@@ -232,7 +234,7 @@ def judge_path(path: PromptPath, spec: ModelSpec, where: str) -> list[Finding]:
     found = list(judge_template(subject, (*(TEXT_CHECKS if own else ()), *PROMPT_CHECKS)))
     if any(f.severity is Severity.ERROR and f.code < path_rules.NO_TEMPLATE.code for f in found):
         return found
-    for check in PATH_CHECKS:
+    for check in (*PATH_CHECKS, picture_places, image_tokens):
         found.extend(check(PathSubject(path, subject)))
     return list({(f.code, f.where, f.message): f for f in found}.values())
 

@@ -29,6 +29,7 @@ from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
 from playbill.runs.folder.manifest import Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
+from playbill.runs.folder.pictures import PictureFolder
 from playbill.runs.folder.proof import describe_proof
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, FolderFailed, RecordStore, read_records
@@ -99,6 +100,7 @@ def run(
     observer: Observer | None = None,
     trust_remote_code: bool = False,
     progress: bool = False,
+    fetch_pictures: bool = False,
     command: Sequence[str] | None = None,
 ) -> RunResult:
     """Let models answer dialogues, and keep a record of every turn in the folder ``out``.
@@ -106,8 +108,8 @@ def run(
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
-    supports one. ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
-    on where it stopped, and tries ``error`` again; `playbill.runs.folder.manifest` says which changes it takes.
+    supports one. ``concurrency`` fixes how many requests services get at once; ``fetch_pictures`` as `load_model`.
+    The same call on the same folder goes on where it stopped, and tries ``error`` again (`runs.folder.manifest`).
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
     Ctrl-C; and what a load raises, if no model can be loaded (else its summary has the ``problem``).
@@ -141,6 +143,7 @@ def run(
             observer=observer if observer is not None else Silent(),
             trust_remote_code=trust_remote_code,
             progress=progress,
+            fetch_pictures=fetch_pictures,
         )
         return job.run(command)
 
@@ -168,9 +171,11 @@ class _Job:
     manifest_lock: threading.Lock = field(default_factory=threading.Lock)
     fatal: str | None = None
     """What failed one model and would fail every other as well."""
+    fetch_pictures: bool = False
 
     def __post_init__(self) -> None:
         self.signals = RunSignals(self.stop, lambda: self.loading)
+        self.pictures = PictureFolder(self.folder)
 
     def run(self, command: Sequence[str] | None) -> RunResult:
         labels = [one.label for one in self.chosen]
@@ -290,7 +295,14 @@ class _Job:
                 for note in store.notes:
                     self.observer.said(one.label, note)
                 schedule = Schedule(
-                    one.label, model, store, self.observer, repeat=self.repeat, seed=seed, stop=self.stop
+                    one.label,
+                    model,
+                    store,
+                    self.observer,
+                    repeat=self.repeat,
+                    seed=seed,
+                    stop=self.stop,
+                    pictures=self.pictures,
                 )
                 return schedule.run(self.inputs, self.inputs.turns * self.repeat)
 
@@ -323,6 +335,7 @@ class _Job:
             dialogues=len(self.inputs) * self.repeat,
             extent=self.inputs.extent,
             progress=self.progress,
+            fetch_pictures=self.fetch_pictures,
         )
 
     def _seed_of(self, one: Chosen, model: Model) -> int | None:

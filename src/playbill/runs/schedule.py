@@ -19,6 +19,7 @@ from playbill.backends.generation import Generation, Outcome
 from playbill.backends.model import Model
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.backends import BACKENDS
+from playbill.runs.folder.pictures import PictureFolder
 from playbill.runs.folder.record import TurnId, make_record
 from playbill.runs.folder.store import RecordStore
 from playbill.runs.inputs.dialogue import Conversation, Dialogue, samples
@@ -107,7 +108,9 @@ class Schedule:
         repeat: int = 1,
         seed: int | None = None,
         stop: Stop | None = None,
+        pictures: PictureFolder | None = None,
     ) -> None:
+        self._pictures = pictures
         self._label = label
         self._model = model
         self._store = store
@@ -220,6 +223,8 @@ class Schedule:
         del self._under_way[asked]
         talk = asked.talk
         record = make_record(asked.key, self._label, self._model.name, asked.messages, generation, asked.seed)
+        if self._pictures is not None:
+            self._pictures.keep(generation.pictures)
         self._store.append(record)
         talk.add(generation.outcome, record["text"])
         self._count(talk, generation)

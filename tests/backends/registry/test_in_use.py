@@ -22,8 +22,13 @@ from playbill.proof.add.importing import import_registry
 IN_USE = Path(__file__).parents[4] / "shared" / "data" / "registries"
 FILES = {
     "clembench_2024-03_58_entries_flat": {"unknown-backend": 4},
-    "clemcore_2025-09_230_entries_nested": {"unknown-backend": 32, "refused-key": 6},
-    "clemcore_3.7.2_18_entries": {"unknown-backend": 1, "refused-key": 2},
+    "clemcore_2025-09_230_entries_nested": {
+        "unknown-backend": 5,
+        "refused-key": 6,
+        "other-checkpoint": 13,
+        "setting-elsewhere": 8,
+    },
+    "clemcore_3.7.2_18_entries": {"unknown-backend": 1, "other-checkpoint": 2},
     "clembench_v3.0_22_entries": {"refused-key": 1},
 }
 """Each file, and how many of its entries have an error of a rule."""

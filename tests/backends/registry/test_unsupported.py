@@ -32,7 +32,7 @@ def test_each_local_engine_reads_a_key_of_another_or_says_why_not(engine):
     """The table of the docs has no gap, and no line for a key that is read."""
     foreign = {key.name for key in ENTRY_KEYS.values() if set(key.read_by) & set(LOCAL) and not key.is_read_by(engine)}
     said = {name for name in UNSUPPORTED if engine in UNSUPPORTED[name]}
-    assert said - {"multimodal"} == foreign
+    assert said == foreign
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,12 @@ def test_each_local_engine_reads_a_key_of_another_or_says_why_not(engine):
     [
         ("huggingface_local", "filename", "*Q4_K_M.gguf"),
         ("huggingface_local", "quantization", "awq"),
-        ("huggingface_local", "multimodal", True),
         ("llamacpp", "peft_model", "org/adapter"),
         ("llamacpp", "load_in_8bit", True),
         ("llamacpp", "use_bf16", True),
         ("llamacpp", "dtype", "float16"),
         ("llamacpp", "generation_config", "repo"),
         ("vllm", "load_in_4bit", True),
-        ("vllm", "multimodal", True),
     ],
 )
 def test_what_answers_depend_on_is_refused_with_the_reason(backend, key, value):
@@ -164,6 +162,6 @@ def test_the_answer_is_what_clemcore_took_with_the_pattern():
 
 def test_of_an_entry_whose_backend_nobody_has_only_that_is_said():
     """Its keys matter to nobody."""
-    (found,) = judged({"model_name": "m", "backend": "huggingface_multimodal", "model_class": "a", "colour": 1})
+    (found,) = judged({"model_name": "m", "backend": "slurk", "model_class": "a", "colour": 1})
     assert found.name == "unknown-backend"
     assert found.fix

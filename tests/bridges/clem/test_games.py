@@ -15,6 +15,7 @@ import pytest
 
 from playbill.bridges.clem.places import SIDE
 from support.environments import environment
+from support.pictures import tiny_png
 
 pytest.importorskip("uvicorn")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # environments are made here
@@ -218,8 +219,36 @@ def test_pictures_are_sent_as_data(clem, folder):
     done = subprocess.run([clem / "python", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     pictured, plain_text = json.loads(done.stdout.splitlines()[-1])
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
-    assert pictured == {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    assert pictured == {"role": "user", "content": [image, {"type": "text", "text": "What is it?"}]}
     assert plain_text == {"role": "user", "content": "Hi"}
+
+
+def test_a_game_with_pictures_is_played_by_a_local_model_that_sees(clem, folder):
+    """By `playbill clem run` and by plain `clem run`: each prompt holds the place of the picture, before the text."""
+    pytest.importorskip("PIL", reason="needs the extra `vision`")
+    pytest.importorskip("torchvision", reason="needs the extra `vision`")
+    from support.vision.checkpoint import entry_of, save_tiny
+
+    entry = entry_of(save_tiny("llava", folder / "llava"), max_tokens=6)
+    (folder / "model_registry.json").write_text(json.dumps([*ENTRIES, entry]))
+    (folder / "dot.png").write_bytes(tiny_png(40, 30))
+    instances = folder / "relay" / "in" / "instances.json"
+    content = json.loads(instances.read_text())
+    content["experiments"][0]["game_instances"] = [
+        {"game_id": i, "word": f"word{i}", "rounds": 1, "picture": str(folder / "dot.png")} for i in range(2)
+    ]
+    instances.write_text(json.dumps(content))
+    done = run(clem, "-m", "llava", "talker", "-r", "results")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert playbill("init").returncode == 0
+    done = plain(clem, "run", "-g", "relay", "-m", "llava", "talker", "-r", "plain")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    for results in ("results", "plain"):
+        requests = sorted((folder / results).glob("llava--talker/relay/plain/*/player_1.requests.json"))
+        assert len(requests) == 2
+        for file in requests:
+            prompt = json.loads(file.read_text())["calls"][0]["call"]["manipulated_prompt_obj"]["inputs"]
+            assert prompt.startswith("USER: <image>\nSay something short"), prompt
 
 
 def test_clemcores_own_players_can_take_part(clem, folder):

@@ -128,7 +128,13 @@ TWO_TURNS = [
     {"role": "assistant", "content": "A spire."},
     {"role": "user", "content": "Go on."},
 ]
+PICTURED = {"messages": [{"role": "user", "content": USER, "image": ["a.png", "b.png"]}]}
 OURS = [
+    (
+        "lost-picture",
+        record(**PICTURED, details={"pictures": [{"sha256": "0" * 64}]}),
+        record(**PICTURED, details={"pictures": [{"sha256": "0" * 64}, {"sha256": "1" * 64}]}),
+    ),
     ("eos-leak", record(text="A tall building.<|im_end|>"), record()),
     (
         "prompt-leak",

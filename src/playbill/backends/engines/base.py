@@ -41,6 +41,7 @@ from playbill.backends.answer.thinking_budget import TokenLimits
 from playbill.backends.credentials import Credentials
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.pictures import Picture
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.thinking_families import Tags
 
@@ -86,6 +87,8 @@ class Request:
     (None: the working directory). ``tags`` are those around the model's thinking, None where it doesn't think,
     and ``limits`` says how long thinking and answer may be: what `Budget` needs. ``unasked`` are the parameters that
     nobody asked for, Playbill's own defaults: an engine may leave them out where its service refuses them.
+    ``pictures`` are those of each message, in the order in which it shows them; empty where none were read.
+    ``features`` are what a model's own processor made of them, for an engine whose prompt path has such a processor.
     """
 
     messages: tuple[Message, ...]
@@ -98,6 +101,8 @@ class Request:
     tags: Tags | None = None
     limits: TokenLimits | None = None
     unasked: frozenset[str] = frozenset()
+    pictures: tuple[tuple[Picture, ...], ...] = ()
+    features: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,6 @@ BUILT_IN = tuple(row.name for row in _ROWS)
 GONE_BACKENDS: Mapping[str, str] = {
     "alephalpha": "the service closed its API for these models",
     "slurk": "it is a chat room for people on a server of its own; `human` is a person at the terminal",
-    "huggingface_multimodal": "models that run here take text; clemcore has it under huggingface_local by now",
 }
 """Backends of clembench and clemcore that Playbill doesn't have: name to the reason."""
 

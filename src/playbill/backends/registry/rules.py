@@ -1,4 +1,4 @@
-"""The rules that a registry entry is judged by: PB101 to PB112, PB123 to PB128, and PB140 on.
+"""The rules that a registry entry is judged by: PB101 to PB112, PB123 to PB128, PB140 on, and PB150 on for pictures.
 
 `validate`, `fields.conflicts` and `lookup` judge by them.
 """
@@ -199,6 +199,33 @@ BUDGET_FOR_LEVELS = Rule(
     prevents="A budget of 400 tokens that a Gemini 3 model spends ten times.",
     mend="Write `reasoning_effort` with one of the levels that the message names, in the budget's place.",
 )
+OTHER_MEDIA = Rule(
+    code="PB150",
+    name="other-media",
+    severity=Severity.NOTE,
+    summary="`multimodality` says that the model takes audio or video, which Playbill doesn't send.",
+    why="A message with one is refused, so nothing is lost unseen; but no game with sound can be played.",
+    prevents="Backends that leave what they don't know out of a message, and score the answer all the same.",
+    mend="Nothing, or take `audio` and `video` out.",
+)
+OTHER_CHECKPOINT = Rule(
+    code="PB151",
+    name="other-checkpoint",
+    severity=Severity.ERROR,
+    summary="`huggingface_id` names a checkpoint for pictures that transformers has no class for.",
+    why="The model is Python code in its repository, called in a way of its own, so no prompt can be proven.",
+    prevents="A download of 28 GB that ends in an error, where the same weights are published in a form that works.",
+    mend="Take the checkpoint that the message names, or leave `multimodality` out where the model is to read text.",
+)
+NO_PROCESSOR = Rule(
+    code="PB152",
+    name="no-processor",
+    severity=Severity.ERROR,
+    summary="The entry says that the model takes pictures, and its repository has no processor for them.",
+    why="A processor turns pictures into what the model reads; without its files nobody knows how.",
+    prevents="A fine-tuned copy without preprocessor_config.json, whose pictures fail one by one during a run.",
+    mend="Copy the processor's files from the model that it was made of, or take `multimodality` out.",
+)
 
 ENTRY_RULES = table_of(
     (
@@ -223,6 +250,9 @@ ENTRY_RULES = table_of(
         SETTING_ELSEWHERE,
         CLEMCORE_DIFFERED,
         BUDGET_FOR_LEVELS,
+        OTHER_MEDIA,
+        OTHER_CHECKPOINT,
+        NO_PROCESSOR,
     )
 )
 """Rules of entries by code."""

@@ -38,7 +38,6 @@ def _refuse(reason: str) -> Unsupported:
 
 _FILE_FORMAT = "a GGUF file has the format that it has; name another file in `filename`"
 _OF_FILE = "a GGUF file brings its own tokenizer"
-_TEXT_ONLY = _refuse("models that run here take text; set it to false, or take a service, with `multimodality`")
 _ADAPTER = "llama.cpp takes no PEFT adapter; merge it into the weights, or take another backend"
 _SPREAD = "the layers are spread over all GPUs that CUDA_VISIBLE_DEVICES shows"
 _BATCHES = "vLLM forms its batches itself"
@@ -48,7 +47,6 @@ _MARKER = "the tokenizer says it; what a prompt begins with stands in its templa
 
 UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
     "engine_args": {_GGUF: _refuse("no argument of llama.cpp is handed through")},
-    "multimodal": {_HF: _TEXT_ONLY, _GGUF: _TEXT_ONLY, _VLLM: _TEXT_ONLY},
     "generation_config": {_GGUF: _refuse("what a GGUF file recommends is not read; set the parameters of generation")},
     "slow_tokenizer": {_GGUF: _refuse(_OF_FILE)},
     "tokenizer_mode": {_HF: _refuse("`slow_tokenizer` says it"), _GGUF: _refuse(_OF_FILE)},
@@ -67,6 +65,10 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
     "filename": {
         _HF: _refuse("`gguf_file` names a GGUF file; the files of a checkpoint are found by themselves"),
         _VLLM: _refuse("a GGUF file runs under llamacpp; the files of a checkpoint are found by themselves"),
+    },
+    "pictures_per_prompt": {
+        _HF: _no("any number is taken; `context_size` is the limit"),
+        _GGUF: _no("a GGUF file reads text here"),
     },
     "additional_files": {
         _HF: _no("the files of a checkpoint are found by its index"),
@@ -105,7 +107,7 @@ HARMLESS = frozenset(
         *("huggingface_id", "model_id", "requires_api_key", "trust_remote_code", "multimodality", "multimodal"),
         *("threads", "batching", "batch_size", "prefix_caching", "n_ctx", "additional_files", "attn_implementation"),
         *("device_map", "execute_on", "gpu_layers_offloaded", "number_gpus", "pipeline_parallel_size", "model_class"),
-        *("gpu_memory_utilization", "enforce_eager", "key_section", "key_header", "delay"),
+        *("gpu_memory_utilization", "enforce_eager", "pictures_per_prompt", "key_section", "key_header", "delay"),
         "require_parameters",
         *PACE,
     ]

@@ -21,6 +21,7 @@ from playbill.backends.registry.clemcore_differed import clemcore_differed
 from playbill.backends.registry.fields.conflicts import field_conflicts
 from playbill.backends.registry.fields.elsewhere import ELSEWHERE, advice_for
 from playbill.backends.registry.fields.legacy_regex import literal_end, literals_of_regex
+from playbill.backends.registry.fields.picture_checkpoints import judge_pictures
 from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, LOCAL, UNREAD, EntryKey
 from playbill.backends.registry.hosted_models import judge_hosted_model
 from playbill.backends.registry.services import SERVICES
@@ -97,7 +98,17 @@ def _objects(
 
 
 def _served_elsewhere(entry: dict[str, Any], paths: Mapping[str, str]) -> Iterator[Finding]:
-    """Read a Claude model of clemcore's azure backend as one of Azure AI Foundry, which has an API of its own."""
+    """Read entries of clemcore whose backend has another name here: a Claude model of its azure backend is one of Azure
+    AI Foundry, which has an API of its own; and its backend for pictures, whose prompts a function made, is the local
+    one with the model's own template."""
+    if entry.get("backend") == "huggingface_multimodal":
+        entry["backend"] = "huggingface_local"
+        entry.setdefault("premade_chat_template", True)
+        entry.setdefault("eos_to_cull", "")
+        for key in [key for key in ("prompt",) if str(entry.get(key)).startswith("clemcore.")]:
+            entry[f"x_{key}"] = entry.pop(key)  # a function's name; entries never name code
+        message = "'huggingface_multimodal' is read as 'huggingface_local', with the model's own template and ends"
+        yield rules.ALIAS.at(paths["backend"], message, "write 'huggingface_local' and 'premade_chat_template': true")
     if entry.get("backend") == "azure" and "claude" in str(entry.get("model_id", "")).lower():
         entry["backend"] = "azure_claude"
         message = "Claude models speak Anthropic's API there, so 'azure' is read as 'azure_claude'"
@@ -165,6 +176,7 @@ def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
     """Return everything that is wrong or odd with one entry, worst first; knows its neighbours not."""
     findings = [*flat.findings, *_missing(flat.entry, where), *_backend(flat), *field_conflicts(flat.entry, flat.paths)]
     findings += judge_hosted_model(flat.entry, flat.paths)
+    findings += judge_pictures(flat.entry, flat.paths, where)
     if flat.entry.get("backend") not in [*GONE_BACKENDS]:  # of an entry that can't run no key matters
         for key, value in flat.entry.items():
             findings.extend(_judge_key(flat, key, value))

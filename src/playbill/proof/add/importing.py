@@ -152,7 +152,7 @@ def _mend_pattern(flat: dict[str, Any], key: str, written: Any) -> Iterator[Chan
     if isinstance(value, str) and "\\" in value:
         end = literal_end(value) if key == "cot_end_tag" else None
         flat[key] = literals_of_regex(value) or end or value
-    if key in flat and flat[key] != written:
+    if key in flat and written is not None and flat[key] != written:
         yield Change("literal", f"{key}: the pattern {written!r} is now the literal {flat[key]!r}")
 
 

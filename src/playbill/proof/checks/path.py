@@ -54,7 +54,8 @@ def bos(subject: PathSubject) -> Iterator[Finding]:
     leading = next((i for i, token in enumerate(found) if token != ids[0]), len(found))
     if leading > 1:
         yield path_rules.DOUBLE_BOS.at(subject.where, f"the prompt begins with {leading} times {text!r}")
-    if leading == 0 and subject.path.tokenizer.facts().get("adds_bos"):
+    begun = subject.path.processor is not None or subject.path.bos is not None  # which put it there themselves
+    if leading == 0 and not begun and subject.path.tokenizer.facts().get("adds_bos"):
         message = f"the tokenizer begins texts with {text!r}, and the template doesn't"
         yield path_rules.MISSING_BOS.at(subject.where, message, "begin the template with {{ bos_token }}")
 

@@ -16,6 +16,7 @@ from playbill.backends.engines.base import Context
 from playbill.backends.errors import InputError, TemplateError
 from playbill.backends.loading import find_spec, open_prompt_path
 from playbill.backends.prompt.messages import Message, prepare
+from playbill.backends.prompt.pictures import TextPart, has_pictures, parts_of, read_picture
 from playbill.backends.prompt.prompt_path import PromptPath, make_prompt
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
@@ -60,10 +61,11 @@ class _Entry:
 
     spec: ModelSpec
     path: PromptPath
+    folder: Path | None = None
 
     def make(self, messages: Any) -> Rendering:
         try:
-            prompt = make_prompt(self.spec, self.path, messages)
+            prompt = make_prompt(self.spec, self.path, messages, folder=self.folder)
         except TemplateError as e:
             return Rendering(refused=str(e))
         ids = prompt.ids or ()
@@ -78,10 +80,11 @@ class _LlamaServer:
     """A server of llama.cpp: ``/apply-template``, then ``/tokenize``, as its own chat route does."""
 
     server: Server
+    folder: Path | None = None
 
     def make(self, messages: Any) -> Rendering:
         try:
-            text = self.server.post("/apply-template", {"messages": _prepared(messages)}).get("prompt")
+            text = self.server.post("/apply-template", {"messages": _prepared(messages, self.folder)}).get("prompt")
         except ServerError as e:
             return _refusal(e)
         asked = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True}
@@ -102,9 +105,10 @@ class _Vllm:
 
     server: Server
     model: str
+    folder: Path | None = None
 
     def make(self, messages: Any) -> Rendering:
-        asked = {"model": self.model, "messages": _prepared(messages), "add_generation_prompt": True}
+        asked = {"model": self.model, "messages": _prepared(messages, self.folder), "add_generation_prompt": True}
         try:
             ids = self.server.post("/tokenize", asked).get("tokens")
         except ServerError as e:
@@ -122,19 +126,36 @@ def _refusal(e: ServerError) -> Rendering:
     return Rendering(refused=str(e))
 
 
-def _prepared(messages: Any) -> Sequence[Message]:
-    return list(prepare(messages).messages)
+def _prepared(messages: Any, folder: Path | None) -> Sequence[Message]:
+    """Return messages as a server of OpenAI's form takes them: pictures as parts with the data in them."""
+    return [_with_data(message, f"messages[{i}]", folder) for i, message in enumerate(prepare(messages).messages)]
 
 
-def open_renderer(target: str | dict[str, Any], registry: ModelRegistry, context: Context) -> Renderer:
+def _with_data(message: Message, where: str, folder: Path | None) -> Message:
+    if not has_pictures([message]):
+        return message
+    shown = [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": read_picture(part, folder).data_url}}
+        for part in parts_of(message, where)
+    ]
+    return {**{key: value for key, value in message.items() if key != "image"}, "content": shown}
+
+
+def open_renderer(
+    target: str | dict[str, Any], registry: ModelRegistry, context: Context, folder: Path | None = None
+) -> Renderer:
     """Open a server's address, a GGUF file or model folder, or a selector of an entry, ready to compare.
+
+    Pictures that messages name by a path are below ``folder``; a server here is given them as data.
 
     Raises as `load_prompt_path` and `propose`; ServerError for a server that doesn't tokenize, InputError for an
     entry without a prompt path.
     """
     name = target if isinstance(target, str) else str(target.get("model_name"))
     if name.startswith(("http://", "https://")):
-        return _open_server(name, context)
+        return _open_server(name, context, folder)
     if isinstance(target, str) and _is_model(expanded(name)):
         spec = ModelSpec.from_dict(propose(name, context)[0].entry)
     else:
@@ -142,20 +163,20 @@ def open_renderer(target: str | dict[str, Any], registry: ModelRegistry, context
     path = open_prompt_path(spec, credentials=context.credentials, progress=context.progress)
     if path is None:
         raise InputError(f"{name} takes messages, so there is no prompt here to compare")
-    return _Entry(spec, path)
+    return _Entry(spec, path, folder)
 
 
 def _is_model(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and path.suffix == ".gguf")
 
 
-def _open_server(url: str, context: Context) -> Renderer:
+def _open_server(url: str, context: Context, folder: Path | None) -> Renderer:
     address, _, model = url.partition("#")
     server = Server(address, context.credentials)
     probe = [{"role": "user", "content": "Hello"}]
     try:
         server.post("/apply-template", {"messages": probe})
-        return _LlamaServer(server)
+        return _LlamaServer(server, folder)
     except ServerError as e:
         if e.status not in (404, 405):
             raise
@@ -164,7 +185,7 @@ def _open_server(url: str, context: Context) -> Renderer:
         server.post("/tokenize", {"model": name, "messages": probe})
     except ServerError as e:
         raise ServerError(f"{server.root} has neither /apply-template nor /tokenize for messages: {e}", e.status) from e
-    return _Vllm(server, name)
+    return _Vllm(server, name, folder)
 
 
 def _first_model(server: Server, credentials: Credentials) -> str:

@@ -6,11 +6,13 @@ from playbill.backends.common.findings import Rule, table_of
 from playbill.backends.registry.rules import ENTRY_RULES
 from playbill.proof.rules.live import LIVE_RULES
 from playbill.proof.rules.path import PATH_RULES
+from playbill.proof.rules.pictures import PICTURE_RULES
 from playbill.proof.rules.template import TEMPLATE_RULES
 
 __all__ = ["RULES", "explain", "rules_page"]
 
-RULES = table_of([*ENTRY_RULES.values(), *TEMPLATE_RULES.values(), *PATH_RULES.values(), *LIVE_RULES.values()])
+_TABLES = (ENTRY_RULES, TEMPLATE_RULES, PATH_RULES, PICTURE_RULES, LIVE_RULES)
+RULES = table_of(rule for table in _TABLES for rule in table.values())
 """Rules by code. Those of records (PB4xx) stand where records are."""
 
 _PAGE_HEAD = """\

@@ -25,6 +25,8 @@ class Call:
     ``raw`` is the generated text alone, and ``keeps_special`` says whether special tokens would stand in it.
     ``padded`` says that a batch may have added tokens at its end. ``tags`` are the thinking tags of this model.
     ``error`` is what a record of a failure says. ``no_model`` says that a program or a person answered.
+    ``pictures`` are those that the record proves to have been shown (None: it speaks of none), ``named_pictures`` those
+    of its messages, and ``placeholder`` is what stands for each in the prompt of a model that ran here.
     """
 
     where: str
@@ -56,6 +58,9 @@ class Call:
     tags: tuple[str, ...] = ()
     error: str | None = None
     no_model: bool = False
+    pictures: int | None = None
+    named_pictures: int = 0
+    placeholder: str | None = None
 
     @property
     def failed(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from playbill.backends.common.jsonfile import DEEPEST_OWN, parse_own_line, read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.generation import FinishReason
+from playbill.backends.prompt.pictures import TextPart, has_pictures, parts_of
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.wire import Answer, read_answer
 from playbill.runs.folder.fields import wrong_field
@@ -40,6 +41,7 @@ class _Model:
 
     facts: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    placeholder: str | None = None
 
 
 def read_ours(path: Path, run: str) -> Iterator[Call]:
@@ -137,7 +139,9 @@ def _model(described: Mapping[str, Any]) -> _Model:
     cleaning = described.get("cleaning")
     cleaning = cleaning if isinstance(cleaning, dict) else {}
     tags = (cleaning.get("thinking_start"), cleaning.get("thinking_end"))
-    return _Model(facts, tuple(tag for tag in tags if isinstance(tag, str) and tag))
+    placeholder = _mapping(described.get("pictures")).get("placeholder")
+    known = tuple(tag for tag in tags if isinstance(tag, str) and tag)
+    return _Model(facts, known, placeholder if isinstance(placeholder, str) else None)
 
 
 def _call(record: Mapping[str, Any], where: str, run: str, models: Mapping[str, _Model]) -> Call:
@@ -180,12 +184,23 @@ def _call(record: Mapping[str, Any], where: str, run: str, models: Mapping[str, 
         facts={**known.facts, **answer.facts, **facts},
         tags=known.tags,
         error=_error_of(record),
+        pictures=len(details["pictures"]) if isinstance(details.get("pictures"), list) else None,
+        named_pictures=_named_pictures(record.get("messages")),
+        placeholder=known.placeholder,
     )
 
 
 def _error_of(record: Mapping[str, Any]) -> str | None:
     message = _mapping(record.get("error")).get("message")
     return message if isinstance(message, str) else None
+
+
+def _named_pictures(messages: Any) -> int:
+    """Return how many pictures messages name, in whatever form."""
+    if not isinstance(messages, list) or not has_pictures([m for m in messages if isinstance(m, dict)]):
+        return 0
+    found = [parts_of(m, f"messages[{i}]") for i, m in enumerate(messages) if isinstance(m, dict)]
+    return sum(not isinstance(part, TextPart) for parts in found for part in parts)
 
 
 _SENT = ("temperature", "top_p", "top_k", "seed")

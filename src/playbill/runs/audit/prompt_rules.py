@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from playbill.backends.answer.special_tokens import bos_repeated, end_tokens, is_end, without_special
+from playbill.backends.common.words import counted
 from playbill.backends.prompt.messages import Message
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Verdict
@@ -15,6 +16,7 @@ __all__ = [
     "double_bos",
     "first_not_user",
     "last_not_user",
+    "lost_picture",
     "no_generation_prompt",
     "prompt_leak",
     "role_mismatch",
@@ -184,6 +186,25 @@ def _turns(call: Call) -> Sequence[Message] | CannotTell:
         reason = "the request holds no messages in a form that is known here"
         return CannotTell(reason) if call.prompt is None else ()
     return [m for m in call.messages if m.get("role") not in ("system", "developer")]
+
+
+def lost_picture(call: Call, group: Group) -> Verdict:
+    """Judged by the record's own words of its pictures, and by the prompt where the model ran here."""
+    if call.pictures is None and not call.named_pictures:
+        return None
+    if call.failed:
+        return CannotTell("the call failed, perhaps before its pictures were read")
+    if call.pictures is None and (call.placeholder is None or call.prompt is None):
+        return CannotTell("the record doesn't say which pictures were shown; an older Playbill wrote it")
+    shown = call.pictures or 0
+    if shown != call.named_pictures:
+        return f"the messages name {counted(call.named_pictures, 'picture')}, and {shown} were shown"
+    if call.placeholder is None or call.prompt is None:
+        return None
+    places = call.prompt.count(call.placeholder)
+    if places == shown:
+        return None
+    return f"the prompt has {counted(places, 'place')} ({call.placeholder}) for {counted(shown, 'picture')}"
 
 
 def _short(text: str) -> str:

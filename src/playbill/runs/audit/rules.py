@@ -135,6 +135,15 @@ AUDIT_RULES = (
         prevents="files from which lines were lost, by an editor or a merge.",
         mend="run the same command again: it asks what is missing.",
     ),
+    _error(
+        "PB420",
+        "lost-picture",
+        prompt.lost_picture,
+        summary="The messages name more pictures, or fewer, than were shown or have a place in the prompt.",
+        why="The model answered about another picture, or about none, and nothing in its answer says so.",
+        prevents="layers that leave pictures out of a message without a word.",
+        mend="run `playbill check NAME`, which tries the template with pictures; `playbill prompt` shows the places.",
+    ),
     _warning(
         "PB451",
         "truncated",

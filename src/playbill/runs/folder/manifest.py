@@ -254,6 +254,8 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
         found["context_size"] = path.context_size
         found["tokenizer"] = dict(path.tokenizer.facts())
         found["date"] = path.date.isoformat()
+    if path is not None and path.processor is not None:
+        found["pictures"] = {"placeholder": path.processor.placeholder, **path.processor.facts()}
     plain: dict[str, Any] = _as_json(found)
     return plain
 

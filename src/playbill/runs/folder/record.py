@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from playbill.backends.common.secret import scrub
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.prompt.messages import Message
+from playbill.runs.folder.pictures import referring_to_pictures
 
 __all__ = ["FIELDS", "SCHEMA", "TurnId", "Record", "checksum", "make_record", "to_line"]
 
@@ -72,7 +73,8 @@ def make_record(
 ) -> Record:
     """Return the record of a generation: JSON values only, free of secrets. ``time`` is when it came, in UTC.
 
-    ``messages`` are those that were given, before any change; ``seconds`` is from submission to the last token.
+    ``messages`` are those that were given, before any change, but for pictures in them, of which the record has the
+    name of the file; ``seconds`` is from submission to the last token.
     """
     made = generation.to_dict()
     # Ids are no text and can't hold a secret; a walk through thousands of them would cost more than all the rest.
@@ -80,13 +82,14 @@ def make_record(
     found = scrub(
         {
             **made,
+            "request": referring_to_pictures(made["request"], generation.pictures),
             "schema": SCHEMA,
             "id": key.id,
             "turn": key.turn,
             "sample": key.sample,
             "model_name": model_name,
             "label": label,
-            "messages": list(messages),
+            "messages": referring_to_pictures(list(messages), generation.pictures),
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "seed": seed,
         }

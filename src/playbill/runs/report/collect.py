@@ -5,7 +5,7 @@ A turn holds only what its earlier turn doesn't, since histories grow. Knows no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
 from playbill.runs.rates import Rate
 from playbill.runs.report.numbers import Spread, share_bins
+from playbill.runs.report.thumbnails import thumbnails
 
 __all__ = ["Collected", "collect"]
 
@@ -84,11 +85,22 @@ def collect(folder: Path) -> Collected:
     if not models:
         raise InputError(f"{folder}: the run has no records yet")
     index, dialogues = [], []
+    shown = {sha for model in models for each in model.dialogues.values() for sha in _pictures_of(each)}
     for place, model in enumerate(models):
         for key, dialogue in model.dialogues.items():
             index.append(_row(place, key, dialogue))
             dialogues.append({"turns": dialogue.turns})
-    return Collected(_summary(folder, manifest, models, auditor), index, dialogues)
+    summary = {**_summary(folder, manifest, models, auditor), "pictures": thumbnails(folder, shown)}
+    return Collected(summary, index, dialogues)
+
+
+def _pictures_of(dialogue: _Dialogue) -> Iterator[tuple[str, str]]:
+    """Yield the hash and media type of each picture that a dialogue's records speak of."""
+    for turn in dialogue.turns:
+        found = (turn.get("details") or {}).get("pictures")
+        for fact in found if isinstance(found, list) else ():
+            if isinstance(fact, dict) and isinstance(fact.get("sha256"), str):
+                yield fact["sha256"], str(fact.get("mime"))
 
 
 def _add(model: _Model, record: Record) -> None:
@@ -235,6 +247,7 @@ def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
         "model_name": model.described.get("model_name", model.label),
         "backend": (model.described.get("spec") or {}).get("backend"),
         "template": (model.described.get("template") or {}).get("source"),
+        "placeholder": (model.described.get("pictures") or {}).get("placeholder"),
         "parameters": (model.described.get("parameters") or {}).get("effective") or {},
         "not_greedy": model.described.get("not_greedy") or model.sampled,
         "dialogues": len(model.dialogues),

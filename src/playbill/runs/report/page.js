@@ -220,37 +220,60 @@
   const code = (children) => el("div", { class: "code", tabindex: 0 }, children);
   const json = (value) => () => code(plain(JSON.stringify(value, null, 2)));
 
-  function contentOf(message, needle) {
-    const content = message.content;
-    if (typeof content === "string") return plain(content, needle);
-    if (!Array.isArray(content)) return [el("span", { class: "none" }, content ? JSON.stringify(content) : "no text")];
-    return content.flatMap((part) => part && typeof part.text === "string" ? plain(part.text, needle) : el("span", { class: "chip" }, (part && part.type) || "part"));
+  // A picture is named by its file in the run's folder, or as the input named it, which the record says the hash of.
+  function pictureNode(source, facts) {
+    const stored = /^pictures\/([0-9a-f]{64})\.\w+$/.exec(source);
+    const fact = facts.find((each) => each && (stored ? each.sha256 === stored[1] : each.source === source || each.url === source));
+    const shown = run.pictures && Object.hasOwn(run.pictures, fact && fact.sha256) ? run.pictures[fact.sha256] : null;
+    const size = fact && fact.width ? `${fact.width} × ${fact.height}` : "";
+    const made = fact ? [fact.tokens && count(fact.tokens, "image token"), fact.tiles > 1 && count(fact.tiles, "tile")].filter(Boolean).join(", ") : "";
+    const said = [stored ? "picture" : source, size, made].filter(Boolean).join(" · ");
+    return shown ? el("figure", null, el("img", { src: shown, alt: said }), el("figcaption", null, said)) : el("span", { class: "chip" }, said);
   }
-  function messageNode(message, needle) {
+  function sourceOf(part) {
+    const named = part.image_url || part.url || part.path || part.image || (part.source && (part.source.url || part.source.data));
+    const found = named && typeof named === "object" ? named.url : named;
+    return typeof found === "string" ? found : "picture";
+  }
+  function contentOf(message, needle, facts) {
+    const content = message.content, images = message.image ? [message.image].flat() : [];
+    const before = images.map((source) => pictureNode(String(source), facts));
+    if (typeof content === "string") return [...before, ...plain(content, needle)];
+    if (!Array.isArray(content)) return [...before, el("span", { class: "none" }, content ? JSON.stringify(content) : "no text")];
+    return [...before, ...content.flatMap((part) => part && typeof part.text === "string" ? plain(part.text, needle)
+      : part && /^image/.test(part.type) ? pictureNode(sourceOf(part), facts) : el("span", { class: "chip" }, (part && part.type) || "part"))];
+  }
+  // The exact prompt, with each place for a picture marked.
+  function promptNodes(prompt, placeholder, facts) {
+    if (!placeholder || !facts.length || !prompt.includes(placeholder)) return visible(prompt);
+    return prompt.split(placeholder).flatMap((piece, i) => i === 0 ? visible(piece)
+      : [el("mark", { class: "place", title: facts[i - 1] && facts[i - 1].tokens ? `${count(facts[i - 1].tokens, "image token")} in its place` : "picture" }, placeholder), ...visible(piece)]);
+  }
+  function messageNode(message, needle, facts) {
     const kind = ["system", "user", "assistant", "tool"].includes(message.role) ? message.role : "user";
-    return el("div", { class: `msg ${kind}` }, el("p", { class: "who" }, el("span", { class: "role" }, message.role)), el("div", { class: "body" }, contentOf(message, needle)));
+    return el("div", { class: `msg ${kind}` }, el("p", { class: "who" }, el("span", { class: "role" }, message.role)), el("div", { class: "body" }, contentOf(message, needle, facts)));
   }
-  function answerNode(turn, prompt, label, needle) {
+  function answerNode(turn, prompt, model, needle, facts) {
     const meta = [turn.output_tokens !== undefined && count(turn.output_tokens, "token"), turn.seconds !== undefined && seconds(turn.seconds),
       turn.finish && `ended: ${turn.finish}`].filter(Boolean).join(" · ");
     const findings = (turn.findings || []).map(([rule, message]) => el("div", { class: `finding ${run.rules[rule].severity}` },
       el("b", null, `${rule} ${run.rules[rule].name}`), ": ", plain(message), el("span", { class: "mend" }, run.rules[rule].mend)));
     const raw = turn.raw || "";
     return el("div", { class: `msg answer o-${turn.outcome}` },
-      el("p", { class: "who" }, el("b", null, label), el("span", { class: "chip o" }, words(turn.outcome)), el("span", { class: "meta" }, meta)),
+      el("p", { class: "who" }, el("b", null, model.label), el("span", { class: "chip o" }, words(turn.outcome)), el("span", { class: "meta" }, meta)),
       el("div", { class: "body" }, turn.text ? plain(turn.text, needle) : el("span", { class: "none" }, "no answer")),
       turn.error && el("div", { class: "finding error" }, el("b", null, turn.error.type || "error"), ": ", plain(String(turn.error.message || ""))),
       findings,
       (turn.changes || []).map((change) => el("p", { class: "note" }, `The messages were changed: ${change}`)),
       turn.thinking && folded("Thinking", () => code(plain(turn.thinking, needle))),
       raw && folded(raw === turn.text ? "Raw answer: cleaning removed nothing" : "Raw answer, and what cleaning removed", () => code(cleaned(raw, turn.text || ""))),
-      prompt !== null && folded(`Exact prompt${turn.input_tokens ? `, ${count(turn.input_tokens, "token")}` : ""}${turn.cached_tokens ? ` (${number(turn.cached_tokens)} cached)` : ""}`, () => code(visible(prompt))),
+      prompt !== null && folded(`Exact prompt${turn.input_tokens ? `, ${count(turn.input_tokens, "token")}` : ""}${turn.cached_tokens ? ` (${number(turn.cached_tokens)} cached)` : ""}`, () => code(promptNodes(prompt, model.placeholder, facts))),
       (turn.asked || turn.effective) && folded("Parameters", json({ asked: turn.asked || {}, effective: turn.effective || {} })),
       turn.request && folded("Request", json(turn.request)),
       turn.response && folded("Response", json(turn.response)));
   }
   function show(place) {
-    const row = rows[place], label = run.models[row.model].label;
+    const row = rows[place], model = run.models[row.model];
     const needle = byId("search").value.trim().toLowerCase();
     const others = rows.map((other, i) => [other, i]).filter(([other]) => other.id === row.id);
     const parts = [el("header", null,
@@ -262,9 +285,10 @@
     let known = "";
     for (const turn of JSON.parse(lines[place]).turns) {
       if (turn.whole) parts.push(el("p", { class: "note" }, "These messages don't go on from the turn before:"));
-      for (const message of turn.messages || []) parts.push(messageNode(message, needle));
+      const facts = (turn.details && Array.isArray(turn.details.pictures) && turn.details.pictures) || [];
+      for (const message of turn.messages || []) parts.push(messageNode(message, needle, facts));
       const prompt = turn.prompt ? known.slice(0, turn.prompt[0]) + turn.prompt[1] : null;
-      parts.push(answerNode(turn, prompt, label, needle));
+      parts.push(answerNode(turn, prompt, model, needle, facts));
       known = (prompt || "") + (turn.raw || "");
     }
     byId("detail").replaceChildren(...parts);

@@ -1,7 +1,7 @@
 """The page put together: markup, style and script from the files beside this one, and the data of a run.
 
-The page may run one script and use one style sheet, each named by its hash; it can load and send nothing. Data
-stands in blocks that no browser runs, and can't end them: no `<` is in it.
+The page may run one script and use one style sheet, each named by its hash; it can load and send nothing; its
+pictures are in it. Data stands in blocks that no browser runs, and can't end them: no `<` is in it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def build_page(collected: Collected) -> str:
     style, script = _file("page.css"), _file("page.js")
     policy = (
         f"default-src 'none'; script-src 'sha256-{_hash(script)}'; style-src 'sha256-{_hash(style)}'; "
-        "base-uri 'none'; form-action 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     parts = {
         "policy": html.escape(policy, quote=True).replace("&#x27;", "'"),

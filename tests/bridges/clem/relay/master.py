@@ -19,7 +19,10 @@ class Relay(DialogueGameMaster):
         self.said = []
         self.first, self.second = (Speaker(model) for model in self.player_models)
         word = instance["word"]
-        self.add_player(self.first, initial_context=f"Say something short about this word: {word}")
+        asked = {"role": "user", "content": f"Say something short about this word: {word}"}
+        if picture := instance.get("picture"):
+            asked["image"] = [picture]
+        self.add_player(self.first, initial_context=asked)
         self.add_player(self.second, initial_prompt=f"Somebody talks to you about this word: {word}. Answer shortly.")
 
     def _parse_response(self, player, response):

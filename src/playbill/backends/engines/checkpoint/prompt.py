@@ -15,28 +15,37 @@ from playbill.backends.engines.checkpoint.config import (
     recommended_sampling,
     refuse_unhonoured,
 )
-from playbill.backends.engines.checkpoint.model_class import check_model_class, refuse_without_text_model
+from playbill.backends.engines.checkpoint.model_class import check_model_class, refuse_without_class, sees_by_kind
 from playbill.backends.engines.checkpoint.source import Source
-from playbill.backends.engines.checkpoint.tokenizer import load_tokenizer
+from playbill.backends.engines.checkpoint.tokenizer import LoadedTokenizer, load_tokenizer
+from playbill.backends.engines.checkpoint.vision.loading import load_processor
+from playbill.backends.engines.checkpoint.vision.torchvision import mend_torchvision
+from playbill.backends.engines.machine.process_state import show_torch
 from playbill.backends.prompt.chat_template import pick_template
-from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.prompt.prompt_path import Bos, PromptPath
 from playbill.backends.prompt.stops import collect_stops
 from playbill.backends.prompt.template import GENERIC_TEMPLATE
+from playbill.backends.registry.fields.multimodality import pictures_taken
 
 __all__ = ["make_prompt_path"]
 
 
 def make_prompt_path(
-    entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool, text_model: bool
+    entry: Mapping[str, Any], context: Context, source: Source, *, trust: bool, by_transformers: bool
 ) -> PromptPath:
-    """Return the prompt path of an entry whose files are here. With ``text_model`` transformers must have a class for
-    text alone; EntryError where it has none."""
+    """Return the prompt path of an entry whose files are here. Where the model runs ``by_transformers``, that must have
+    a class for it, EntryError where it has none. Pictures go through the checkpoint's own processor."""
+    mend_torchvision()
+    sees = pictures_taken(entry).any
+    if sees:
+        show_torch()
     config = read_config(entry, source, trust=trust)
-    if text_model:
-        refuse_without_text_model(entry, config)
+    if by_transformers:
+        refuse_without_class(entry, config)
     check_model_class(entry, config)
     generation = read_generation_config(source)
-    loaded = load_tokenizer(entry, source, trust=trust)
+    processor = load_processor(entry, source, trust=trust) if sees else None
+    loaded = load_tokenizer(entry, source, trust=trust, own_templates=processor.chat_template if processor else None)
     template = pick_template(
         entry,
         loaded.chat_template,
@@ -61,4 +70,14 @@ def make_prompt_path(
         context_size=context_size(entry, config),
         recommended=recommended,
         response=usable_response(str(entry.get("model_name")), loaded.response_template),
+        processor=processor,
+        bos=_bos_of_processor(config, loaded) if processor is None else None,
     )
+
+
+def _bos_of_processor(config: Mapping[str, Any], loaded: LoadedTokenizer) -> Bos | None:
+    """Return the BOS that a processor would put before a prompt of text alone, where the model has one for pictures:
+    those processors add what the tokenizer adds, unless a prompt begins with it."""
+    if loaded.adds_bos is None or not sees_by_kind(config):
+        return None
+    return Bos(*loaded.adds_bos)

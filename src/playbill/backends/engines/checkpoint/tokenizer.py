@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from playbill.backends.engines.checkpoint.errors import panics_as_errors
 from playbill.backends.engines.checkpoint.sentencepiece import load_slow
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.detokenize import byte_of_character
+from playbill.backends.errors import WeightsError
 from playbill.backends.prompt.chat_template import named_template
 from playbill.backends.prompt.tokenizer import Tokenizer
 from playbill.backends.registry.fields.table import setting
@@ -105,11 +107,15 @@ class LoadedTokenizer:
     eos_ids: tuple[int, ...]
     chat_template: str | None
     response_template: Any = None
+    adds_bos: tuple[str, int] | None = None
+    """BOS, as text and id, where the tokenizer itself puts it before a text."""
 
 
-def load_tokenizer(entry: Mapping[str, Any], source: Source, *, trust: bool) -> LoadedTokenizer:
+def load_tokenizer(
+    entry: Mapping[str, Any], source: Source, *, trust: bool, own_templates: Any = None
+) -> LoadedTokenizer:
     """Return the tokenizer that an entry asks for. Where it asks for a slow one and there is none, that is warned
-    of."""
+    of. ``own_templates`` are those of the model's processor, which win over the tokenizer's."""
     from transformers import AutoTokenizer
 
     options = {**source.options, "trust_remote_code": trust}
@@ -121,9 +127,26 @@ def load_tokenizer(entry: Mapping[str, Any], source: Source, *, trust: bool) -> 
         tokenizer=_chosen(entry, source, raw),
         special_tokens={name: str(token) for name, token in raw.special_tokens_map.items()},
         eos_ids=() if raw.eos_token_id is None else (int(raw.eos_token_id),),
-        chat_template=named_template(entry, _templates(raw.chat_template)),
+        chat_template=named_template(entry, _templates(own_templates or raw.chat_template or _of_file(source))),
         response_template=getattr(raw, "response_template", None),
+        adds_bos=_adds_bos(raw),
     )
+
+
+def _adds_bos(raw: Any) -> tuple[str, int] | None:
+    if raw.bos_token_id is None or list(raw("").input_ids) != [raw.bos_token_id]:
+        return None
+    return str(raw.bos_token), int(raw.bos_token_id)
+
+
+def _of_file(source: Source) -> Any:
+    """Return the template of chat_template.json, which a processor reads and a tokenizer doesn't."""
+    path = source.folder / "chat_template.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, RecursionError) as e:
+        raise WeightsError(f"{path} is not JSON: {e}") from e
+    return found.get("chat_template") if isinstance(found, dict) else None
 
 
 def _chosen(entry: Mapping[str, Any], source: Source, raw: Any) -> Tokenizer:

@@ -62,7 +62,7 @@ def _prompt_path(
 ) -> PromptPath:
     name = str(entry.get("model_name"))
     with quiet(context.progress), load_failures(name, "the tokenizer", preview=preview):
-        return make_prompt_path(entry, context, source, trust=trust, text_model=True)
+        return make_prompt_path(entry, context, source, trust=trust, by_transformers=True)
 
 
 def _engine(
@@ -72,6 +72,7 @@ def _engine(
     from playbill.backends.engines.huggingface_local.batching.choice import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
     from playbill.backends.engines.huggingface_local.facts import computation_facts
+    from playbill.backends.engines.huggingface_local.vision.decoder import seeing_decoder
 
     name = str(entry.get("model_name"))
     # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more
@@ -80,12 +81,20 @@ def _engine(
         model = call_apart(lambda: load_weights(entry, source, trust=trust, adapter=adapter))
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
         computation = computation_facts(model, threads)
-        decoder = call_apart(lambda: choose_decoder(entry, model, threads))
+        decoder = call_apart(
+            lambda: seeing_decoder(entry, model) if path.processor else choose_decoder(entry, model, threads)
+        )
     computation["batching"] = dict(decoder.facts)
+    eyes = {"processor": path.processor.facts()} if path.processor is not None else {}
     return TransformersEngine(
         decoder,
         vocabulary=model.get_input_embeddings().weight.shape[0],
         decode=path.decode,
-        facts=lambda: {**weights_facts(entry, source, adapter), **computation, "tokenizer": path.tokenizer.facts()},
+        facts=lambda: {
+            **weights_facts(entry, source, adapter),
+            **computation,
+            "tokenizer": path.tokenizer.facts(),
+            **eyes,
+        },
         threads=threads,
     )

@@ -12,6 +12,7 @@ from playbill.backends.common.warn import warn_once
 from playbill.backends.common.words import counted
 from playbill.backends.engines.checkpoint.config import own_config
 from playbill.backends.engines.checkpoint.footprint import weights_size
+from playbill.backends.engines.checkpoint.model_class import auto_class
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.huggingface_local.placement import Placement, free_of_cards, need_accelerate, place
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
@@ -24,7 +25,7 @@ __all__ = ["check_packages", "load_weights"]
 def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapter: Path | None = None) -> Any:
     """Return the model with its adapter, ready to compute. Raises WeightsError where a part of the weights is
     missing."""
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     options: dict[str, Any] = {
         **source.options,
@@ -41,7 +42,7 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
     placement = _placement(entry, source, quantized=quantized)
     if placement.device_map is not None:
         options["device_map"] = placement.device_map
-    loader: Any = AutoModelForCausalLM
+    loader: Any = getattr(transformers, auto_class(entry, options["config"].to_dict()))
     model, info = loader.from_pretrained(source.name, **options)
     missing = sorted(info.get("missing_keys") or ())
     if missing:

@@ -22,6 +22,7 @@ __all__ = [
     "interrupts_wait",
     "prepare_vllm",
     "quiet_libraries",
+    "show_torch",
     "sum_alike",
     "use_tiled_kernels",
     "wait_briefly",
@@ -100,6 +101,18 @@ def hide_torch() -> None:
     """
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+
+def show_torch() -> None:
+    """Undo `hide_torch` for a model whose processor makes tensors.
+
+    Where transformers was imported without torch already, it is imported anew; what was loaded with it goes on working.
+    """
+    if sys.modules.get("torch", sys) is not None:
+        return
+    del sys.modules["torch"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        del sys.modules[name]
 
 
 def use_tiled_kernels(wanted: bool) -> str:

@@ -18,11 +18,13 @@ from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
 from playbill.backends.engines.checkpoint.source import Source, fetch_all, look_at_weights
 from playbill.backends.engines.checkpoint.source import fetch as fetch_files
+from playbill.backends.engines.checkpoint.vision.processor import CheckpointProcessor
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
 from playbill.backends.engines.vllm.engine import VllmEngine
 from playbill.backends.engines.vllm.environment import engine_failures, prepare_environment
+from playbill.backends.engines.vllm.pictures import VllmPictures
 from playbill.backends.errors import EntryError
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import setting
@@ -42,6 +44,8 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     source = fetch_files(entry, context, weights=True, code=trust)
     adapter = find_adapter(entry, context.credentials, progress=context.progress)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
+    if isinstance(path.processor, CheckpointProcessor):
+        path = replace(path, processor=VllmPictures(path.processor))
     with engine_failures(str(entry.get("model_name"))):
         from playbill.backends.engines.vllm.driver import start_vllm
 
@@ -79,6 +83,8 @@ def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
 def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:
     """Return which weights they are, the adapter's too, and the tokenizer."""
     facts = {**weights_facts(entry, source), "tokenizer": path.tokenizer.facts()}
+    if path.processor is not None:
+        facts["processor"] = path.processor.facts()
     if adapter is not None:
         facts["peft_model"] = {file.name: file_sha256(file) for file in adapter.files}
     return facts
@@ -89,7 +95,7 @@ def _prompt_path(
 ) -> PromptPath:
     name = str(entry.get("model_name"))
     with quiet(context.progress), load_failures(name, "the tokenizer", preview=preview):
-        return make_prompt_path(_with_tokenizer_mode(entry), context, source, trust=trust, text_model=False)
+        return make_prompt_path(_with_tokenizer_mode(entry), context, source, trust=trust, by_transformers=False)
 
 
 def _with_tokenizer_mode(entry: Mapping[str, Any]) -> dict[str, Any]:

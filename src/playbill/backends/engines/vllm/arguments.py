@@ -11,6 +11,7 @@ from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.vllm.adapter import Adapter
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.local import dtype_of
+from playbill.backends.registry.fields.multimodality import pictures_taken
 from playbill.backends.registry.fields.table import setting
 
 __all__ = ["engine_arguments", "dialogues_at_once"]
@@ -35,8 +36,7 @@ def engine_arguments(
     seats = entry.get("batch_size") or _SEATS
     arguments: dict[str, Any] = {
         "model": str(source.folder),
-        "skip_tokenizer_init": True,  # ids in, ids out
-        "language_model_only": True,
+        **_media(entry),
         "trust_remote_code": trust,
         "generation_config": "vllm",  # the repository's sampling counts where the entry says so, by our own hand
         "dtype": _dtype(entry, source),
@@ -59,6 +59,13 @@ def engine_arguments(
         arguments |= {"enable_lora": True, "max_loras": 2, "max_cpu_loras": 2, "max_lora_rank": adapter.room}
     arguments |= entry.get("engine_args") or {}
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _media(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what vLLM is told of text and pictures. Ids go in and out, so only pictures need its tokenizer."""
+    if not pictures_taken(entry).any:
+        return {"skip_tokenizer_init": True, "language_model_only": True}
+    return {"limit_mm_per_prompt": {"image": setting(entry, "pictures_per_prompt"), "video": 0, "audio": 0}}
 
 
 def _context(entry: Mapping[str, Any], context_size: int | None) -> int | None:

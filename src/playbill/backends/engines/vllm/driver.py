@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.engines.vllm.adapter import Adapter
+from playbill.backends.engines.vllm.pictures import RENDERED, SHOWN
 
 __all__ = ["Driver", "StepOutput", "start_vllm"]
 
@@ -29,6 +30,7 @@ class StepOutput:
     finish_reason: str | None = None
     stop_reason: int | str | None = None
     cached_tokens: int | None = None
+    prompt_ids: Sequence[int] | None = None
 
 
 class Driver(Protocol):
@@ -39,8 +41,15 @@ class Driver(Protocol):
     context_size: int
     facts: Mapping[str, Any]
 
-    def add(self, name: str, prompt_ids: Sequence[int], arguments: Mapping[str, Any]) -> None:
-        """Take a request in. Raises ValueError where it can't be completed, which harms no other."""
+    def add(
+        self,
+        name: str,
+        prompt_ids: Sequence[int],
+        arguments: Mapping[str, Any],
+        features: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take a request in, with ``features`` where it has pictures. Raises ValueError where it can't be completed,
+        which harms no other."""
         ...
 
     def step(self) -> list[StepOutput]:
@@ -133,13 +142,23 @@ class _VllmDriver:
 
             self._lora = LoRARequest("adapter", 1, str(self.adapter.folder))
 
-    def add(self, name: str, prompt_ids: Sequence[int], arguments: Mapping[str, Any]) -> None:
+    def add(
+        self,
+        name: str,
+        prompt_ids: Sequence[int],
+        arguments: Mapping[str, Any],
+        features: Mapping[str, Any] | None = None,
+    ) -> None:
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
         kind = RequestOutputKind[arguments["output_kind"]]
         params = SamplingParams(**{**arguments, "output_kind": kind})
-        prompt = TokensPrompt(prompt_token_ids=list(prompt_ids))
+        if features:
+            shown = {"image": list(features[SHOWN])}
+            prompt = TokensPrompt(prompt_token_ids=list(features[RENDERED]), multi_modal_data=shown)
+        else:
+            prompt = TokensPrompt(prompt_token_ids=list(prompt_ids))
         self.engine.add_request(name, prompt, params, lora_request=self._lora)
 
     def step(self) -> list[StepOutput]:
@@ -188,4 +207,5 @@ def _news(output: Any) -> StepOutput:
         made.finish_reason,
         made.stop_reason,
         output.num_cached_tokens,
+        output.prompt_token_ids,
     )

@@ -130,7 +130,9 @@ class VllmEngine:
     def _board(self, driver: Driver, sequence: VllmSequence) -> None:
         """Hand a request to vLLM. What it refuses is this request's fate alone."""
         try:
-            driver.add(sequence.name, sequence.request.prompt_ids or (), sequence.arguments())
+            request = sequence.request
+            pictures = (request.features,) if request.features else ()
+            driver.add(sequence.name, request.prompt_ids or (), sequence.arguments(), *pictures)
         except Exception as e:  # noqa: BLE001 - vLLM raises anything for a request that it doesn't like
             sequence.fail(_as_engine_error(e))
             driver.drop([sequence.name])

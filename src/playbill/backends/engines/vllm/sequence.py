@@ -9,6 +9,7 @@ from playbill.backends.answer.thinking_budget import Budget
 from playbill.backends.engines.base import OnText, Request
 from playbill.backends.engines.sequence import TokenSequence
 from playbill.backends.engines.vllm.driver import StepOutput
+from playbill.backends.engines.vllm.pictures import check_expanded
 from playbill.backends.engines.vllm.sampling import effective_parameters, sampling_arguments
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason
@@ -44,6 +45,8 @@ class VllmSequence(TokenSequence):
 
     def take(self, output: StepOutput) -> None:
         """Take the tokens of a step; deliver the answer at its end, which Playbill may see before vLLM does."""
+        if self.request.features and not self.new_ids:
+            check_expanded(self.request.prompt_ids or (), output.prompt_ids)
         if output.cached_tokens is not None:
             self.cached = output.cached_tokens
         for place, token in enumerate(output.token_ids):

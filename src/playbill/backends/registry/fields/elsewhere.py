@@ -18,6 +18,10 @@ _SERVICE = "a service takes it in extra_body, under its own name"
 
 _GROUPS = (
     (
+        "llamacpp takes no pictures here; take the model under huggingface_local, or behind llamacpp_server",
+        "mmproj mmproj_path mmproj_url clip_model_path",
+    ),
+    (
         "write max_tokens",
         "max_new_tokens max_length max_output_tokens max_completion_tokens n_predict maxOutputTokens num_predict "
         "max_gen_toks max_output",

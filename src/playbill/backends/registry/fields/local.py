@@ -118,7 +118,7 @@ LOCAL_KEYS = (
     EntryKey(
         "multimodal",
         v.BOOLEAN,
-        "Whether the model takes images as well. `true` is refused: models that run here take text.",
+        "Whether the model takes pictures as well: clemcore's short word for `multimodality` with all of them.",
         LOCAL,
     ),
     EntryKey(
@@ -321,6 +321,13 @@ LOCAL_KEYS = (
         v.BOOLEAN,
         "Whether vLLM leaves compiling and CUDA graphs out: a faster start, slower steps. True where there is no GPU.",
         _VLLM,
+    ),
+    EntryKey(
+        "pictures_per_prompt",
+        v.POSITIVE,
+        "How many pictures a prompt may hold at the most, those of earlier turns counted: vLLM keeps memory for them.",
+        _VLLM,
+        default=8,
     ),
     EntryKey(
         "tokenizer_mode",

@@ -82,12 +82,6 @@ SERVICE_KEYS = (
         ("google",),
     ),
     EntryKey(
-        "multimodality",
-        v.OBJECT,
-        "What the model takes beside text: `single_image` and `multiple_images`, each true or false.",
-        REMOTE,
-    ),
-    EntryKey(
         "refuses",
         v.STRINGS,
         "Generation parameters that this model refuses though its service takes them, as `temperature`: they are "

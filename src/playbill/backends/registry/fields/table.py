@@ -14,6 +14,7 @@ from playbill.backends.registry.fields.entry_key import EVERY, METADATA, EntryKe
 from playbill.backends.registry.fields.local import LOCAL, LOCAL_KEYS
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.remote import SERVICE_KEYS
+from playbill.backends.registry.services import REMOTE
 
 __all__ = ["ALIASES", "EVERY", "ENTRY_KEYS", "LOCAL", "METADATA", "PACE", "PATHS", "UNREAD", "EntryKey", "setting"]
 
@@ -71,6 +72,13 @@ _TABLE = (
         EVERY,
         default="native",
     ),
+    EntryKey(
+        "multimodality",
+        v.OBJECT,
+        "What the model takes beside text: an object with `single_image` and `multiple_images` (in one message), each "
+        "true or false. `audio` and `video` may be there, and are not sent.",
+        (*LOCAL, *REMOTE),
+    ),
     *LOCAL_KEYS,
     *SERVICE_KEYS,
     # programmatic
@@ -124,8 +132,8 @@ UNREAD: dict[str, str] = {
     "automodel_type": "the model class follows from the model's configuration",
     "low_cpu_mem_usage": "weights are always loaded that way",
     "not_distributed": "`device_map` says where the weights go",
-    "processor_class": "of clemcore's multimodal backend",
-    "processor_config": "of clemcore's multimodal backend",
+    "processor_class": "of clemcore's multimodal backend; the processor follows from the checkpoint",
+    "processor_config": "of clemcore's multimodal backend; the processor's own files say it",
     "response": "of clemcore's multimodal backend, where it names a function; entries never name code",
 }
 """Keys that clemcore knew and that nobody needs here: key to the reason."""

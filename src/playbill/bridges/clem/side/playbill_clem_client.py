@@ -111,13 +111,17 @@ class PlaybillModel(BatchGenerativeModel):  # type: ignore[misc] # clemcore is n
 
 
 def with_images(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message whose ``image``, a path or an address or several, became parts with the pictures in them."""
+    """Return a message whose ``image``, a path or an address or several, became parts with the pictures in them.
+
+    Pictures go before the text, as clemcore has it, and its games' mark of their place goes out of the text.
+    """
     images = message.get("image")
     if not images:
         return {key: value for key, value in message.items() if key in ("role", "content")}
-    parts: list[dict[str, Any]] = [{"type": "text", "text": message["content"]}] if message["content"] else []
-    for image in [images] if isinstance(images, str) else images:
-        parts.append({"type": "image_url", "image_url": {"url": _data_url(image)}})
+    named = [images] if isinstance(images, str) else images
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in named]
+    if text := str(message["content"] or "").replace(" <image> ", " "):
+        parts.append({"type": "text", "text": text})
     return {"role": message["role"], "content": parts}
 
 

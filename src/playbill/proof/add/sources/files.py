@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from playbill.backends.common.jsonfile import read_json
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import BackendUnavailable, NoTemplate, WeightsError
 from playbill.backends.loading import open_prompt_path
@@ -108,7 +109,19 @@ def _for_huggingface(source: str, names: list[str], facts: Proposal, context: Co
     if counted is not None:
         proposal.put("parameters", shown_count(counted.number), counted.origin)
     _put_prompt(proposal, context, "the model's configuration")
+    _put_pictures(proposal, files.folder)
     return proposal
+
+
+def _put_pictures(proposal: Proposal, folder: Path) -> None:
+    """Say that a model takes pictures where its kind does and there is a processor for them."""
+    from playbill.backends.engines.checkpoint.model_class import takes_pictures
+
+    processors = [name for name in ("processor_config.json", "preprocessor_config.json") if (folder / name).is_file()]
+    kind = read_json(folder / "config.json").get("model_type")
+    if processors and takes_pictures(str(kind)):
+        sees = {"single_image": True, "multiple_images": True}
+        proposal.put("multimodality", sees, f"models of the kind '{kind}' do, and there is a {processors[0]}")
 
 
 def _put_prompt(proposal: Proposal, context: Context, of: str) -> None:

@@ -18,9 +18,10 @@ from playbill.backends import (
 from playbill.backends.engines.remote.wires.openai import OpenAIWire, request_body
 from playbill.backends.registry.services import SERVICES
 from playbill.mock_services import REASONING, Answer, MockOptions, MockServer, Raw
+from support.pictures import tiny_png
 
 HELLO = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "say hello"}]
-PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
+PNG = tiny_png()
 SEES = {"single_image": True, "multiple_images": True}
 
 
@@ -182,7 +183,7 @@ def test_images_are_sent_in_every_form(tmp_path):
     )
     sent = wire.body(Request(messages=messages, params={}, folder=tmp_path))["messages"]
     assert [part.get("text") or part["image_url"]["url"] for part in sent[0]["content"]] == [
-        "What is this?", url, "https://e.org/a.png", url,
+        url, "https://e.org/a.png", url, "What is this?",
     ]  # fmt: skip
     assert "image" not in sent[0]
     assert sent[1]["content"][1]["image_url"]["url"] == url
@@ -193,10 +194,10 @@ def test_images_are_sent_in_every_form(tmp_path):
 def test_an_image_that_the_entry_does_not_allow_is_refused_clearly():
     """Nothing is left out in silence."""
     image = [{"role": "user", "content": "x", "image": "https://e.org/a.png"}]
-    with pytest.raises(MessageError, match=r'messages\[0\]: has an image.*"multimodality"'):
+    with pytest.raises(MessageError, match=r'messages\[0\]: has a picture.*"multimodality"'):
         body("openai", image)
     two = [{"role": "user", "content": "x", "image": ["https://e.org/a.png"] * 2}]
-    with pytest.raises(MessageError, match="has 2 images"):
+    with pytest.raises(MessageError, match="has 2 pictures"):
         body("openai", two, multimodality={"single_image": True, "multiple_images": False})
 
 
@@ -206,7 +207,8 @@ def test_an_image_that_the_entry_does_not_allow_is_refused_clearly():
         ("../secret.png", "is not below"),
         ("/etc/hostname", "is not below"),
         ("link.png", "is not below"),
-        ("gone.png", "can't read"),
+        ("inside", "there is no file"),
+        ("gone.png", "there is no file"),
         ("notes.txt", "neither PNG"),
         ("data:text/html;base64,AAAA", "of the form"),
         ("data:image/png;base64,%%%", "no base64"),

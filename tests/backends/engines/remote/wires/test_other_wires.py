@@ -10,6 +10,7 @@ import pytest
 
 from playbill.backends import MessageError, Outcome, ParameterError, load_model
 from playbill.mock_services import Answer, Fault, MockOptions, MockServer, Raw
+from support.pictures import tiny_png
 
 pytest.importorskip("google.genai", reason="needs the extra `google`")
 
@@ -20,7 +21,7 @@ TALK = [
     {"role": "assistant", "content": "Hello."},
     {"role": "user", "content": "again"},
 ]
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+PNG = base64.b64encode(tiny_png()).decode()
 SEES = {"single_image": True}
 
 
@@ -109,9 +110,9 @@ def test_images_in_each_services_form():
     """Anthropic fetches URLs itself; Google doesn't, which is said."""
     data = [{"role": "user", "content": "x", "image": f"data:image/png;base64,{PNG}"}]
     url = [{"role": "user", "content": "x", "image": "https://e.org/a.png"}]
-    assert body("anthropic", data, multimodality=SEES)["messages"][0]["content"][1]["source"]["data"] == PNG
-    assert body("anthropic", url, multimodality=SEES)["messages"][0]["content"][1]["source"]["type"] == "url"
-    inline = body("google", data, multimodality=SEES)["contents"][0]["parts"][1]
+    assert body("anthropic", data, multimodality=SEES)["messages"][0]["content"][0]["source"]["data"] == PNG
+    assert body("anthropic", url, multimodality=SEES)["messages"][0]["content"][0]["source"]["type"] == "url"
+    inline = body("google", data, multimodality=SEES)["contents"][0]["parts"][0]
     assert inline == {"inlineData": {"mimeType": "image/png", "data": PNG}}
     with pytest.raises(MessageError, match="fetches no images"):
         body("google", url, multimodality=SEES)

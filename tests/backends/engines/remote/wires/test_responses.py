@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 from playbill.backends import FinishReason, Outcome, ParameterError
 from playbill.backends.engines.remote.wires import openai as wire
 from playbill.mock_services import Answer, Fault, MockServer, Raw
+from support.pictures import png_url
 
 types = pytest.importorskip("openai.types.responses", reason="needs the extra `openai`")
 HELLO = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hello"}]
 TEXT = {"type": "text", "text": "what?"}
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
+PIXEL = png_url()
 
 
 def body(params=None, messages=tuple(HELLO), **entry):

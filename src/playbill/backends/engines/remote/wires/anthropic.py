@@ -18,9 +18,10 @@ from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
-from playbill.backends.engines.remote.wires.images import Image, Text, check_multimodality, parts_of
+from playbill.backends.engines.remote.wires.images import shown_parts
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.pictures import Picture, TextPart
 from playbill.backends.registry.services import Service
 
 __all__ = ["FINISH", "AnthropicWire", "load", "look", "preview", "request_body"]
@@ -73,7 +74,7 @@ class AnthropicWire(Wire):
         system: list[dict[str, Any]] = []
         messages: list[dict[str, Any]] = []
         for i, message in enumerate(request.messages):
-            content = self._content(message, request, f"messages[{i}]")
+            content = self._content(message, request, i)
             if message["role"] == "system":
                 system += content
             else:
@@ -87,11 +88,10 @@ class AnthropicWire(Wire):
             body["output_config"] = {"effort": self._thinking.effort}
         return body | (self._entry.get("extra_body") or {})
 
-    def _content(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
-        parts = parts_of(message, request.folder, where)
-        check_multimodality(parts, self._entry.get("multimodality"), where)
+    def _content(self, message: Message, request: Request, i: int) -> list[dict[str, Any]]:
+        parts = shown_parts(request, i, self._entry)
         # The service refuses empty texts beside others.
-        return [_part(part) for part in parts if not isinstance(part, Text) or part.text or len(parts) == 1]
+        return [_part(part) for part in parts if not isinstance(part, TextPart) or part.text or len(parts) == 1]
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -164,8 +164,8 @@ class AnthropicWire(Wire):
             await self._client.close()
 
 
-def _part(part: Text | Image) -> dict[str, Any]:
-    if isinstance(part, Text):
+def _part(part: TextPart | Picture) -> dict[str, Any]:
+    if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     if part.url is not None:
         return {"type": "image", "source": {"type": "url", "url": part.url}}

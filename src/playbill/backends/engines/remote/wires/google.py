@@ -16,10 +16,11 @@ from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
-from playbill.backends.engines.remote.wires.images import Image, Text, check_multimodality, parts_of
+from playbill.backends.engines.remote.wires.images import shown_parts
 from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.pictures import Picture, TextPart
 from playbill.backends.registry.services import Service
 
 __all__ = ["FINISH", "GoogleWire", "load", "look", "preview", "request_body"]
@@ -84,7 +85,7 @@ class GoogleWire(Wire):
         system: list[dict[str, Any]] = []
         contents: list[dict[str, Any]] = []
         for i, message in enumerate(request.messages):
-            parts = self._parts(message, request, f"messages[{i}]")
+            parts = self._parts(message, request, i)
             if message["role"] == "system":
                 system += parts
             else:
@@ -99,10 +100,9 @@ class GoogleWire(Wire):
             body["safetySettings"] = safety
         return body | (self._entry.get("extra_body") or {})
 
-    def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
-        parts = parts_of(message, request.folder, where)
-        check_multimodality(parts, self._entry.get("multimodality"), where)
-        return [_part(part, where) for part in parts]
+    def _parts(self, message: Message, request: Request, i: int) -> list[dict[str, Any]]:
+        parts = shown_parts(request, i, self._entry)
+        return [_part(part, f"messages[{i}]") for part in parts]
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -169,8 +169,8 @@ def _safety_settings(chosen: Any) -> list[dict[str, str]]:
     return [{"category": category, "threshold": threshold} for category, threshold in by_category.items()]
 
 
-def _part(part: Text | Image, where: str) -> dict[str, Any]:
-    if isinstance(part, Text):
+def _part(part: TextPart | Picture, where: str) -> dict[str, Any]:
+    if isinstance(part, TextPart):
         return {"text": part.text}
     if part.url is not None:
         raise MessageError(f"{where}: this service fetches no images from other addresses; give a path or a data URL")

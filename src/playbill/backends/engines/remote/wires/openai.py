@@ -20,10 +20,11 @@ from playbill.backends.engines.remote.failure import Failure, Kind
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
-from playbill.backends.engines.remote.wires.images import Image, check_multimodality, parts_of
+from playbill.backends.engines.remote.wires.images import shown_parts
 from playbill.backends.engines.remote.wires.routing import provider_choice
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.pictures import Picture
 from playbill.backends.registry.service_models import api_of
 from playbill.backends.registry.services import Service
 from playbill.backends.registry.thinking_plan import merged
@@ -94,7 +95,7 @@ class OpenAIWire(Wire):
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": model_id(self._entry),
-            "messages": [self._message(m, request, f"messages[{i}]") for i, m in enumerate(request.messages)],
+            "messages": [self._message(m, request, i) for i, m in enumerate(request.messages)],
         }
         body |= self._parameters(request.params) | self._fixed_fields()
         fragment = self._thinking.filled(self._thinking_budget(request.params))
@@ -123,15 +124,14 @@ class OpenAIWire(Wire):
         fields = {name: value for name, value in self._service.always.items() if name not in self.left_out}
         return {**fields, **provider_choice(self._entry)}
 
-    def _message(self, message: Message, request: Request, where: str) -> dict[str, Any]:
-        parts = parts_of(message, request.folder, where)
-        check_multimodality(parts, self._entry.get("multimodality"), where)
+    def _message(self, message: Message, request: Request, i: int) -> dict[str, Any]:
+        parts = shown_parts(request, i, self._entry)
         rest = {name: value for name, value in message.items() if name not in ("content", "image")}
-        if not any(isinstance(part, Image) for part in parts):
+        if not any(isinstance(part, Picture) for part in parts):
             return {**rest, "content": message.get("content")}
         shown = [
             {"type": "image_url", "image_url": {"url": part.data_url}}
-            if isinstance(part, Image)
+            if isinstance(part, Picture)
             else {"type": "text", "text": part.text}
             for part in parts
         ]

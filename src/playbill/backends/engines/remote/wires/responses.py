@@ -14,11 +14,12 @@ from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import model_id
 from playbill.backends.engines.remote.failure import Failure, Kind, classify
 from playbill.backends.engines.remote.values import as_object, count
-from playbill.backends.engines.remote.wires.images import Image, Text, check_multimodality, parts_of
+from playbill.backends.engines.remote.wires.images import shown_parts
 from playbill.backends.engines.remote.wires.openai import OpenAIWire
 from playbill.backends.engines.remote.wires.routing import provider_choice
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
+from playbill.backends.prompt.pictures import Picture, TextPart
 from playbill.backends.registry.thinking_plan import merged
 
 __all__ = ["FINISH", "ResponsesWire"]
@@ -47,7 +48,7 @@ class ResponsesWire(OpenAIWire):
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": model_id(self._entry),
-            "input": [self._item(m, request, f"messages[{i}]") for i, m in enumerate(request.messages)],
+            "input": [self._item(m, request, i) for i, m in enumerate(request.messages)],
             "store": False,
         }
         body |= self._parameters(request.params)
@@ -55,12 +56,11 @@ class ResponsesWire(OpenAIWire):
             body["reasoning"] = reasoning
         return merged(body | provider_choice(self._entry), self._entry.get("extra_body") or {})
 
-    def _item(self, message: Message, request: Request, where: str) -> dict[str, Any]:
-        parts = parts_of(message, request.folder, where)
-        check_multimodality(parts, self._entry.get("multimodality"), where)
+    def _item(self, message: Message, request: Request, i: int) -> dict[str, Any]:
+        parts = shown_parts(request, i, self._entry)
         role = message["role"]
         if role == "assistant":  # its own words come back as they went out
-            return {"role": role, "content": "".join(part.text for part in parts if isinstance(part, Text))}
+            return {"role": role, "content": "".join(part.text for part in parts if isinstance(part, TextPart))}
         return {"role": role, "content": [_part(part) for part in parts]}
 
     def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,8 +108,8 @@ class ResponsesWire(OpenAIWire):
         return replace(whole, text="".join(map(self.delta, capture.events)))  # what was shown
 
 
-def _part(part: Text | Image) -> dict[str, Any]:
-    if isinstance(part, Text):
+def _part(part: TextPart | Picture) -> dict[str, Any]:
+    if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
     return {"type": "input_image", "image_url": part.data_url, "detail": "auto"}
 

@@ -1,0 +1,1 @@
+"""A checkpoint with eyes: its own processor, which turns a prompt and pictures into ids and features."""

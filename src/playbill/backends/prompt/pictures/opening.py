@@ -1,0 +1,71 @@
+"""Open pictures with Pillow: one RGB image for each, upright, whatever the file holds beside it."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from playbill.backends.errors import BackendUnavailable, MessageError
+from playbill.backends.prompt.pictures.picture import Picture
+from playbill.backends.prompt.pictures.png_rows import refuse_missing_rows
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["OpenedPicture", "need_pillow", "open_picture"]
+
+_ORIENTATION = 0x0112
+_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPicture:
+    """A picture's pixels, RGB and upright, and what was left out on the way."""
+
+    image: Image.Image
+    notes: tuple[str, ...]
+
+
+def need_pillow(who: str) -> None:
+    """Raise BackendUnavailable where Pillow isn't installed."""
+    if find_spec("PIL") is None:
+        raise BackendUnavailable(
+            f"{who} takes pictures, and Pillow, which opens them, is not installed here; install with: "
+            'pip install "playbill[vision]"'
+        )
+
+
+def open_picture(picture: Picture) -> OpenedPicture:
+    """Decode a picture as transformers' `load_image` does: turned upright by its EXIF orientation, then RGB.
+
+    Of an animation the first frame is read. Raises MessageError for one that can't be decoded, or only in part.
+    """
+    from PIL import Image, ImageOps
+
+    notes: list[str] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # The one decoder of the format that the bytes state, which was judged before.
+            with Image.open(io.BytesIO(picture.content), formats=[_FORMATS[picture.media_type]]) as image:
+                if image.size != (picture.width, picture.height):
+                    raise ValueError(f"it states {picture.width} x {picture.height} pixels and has {image.size}")
+                if getattr(image, "is_animated", False):
+                    image.seek(0)
+                    notes.append(f"{picture.place} holds several frames; the first is shown")
+                if image.getexif().get(_ORIENTATION, 1) != 1:
+                    notes.append(f"{picture.place} is turned upright, as its EXIF orientation says")
+                if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                    notes.append(f"{picture.place} has transparent parts, whose transparency is left out")
+                if image.mode.startswith(("I", "F")):
+                    notes.append(f"{picture.place} has more than 8 bits a channel, of which 8 are kept")
+                if picture.media_type == "image/png":
+                    refuse_missing_rows(picture.content)
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                return OpenedPicture(upright.convert("RGB"), tuple(notes))
+    except Exception as e:
+        raise MessageError(f"{picture.place}: the picture can't be decoded: {e} ({picture.source})") from e
