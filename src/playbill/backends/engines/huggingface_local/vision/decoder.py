@@ -20,6 +20,7 @@ from playbill.backends.registry.fields.local import batch_limit
 
 __all__ = ["SeeingDecoder", "seeing_decoder"]
 
+_REASON = "the model takes pictures"
 _STATE = "rope_deltas"
 """What Qwen-VL and GLM-4V keep on the model between the steps of one row; rows that take turns would overwrite it."""
 
@@ -32,7 +33,7 @@ class SeeingDecoder(SingleDecoder):
     """
 
     def __init__(self, model: Any) -> None:
-        super().__init__(model)
+        super().__init__(model, {"kind": "single", "company_independent": True, "reason": _REASON})
         self._holders = [module for module in model.modules() if hasattr(module, _STATE)]
         self.memory = FeatureMemory(model)
 
@@ -42,9 +43,8 @@ class SeeingDecoder(SingleDecoder):
     def close(self) -> None:
         self.memory.close()
 
-    def _next(self, row: SampledSequence) -> torch.Tensor:
+    def _next(self, row: SampledSequence, ids: torch.Tensor) -> torch.Tensor:
         first = row.kv_cache is None
-        ids = torch.tensor([row.ids], device=self._device)
         if first:
             reset_rotary(self._model)
             inputs, state = self._first(row, ids), [None for _ in self._holders]
@@ -56,12 +56,11 @@ class SeeingDecoder(SingleDecoder):
             # Before there is a cache, as in `generate`: it says whether positions are counted on.
             inputs["position_ids"] = self._model._prepare_position_ids_for_generation(ids, dict(inputs))
         inputs |= self._cache() if first else {}
-        step = {"next_sequence_length": None if first else len(row.ids) - row.computed, "is_first_iteration": first}
+        step = {"next_sequence_length": None if first else 1, "is_first_iteration": first}
         output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **inputs), return_dict=True)
         inputs = self._model._update_model_kwargs_for_generation(output, inputs)
         row.kv_cache = (inputs, [getattr(holder, _STATE) for holder in self._holders])
-        row.computed = len(row.ids)
-        logits: torch.Tensor = output.logits[0, -1]
+        logits: torch.Tensor = output.logits[:, -1]
         return logits
 
     def _first(self, row: SampledSequence, ids: torch.Tensor) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def seeing_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
     Raises WeightsError where it can't do that.
     """
     if batch_limit(entry) != 1:
-        warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since the model takes pictures")
+        warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {_REASON}")
     decoder = SeeingDecoder(model)
     row = SampledSequence(Request(messages=(), params={"max_tokens": 1}, prompt_ids=(1, 2, 3)), None, _no_text)
     try:
