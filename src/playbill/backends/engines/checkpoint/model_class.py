@@ -19,8 +19,8 @@ __all__ = ["auto_class", "check_model_class", "refuse_without_class", "sees_by_k
 
 _AUTO = "AutoModelForCausalLM"
 _AUTO_EYES = "AutoModelForImageTextToText"
-_AUTO_NAMES = (_AUTO, _AUTO_EYES, "AutoModelForVision2Seq", "AutoModel")
-"""What clemcore's entries name where no one class is meant."""
+_AUTO_NAMES_EYES = (_AUTO_EYES, "AutoModelForVision2Seq")
+"""What entries name where no one class for pictures and text is meant; the second is the first's old name."""
 _OTHER_FORM: Mapping[str, str] = {
     "internvl_chat": "take the checkpoint in transformers' form, which ends with '-hf', as OpenGVLab/InternVL3-14B-hf",
     "llava_llama": "take the checkpoint in transformers' form, as llava-hf/llava-1.5-7b-hf",
@@ -61,7 +61,8 @@ def check_model_class(entry: Mapping[str, Any], config: Mapping[str, Any]) -> No
     if not asked:
         return
     loaded = _loaded_with(config)
-    if str(asked).rpartition(".")[2] not in (*_AUTO_NAMES, *loaded):
+    autos = (_AUTO, *(_AUTO_NAMES_EYES if takes_pictures(str(config.get("model_type"))) else ()))
+    if str(asked).rpartition(".")[2] not in (*autos, *loaded):
         said = f"{' or '.join(loaded)} follows from the model's configuration" if loaded else f"{_AUTO} loads it"
         raise EntryError(
             f"{entry.get('model_name')}: model_class is '{asked}', and can't be honoured: {said}, and models are "
