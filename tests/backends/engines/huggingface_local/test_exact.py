@@ -176,6 +176,14 @@ def test_a_layer_that_looks_across_rows_is_found_named_and_recorded(caplog):
     decoder.close()
 
 
+def test_experts_too_large_to_multiply_token_by_token_are_said_to_depend_on_company(caplog):
+    """How many tokens an expert gets depends on the others; a trial that happens to pass shows nothing."""
+    decoder = decoder_of(tiny_model("qwen3_moe", moe_intermediate_size=6144).bfloat16())
+    assert decoder.facts["company_independent"] is False
+    assert "a layer of experts, each of which gets as many tokens as the company brings" in caplog.text
+    decoder.close()
+
+
 def test_sizes_that_sum_otherwise_are_not_taken():
     """A kernel that takes another way for fewer rows leaves only those sizes that have the bits of the largest."""
 

@@ -42,6 +42,8 @@ _GPU_SHARE = 0.9
 _KEPT_TURNS = 4
 _LONGEST = 32_768
 _LENGTH_DEPENDENT = ("dynamic", "longrope", "su")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_RAGGED = "a layer of experts, each of which gets as many tokens as the company brings,"
 _MOST_EXPERT_BYTES = 1 << 28
 
 
@@ -61,7 +63,7 @@ def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) ->
         return _single(entry, model, why)
     step.kv_cache = KVCache(_pages(model, step))
     exact = setting(entry, "batching") == "exact"
-    difference = None
+    difference: Difference | str | None = None
     if exact:
         difference = _settle(entry, step)
     else:
@@ -102,18 +104,17 @@ def _ways(model: Any) -> tuple[str, ...]:
     return (VARLEN, MASKED, ROWS) if kinds == {"cuda"} else (MASKED, ROWS)
 
 
-def _settle(entry: Mapping[str, Any], step: Step) -> Difference | None:
+def _settle(entry: Mapping[str, Any], step: Step) -> Difference | str | None:
     """Prove that rows don't depend on their company, and find the small shapes that have the bits of the large ones.
 
     Returns where they do depend, which is warned of.
     """
     cuda = step.device.type == "cuda"
+    ragged = _has_experts(step.model) and not _pad_experts(step)
     step.rows = (*(n for n in _ROW_SIZES if n < step.most_rows), step.most_rows) if cuda else step.rows
     step.capture()
     candidates, step.rows = step.rows, (step.most_rows,)
-    difference = find_difference(step)
-    if difference is not None and _pad_experts(step):
-        difference = find_difference(step)
+    difference = find_difference(step) or (_RAGGED if ragged else None)
     if difference is not None:
         warn_once(
             f"{entry.get('model_name')}: an answer may depend on which others are computed with it: {difference} has "
@@ -122,6 +123,12 @@ def _settle(entry: Mapping[str, Any], step: Step) -> Difference | None:
     step.rows = alike_rows(step, candidates if cuda else _ROW_SIZES)
     step.tokens = alike_tokens(step, _TOKEN_SIZES)
     return difference
+
+
+def _has_experts(model: Any) -> bool:
+    """Tell whether each token of a layer goes to some of several experts."""
+    config = _text_config(model)
+    return any((getattr(config, name, None) or 0) > 1 for name in _EXPERTS)
 
 
 def _pad_experts(step: Step) -> bool:
@@ -152,7 +159,7 @@ def _let_loose(step: Step) -> None:
     step.capture()
 
 
-def _facts(step: Step, *, exact: bool, difference: Difference | None) -> dict[str, Any]:
+def _facts(step: Step, *, exact: bool, difference: Difference | str | None) -> dict[str, Any]:
     """Describe for the manifest how rows are computed: bits hold for that."""
     tried = {"company_independent": difference is None} if exact else {}
     return {
