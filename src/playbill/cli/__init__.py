@@ -38,6 +38,7 @@ _COMMANDS = {
     "run": "playbill.cli.run:run",
     "demo": "playbill.cli.demo:demo",
     "audit": "playbill.cli.audit:audit",
+    "merge": "playbill.cli.merge:merge",
     "replay": "playbill.cli.replay:replay",
     "report": "playbill.cli.report:report",
     "keys": "playbill.cli.keys:keys",

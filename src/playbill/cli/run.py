@@ -35,6 +35,7 @@ __all__ = ["run"]
 @click.option("-o", "--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the records go.")
 @click.option("--repeat", metavar="N", default=1, type=click.IntRange(min=1), help="Samples of each dialogue.")
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Seed; each turn of each sample gets its own.")
+@click.option("--shard", metavar="I/N", help="Run the I-th of N parts of the dialogues; `playbill merge` joins them.")
 @click.option(
     "--concurrency",
     metavar="N",
@@ -52,6 +53,7 @@ def run(
     out: Path | None,
     repeat: int,
     seed: int | None,
+    shard: str | None,
     concurrency: int | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
@@ -83,6 +85,7 @@ def run(
                 out=out,
                 repeat=repeat,
                 seed=seed,
+                shard=shard,
                 params=read_parameters(params),
                 concurrency=concurrency,
                 registry=ModelRegistry.load(registries),

@@ -32,6 +32,7 @@ from playbill.runs.folder.names import folder_name, run_name
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, RecordStore, read_records
 from playbill.runs.inputs.inputs import DialogueSource, Inputs, open_inputs
+from playbill.runs.inputs.shard import Shard, parse_shard
 from playbill.runs.observer import Observer, Plan, Silent
 from playbill.runs.schedule import Schedule, Stop
 from playbill.runs.selection import Chosen, ModelChoice, choose_models
@@ -78,6 +79,7 @@ def run(
     out: str | os.PathLike[str] | None = None,
     repeat: int = 1,
     seed: int | None = None,
+    shard: str | tuple[int, int] | Shard | None = None,
     params: Mapping[str, Any] | None = None,
     concurrency: int | None = None,
     registry: ModelRegistry | None = None,
@@ -92,7 +94,8 @@ def run(
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
-    supports one. ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
+    supports one. ``shard`` I/N runs the I-th of N parts of the dialogues, for `playbill.runs.merge` to put together.
+    ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
     on where it stopped, and tries ``error`` again; `playbill.runs.folder.manifest` says which changes it takes.
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
@@ -109,7 +112,7 @@ def run(
     registry = registry if registry is not None else ModelRegistry.load()
     overrides = {key: value for key, value in (params or {}).items() if value is not None}
     chosen = choose_models(models, registry, overrides)
-    inputs = open_inputs(dialogues)
+    inputs = open_inputs(dialogues, parse_shard(shard) if shard is not None else None)
     folder = Path(out) if out is not None else Path("runs") / run_name(inputs.name, [c.label for c in chosen])
     with locked(folder), undone_if_refused(folder):
         manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
@@ -268,6 +271,7 @@ class _Job:
             described = describe_model(model, one.spec, seeded=seed is not None)
             with self.manifest_lock:
                 self.manifest.set_model(one.label, described)
+                self.manifest.set_missing(one.label, None)
                 self.manifest.write()
             with RecordStore(self.folder / self.manifest.folders()[one.label]) as store:
                 for note in store.notes:
@@ -275,7 +279,11 @@ class _Job:
                 schedule = Schedule(
                     one.label, model, store, self.observer, repeat=self.repeat, seed=seed, stop=self.stop
                 )
-                return schedule.run(self.inputs, self.inputs.turns * self.repeat)
+                summary = schedule.run(self.inputs, self.inputs.turns * self.repeat)
+            with self.manifest_lock:
+                self.manifest.set_missing(one.label, summary.missing)
+                self.manifest.write()
+            return summary
 
     @contextmanager
     def _opened(self, one: Chosen) -> Iterator[Model]:

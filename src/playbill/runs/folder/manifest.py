@@ -27,7 +27,7 @@ from playbill.runs.folder.inside import check_folders, check_inside
 from playbill.runs.folder.manifest_fields import missing_part, wrong_part
 from playbill.runs.inputs.inputs import Inputs
 
-__all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "read_manifest"]
+__all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "model_part", "read_manifest"]
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -119,8 +119,12 @@ class Manifest:
         known = self.content["models"][label]
         described = scrub(dict(described))
         if "spec" in known:
-            self._refuse(label, _part(known), _part(described))
+            self._refuse(label, model_part(known), model_part(described))
         known.update(described)
+
+    def set_missing(self, label: str, missing: int | None) -> None:
+        """Note how many turns a model still lacks; None while that isn't known, as after a kill."""
+        self.content["models"][label]["missing"] = missing
 
     def _refuse(self, label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = list(differences(old, _as_json(new), f"models.{label}"))
@@ -178,11 +182,14 @@ def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    date = datetime.now().replace(microsecond=0)
+    if inputs.shard is not None:  # all shards of a day show templates the same date
+        date = date.replace(hour=0, minute=0, second=0)
     return {
         "schema": SCHEMA,
         "playbill": __version__,
         "created": now,
-        "date": datetime.now().replace(microsecond=0).isoformat(),
+        "date": date.isoformat(),
         "seed": seed,
         "repeat": repeat,
         "inputs": _inputs(inputs),
@@ -193,7 +200,8 @@ def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
 
 def _inputs(inputs: Inputs) -> dict[str, Any]:
     files = [{name: value for name, value in asdict(file).items() if value is not None} for file in inputs.files]
-    return {"files": files, "dialogues": inputs.dialogues, "sha256": inputs.digest}
+    found = {"files": files, "dialogues": inputs.dialogues, "sha256": inputs.digest, "set_sha256": inputs.set_digest}
+    return found if inputs.shard is None else {**found, "shard": str(inputs.shard)}
 
 
 def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
@@ -233,7 +241,8 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
     return plain
 
 
-def _part(model: Mapping[str, Any]) -> dict[str, Any]:
+def model_part(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a described model that may not change within a run."""
     return {key: _that_counts(model[key]) if key == "spec" else model[key] for key in _KEPT if key in model}
 
 
@@ -261,6 +270,9 @@ def _changed_frame(
     if repeat < content.get("repeat", 1):
         yield "repeat", content["repeat"], repeat
     known = content["inputs"]
+    shard = None if inputs.shard is None else str(inputs.shard)
+    if known.get("shard") != shard:
+        yield "inputs.shard", known.get("shard"), shard
     if inputs.dialogues < known["dialogues"]:
         yield "inputs.dialogues", known["dialogues"], inputs.dialogues
     elif inputs.prefix_digest(known["dialogues"]) != known["sha256"]:

@@ -29,6 +29,7 @@ _MODEL = {
     "cleaning": (dict,),
     "parameters": (dict,),
 }
+_INPUTS = {"files": (list,), "dialogues": (int,), "sha256": (str,), "set_sha256": (str,), "shard": (str,)}
 _TEMPLATE = {"text": (str,), "source": (str,), "variables": (dict,), "answer_begins": (str,)}
 _CLEANING = {
     "end_tokens": (list,),
@@ -76,7 +77,7 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[str]:
             yield from _each(cleaning.get(part), (str,), f"{where}cleaning.{part}")
         yield from _types(described.get("parameters") or {}, {"asked": (dict,), "effective": (dict,)}, where)
     inputs = manifest.get("inputs") or {}
-    yield from _types(inputs, {"files": (list,), "dialogues": (int,), "sha256": (str,)}, "inputs.")
+    yield from _types(inputs, _INPUTS, "inputs.")
     yield from _each(inputs.get("files"), (dict,), "inputs.files")
     yield from _each(manifest.get("starts"), (dict,), "starts")
     for i, start in enumerate(manifest.get("starts") or ()):
