@@ -22,6 +22,7 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.places import opened_places, ray_option, replicas_option
 
 if TYPE_CHECKING:
     from playbill.runs import RunResult
@@ -42,6 +43,8 @@ __all__ = ["run"]
     type=click.IntRange(min=1),
     help="Requests that a service gets at once. Without it the number adapts to what the service takes.",
 )
+@replicas_option
+@ray_option
 @parameter_option
 @trust_option
 @registry_option
@@ -55,6 +58,8 @@ def run(
     seed: int | None,
     shard: str | None,
     concurrency: int | None,
+    replicas: int | None,
+    ray: str | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
     registries: tuple[Path, ...],
@@ -69,6 +74,7 @@ def run(
     \b
     playbill run dialogues.jsonl -m SmolLM2-135M-Instruct-Q4
     playbill run dialogues.jsonl -m mock -m 'warm={"model_name": "mock", "temperature": 0.7}'
+    playbill run dialogues.jsonl -m mock --ray=10.0.0.1:6379
 
     Exits with 1 where records ended in an error.
     """
@@ -78,7 +84,7 @@ def run(
     from playbill.runs import run as run_dialogues
 
     try:
-        with RunProgress() as progress:
+        with opened_places(replicas, ray) as places, RunProgress() as progress:
             result = run_dialogues(
                 list(inputs),
                 [parse_model(text) for text in models],
@@ -88,6 +94,8 @@ def run(
                 shard=shard,
                 params=read_parameters(params),
                 concurrency=concurrency,
+                places=places,
+                key_files=key_files,
                 registry=ModelRegistry.load(registries),
                 credentials=Credentials.load(key_files),
                 observer=progress,

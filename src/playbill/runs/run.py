@@ -25,6 +25,10 @@ from playbill.backends.model import Model
 from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
+from playbill.replicas import Places, ReplicatedModel
+from playbill.replicas.places import REPLICATED
+from playbill.replicas.wire import LoadOrder
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
 from playbill.runs.folder.manifest import Manifest, describe_model
@@ -82,6 +86,8 @@ def run(
     shard: str | tuple[int, int] | Shard | None = None,
     params: Mapping[str, Any] | None = None,
     concurrency: int | None = None,
+    places: Places | None = None,
+    key_files: Iterable[str | os.PathLike[str]] = (),
     registry: ModelRegistry | None = None,
     credentials: Credentials | None = None,
     observer: Observer | None = None,
@@ -95,8 +101,10 @@ def run(
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
     supports one. ``shard`` I/N runs the I-th of N parts of the dialogues, for `playbill.runs.merge` to put together.
-    ``concurrency`` fixes how many requests services get at once. The same call on the same folder goes
-    on where it stopped, and tries ``error`` again; `playbill.runs.folder.manifest` says which changes it takes.
+    ``concurrency`` fixes how many requests services get at once. With ``places`` (`playbill.replicas.LocalPlaces`, or
+    those of a Ray cluster) local models run in replicas there, which look into ``key_files`` for their keys. The same
+    call on the same folder goes on where it stopped, and tries ``error`` again; `playbill.runs.folder.manifest` says
+    which changes it takes.
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
     Ctrl-C; and what a load raises, if no model can be loaded (else its summary has the ``problem``).
@@ -126,6 +134,8 @@ def run(
             repeat=repeat,
             seed=seed,
             concurrency=concurrency,
+            places=places,
+            key_files=tuple(Path(file).absolute() for file in key_files),
             credentials=credentials,
             observer=observer if observer is not None else Silent(),
             trust_remote_code=trust_remote_code,
@@ -145,6 +155,8 @@ class _Job:
     repeat: int
     seed: int | None
     concurrency: int | None
+    places: Places | None
+    key_files: tuple[Path, ...]
     credentials: Credentials | None
     observer: Observer
     trust_remote_code: bool
@@ -165,7 +177,7 @@ class _Job:
         self.observer.planned(Plan(self.folder, tuple(labels), len(self.inputs), self.repeat, self.manifest.resumed))
         for text in said:
             self.observer.said("", f"since the last start in this folder, {text}")
-        remote = [one for one in self.chosen if _asks_service(one)]
+        remote = [one for one in self.chosen if _asks_service(one) or self._waits_for_room(one)]
         threads = [threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in remote]
         with self._sigint():
             for thread in threads:
@@ -211,6 +223,13 @@ class _Job:
 
         if _is_main():
             signal.signal(signal.SIGINT, handle)
+
+    def _is_replicated(self, one: Chosen) -> bool:
+        return self.places is not None and one.model is None and one.spec.get("backend") in REPLICATED
+
+    def _waits_for_room(self, one: Chosen) -> bool:
+        """Whether the model may be started at any time, since its replicas wait for their resources elsewhere."""
+        return self.places is not None and self.places.side_by_side and self._is_replicated(one)
 
     def _await(self, threads: list[threading.Thread]) -> None:
         for thread in threads:
@@ -273,6 +292,7 @@ class _Job:
                 self.manifest.set_model(one.label, described)
                 self.manifest.set_missing(one.label, None)
                 self.manifest.write()
+            self._note_replicas(one, model)
             with RecordStore(self.folder / self.manifest.folders()[one.label]) as store:
                 for note in store.notes:
                     self.observer.said(one.label, note)
@@ -280,10 +300,18 @@ class _Job:
                     one.label, model, store, self.observer, repeat=self.repeat, seed=seed, stop=self.stop
                 )
                 summary = schedule.run(self.inputs, self.inputs.turns * self.repeat)
+            self._note_replicas(one, model)
             with self.manifest_lock:
                 self.manifest.set_missing(one.label, summary.missing)
                 self.manifest.write()
             return summary
+
+    def _note_replicas(self, one: Chosen, model: Model | None) -> None:
+        """Keep in the manifest which replicas there are, where, and how many turns each answered."""
+        if isinstance(model, ReplicatedModel):
+            with self.manifest_lock:
+                self.manifest.set_replicas(one.label, model.census())
+                self.manifest.write()
 
     @contextmanager
     def _opened(self, one: Chosen) -> Iterator[Model]:
@@ -307,14 +335,40 @@ class _Job:
             overrides["date"] = self.manifest.date.isoformat()
         if ENTRY_KEYS["concurrency"].is_read_by(backend) and self.concurrency is not None:
             overrides["concurrency"] = self.concurrency
+        spec = one.spec.override(overrides) if overrides else one.spec
+        dialogues = len(self.inputs) * self.repeat
+        if self.places is not None and self._is_replicated(one):
+            return self._load_replicated(one, spec, dialogues)
         return load_spec(
-            one.spec.override(overrides) if overrides else one.spec,
+            spec,
             credentials=self.credentials,
             trust_remote_code=self.trust_remote_code,
-            dialogues=len(self.inputs) * self.repeat,
+            dialogues=dialogues,
             extent=self.inputs.extent,
             progress=self.progress,
         )
+
+    def _load_replicated(self, one: Chosen, spec: ModelSpec, dialogues: int) -> Model:
+        assert self.places is not None
+        order = LoadOrder(
+            spec=spec,
+            folder=Path.cwd(),
+            key_files=self.key_files,
+            trust_remote_code=self.trust_remote_code,
+            dialogues=dialogues,
+            extent=self.inputs.extent,
+            most=spec.get("dialogues_per_replica"),
+        )
+        loaded: list[Model] = []
+
+        def joined() -> None:
+            self._note_replicas(one, loaded[0] if loaded else None)
+
+        model = ReplicatedModel.load(
+            self.places, order, say=lambda text: self.observer.said(one.label, text), joined=joined
+        )
+        loaded.append(model)
+        return model
 
     def _seed_of(self, one: Chosen, model: Model) -> int | None:
         """Return the seed from which those of single answers are derived.

@@ -17,7 +17,7 @@ from typing import Any
 
 from playbill import __version__
 from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json, write_json
-from playbill.backends.common.packages import installed_version
+from playbill.backends.common.packages import package_versions
 from playbill.backends.common.secret import scrub
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
@@ -31,21 +31,6 @@ __all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "m
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-_PACKAGES = (
-    "jinja2",
-    "transformers",
-    "tokenizers",
-    "torch",
-    "xllamacpp",
-    "vllm",
-    "gguf",
-    "sentencepiece",
-    "accelerate",
-    "openai",
-    "anthropic",
-    "google-genai",
-    "httpx2",
-)
 _KEPT = ("model_name", "spec", "template", "stops", "cleaning", "parameters", "context_size", "weights")
 _WEIGHTS = ("weights", "sha256", "revision", "commit")
 
@@ -125,6 +110,10 @@ class Manifest:
     def set_missing(self, label: str, missing: int | None) -> None:
         """Note how many turns a model still lacks; None while that isn't known, as after a kill."""
         self.content["models"][label]["missing"] = missing
+
+    def set_replicas(self, label: str, census: Sequence[Mapping[str, Any]]) -> None:
+        """Note with this start which replicas of a model there were, and how many turns each answered."""
+        self.content["starts"][-1].setdefault("replicas", {})[label] = [dict(entry) for entry in census]
 
     def _refuse(self, label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = list(differences(old, _as_json(new), f"models.{label}"))
@@ -213,7 +202,7 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "packages": {name: found for name in _PACKAGES if (found := installed_version(name)) is not None},
+        "packages": package_versions(),
     }
 
 

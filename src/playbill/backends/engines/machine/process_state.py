@@ -20,6 +20,7 @@ __all__ = [
     "compute_with_threads",
     "hide_torch",
     "interrupts_wait",
+    "prepare_ray",
     "prepare_vllm",
     "use_tiled_kernels",
     "wait_briefly",
@@ -104,3 +105,15 @@ def prepare_vllm(*, cpu: bool, eager: bool) -> None:
         # With a number of requests that the threads don't divide, its attention splits one among them, and they spin
         # until all are done: where another process has the core, for milliseconds, in each layer.
         os.environ.setdefault("VLLM_CPU_ATTN_SPLIT_KV", "0")
+
+
+def prepare_ray(*, loopback: bool = False) -> None:
+    """Set what Ray reads from the environment, before it is imported or joined.
+
+    ``loopback``: the cluster is on this machine alone. Ray else puts the machine's own address in its place, and
+    listens on the network.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it warns of a change to come otherwise
+    if loopback:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
