@@ -6,7 +6,8 @@ from playbill.runs.inputs.dialogue import Dialogue
 from playbill.runs.inputs.inputs import InputFile, Inputs, open_inputs
 from playbill.runs.inputs.shard import Shard
 from playbill.runs.observer import Observer, Plan, Silent, Tick, Workload
-from playbill.runs.run import RunInterrupted, RunResult, run
+from playbill.runs.result import RunInterrupted, RunResult
+from playbill.runs.run import run
 from playbill.runs.selection import parse_model
 from playbill.runs.summary import ModelSummary
 

@@ -33,47 +33,19 @@ from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
 from playbill.runs.folder.manifest import Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
-from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, RecordStore, read_records
 from playbill.runs.inputs.inputs import DialogueSource, Inputs, open_inputs
 from playbill.runs.inputs.shard import Shard, parse_shard
 from playbill.runs.observer import Observer, Plan, Silent
+from playbill.runs.result import RunInterrupted, RunResult
 from playbill.runs.schedule import Schedule, Stop
 from playbill.runs.selection import Chosen, ModelChoice, choose_models
 from playbill.runs.summary import ModelSummary, Tally
 
-__all__ = ["RunInterrupted", "RunResult", "run"]
+__all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 _SERVICES_END = 2.0  # seconds that other threads get to record what is finished
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What came of a run: its folder, a summary for each model, and where each one's records are."""
-
-    folder: Path
-    models: Mapping[str, ModelSummary]
-    files: Mapping[str, Path]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every turn of every model was recorded, none of them as an `error`."""
-        return not any(m.errors or m.missing or m.problem for m in self.models.values())
-
-    def records(self, label: str | None = None) -> Iterator[Record]:
-        """Yield the records of one model, or of all, as they stand in their files."""
-        for path in self.files.values() if label is None else [self.files[label]]:
-            if path.exists():
-                yield from read_records(path)
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a run. What was finished is recorded, and ``result`` says how far it came."""
-
-    def __init__(self, result: RunResult) -> None:
-        super().__init__(f"interrupted; {result.folder} keeps what is finished, and the same call goes on there")
-        self.result = result
 
 
 def run(
@@ -115,22 +87,15 @@ def run(
     ...     [record["text"] for record in result.records()]
     ['Hello!']
     """
-    if repeat < 1:
-        raise RunError(f"repeat is {repeat}; at least one sample of each dialogue is taken")
-    registry = registry if registry is not None else ModelRegistry.load()
-    overrides = {key: value for key, value in (params or {}).items() if value is not None}
-    chosen = choose_models(models, registry, overrides)
+    chosen = _chosen(models, registry, params)
     inputs = open_inputs(dialogues, parse_shard(shard) if shard is not None else None)
     folder = Path(out) if out is not None else Path("runs") / run_name(inputs.name, [c.label for c in chosen])
     with locked(folder), undone_if_refused(folder):
-        manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
-        for one in chosen:
-            manifest.check_spec(one.label, one.spec)
         job = _Job(
             inputs=inputs,
-            chosen=tuple(chosen),
+            chosen=chosen,
             folder=folder,
-            manifest=manifest,
+            manifest=_opened_manifest(folder, inputs, chosen, repeat, seed),
             repeat=repeat,
             seed=seed,
             concurrency=concurrency,
@@ -142,6 +107,22 @@ def run(
             progress=progress,
         )
         return job.run(command)
+
+
+def _opened_manifest(folder: Path, inputs: Inputs, chosen: Iterable[Chosen], repeat: int, seed: int | None) -> Manifest:
+    if repeat < 1:
+        raise RunError(f"repeat is {repeat}; at least one sample of each dialogue is taken")
+    manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
+    for one in chosen:
+        manifest.check_spec(one.label, one.spec)
+    return manifest
+
+
+def _chosen(
+    models: ModelChoice | Iterable[ModelChoice], registry: ModelRegistry | None, params: Mapping[str, Any] | None
+) -> tuple[Chosen, ...]:
+    overrides = {key: value for key, value in (params or {}).items() if value is not None}
+    return tuple(choose_models(models, registry if registry is not None else ModelRegistry.load(), overrides))
 
 
 @dataclass(kw_only=True)
