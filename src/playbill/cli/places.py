@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from playbill.backends.common.terminal import printable
+
 if TYPE_CHECKING:
     from playbill.replicas import Places
 
-__all__ = ["opened_places", "ray_option", "replicas_option"]
+__all__ = ["opened_places", "ray_option", "replicas_option", "tell"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +36,11 @@ def ray_option(function: F) -> F:
         help="Run local models on a Ray cluster: HOST:PORT of its head, `auto` for the one that this machine belongs "
         "to, or, without an address, one that is started here.",
     )(function)
+
+
+def tell(text: str) -> None:
+    """Say on stderr what becomes of replicas, where no run's display does."""
+    click.echo(f"playbill: {printable(text)}", err=True)
 
 
 @contextmanager

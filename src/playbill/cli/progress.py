@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -22,12 +24,14 @@ from rich.progress import (
 from rich.text import Text
 
 from playbill.backends.common.terminal import printable
+from playbill.replicas import ReplicaStatus
 from playbill.runs import ModelSummary, Plan, Silent, Tick, Workload
 
-__all__ = ["RunProgress"]
+__all__ = ["LINE_EVERY", "RunProgress"]
 
+_MOST_NAMED = 8  # replicas
 _LONG_WAIT = 5.0  # seconds after which it is shown that an answer is being waited for
-_LINE_EVERY = 15.0  # seconds between the lines of a log that nobody watches
+LINE_EVERY = 15.0  # seconds between the lines of a log that nobody watches
 
 
 class _Speed(ProgressColumn):
@@ -42,7 +46,35 @@ class _Speed(ProgressColumn):
         waiting = task.fields["waiting_since"]
         if waiting is not None and not task.finished and time.monotonic() - waiting > _LONG_WAIT:
             text += f"  waiting for {time.monotonic() - waiting:.0f} s"
+        replicas = task.fields.get("replicas")
+        if replicas is not None and not task.finished:
+            text += f"  {replicas_in_short(replicas())}"
         return Text(text, style="dim")
+
+
+def replicas_in_short(statuses: Sequence[ReplicaStatus]) -> str:
+    """Return how many replicas are ready, the range of their rates, and what the others wait for."""
+    rates = [rate for status in statuses if (rate := status.tokens_per_second) is not None]
+    ready = sum(status.state == "ready" for status in statuses)
+    text = f"{ready} of {len(statuses)} replicas"
+    if len(rates) > 1:
+        text += f" at {min(rates):.1f} to {max(rates):.1f} tok/s"
+    others = Counter(status.state for status in statuses if status.state != "ready")
+    return ", ".join([text, *(f"{count} {state}" for state, count in others.items())])
+
+
+def replicas_in_full(statuses: Sequence[ReplicaStatus]) -> str:
+    """Return how each replica does; where there are many, in short."""
+    if len(statuses) > _MOST_NAMED:
+        return replicas_in_short(statuses)
+    return "; ".join(map(_replica_in_full, statuses))
+
+
+def _replica_in_full(status: ReplicaStatus) -> str:
+    if status.state != "ready":
+        return f"replica {status.replica}: {status.state}"
+    rate = status.tokens_per_second or 0
+    return f"replica {status.replica} on {status.node}: {rate:.1f} tok/s, {status.in_flight} under way"
 
 
 class RunProgress(Silent):
@@ -52,6 +84,7 @@ class RunProgress(Silent):
         self._live = sys.stderr.isatty()
         self._tasks: dict[str, TaskID] = {}
         self._since: dict[str, float] = {}
+        self._replicas: dict[str, Callable[[], Sequence[ReplicaStatus]] | None] = {}
         self._next_line: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -87,7 +120,8 @@ class RunProgress(Silent):
 
     def started(self, label: str, work: Workload) -> None:
         self._since[label] = time.monotonic()
-        self._next_line[label] = time.monotonic() + _LINE_EVERY
+        self._replicas[label] = work.replicas
+        self._next_line[label] = time.monotonic() + LINE_EVERY
         if self._live:
             self._progress.update(
                 self._tasks[label],
@@ -95,6 +129,7 @@ class RunProgress(Silent):
                 total=work.turns,
                 completed=work.recorded,
                 since=time.monotonic(),
+                replicas=work.replicas,
             )
         else:
             there = f", {work.recorded} of them recorded before" if work.recorded else ""
@@ -114,9 +149,11 @@ class RunProgress(Silent):
                 waiting_since=tick.waiting_since,
             )
         elif (now := time.monotonic()) > self._next_line[label]:
-            self._next_line[label] = now + _LINE_EVERY
+            self._next_line[label] = now + LINE_EVERY
             speed = tick.output_tokens / (now - self._since[label])
-            self._say(f"{label}: {tick.recorded} of {tick.turns} turns, {speed:.1f} tok/s")
+            replicas = self._replicas.get(label)
+            more = f"; {replicas_in_full(replicas())}" if replicas is not None else ""
+            self._say(f"{label}: {tick.recorded} of {tick.turns} turns, {speed:.1f} tok/s{more}")
 
     def finished(self, label: str, summary: ModelSummary) -> None:
         if self._live and label in self._tasks:

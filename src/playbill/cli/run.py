@@ -25,6 +25,8 @@ from playbill.cli.options import (
 from playbill.cli.places import opened_places, ray_option, replicas_option
 
 if TYPE_CHECKING:
+    from playbill.cli.progress import RunProgress
+    from playbill.cli.progress_json import JsonProgress
     from playbill.runs import RunResult
 
 __all__ = ["run"]
@@ -78,13 +80,11 @@ def run(
 
     Exits with 1 where records ended in an error.
     """
-    # Imported here: these bring rich, and `run` alone needs it.
-    from playbill.cli.progress import RunProgress
     from playbill.runs import RunInterrupted, parse_model
     from playbill.runs import run as run_dialogues
 
     try:
-        with opened_places(replicas, ray) as places, RunProgress() as progress:
+        with opened_places(replicas, ray) as places, _progress(as_json) as progress:
             result = run_dialogues(
                 list(inputs),
                 [parse_model(text) for text in models],
@@ -109,6 +109,14 @@ def run(
         return 130
     _print(result, as_json)
     return 0 if result.ok else 1
+
+
+def _progress(as_json: bool) -> RunProgress | JsonProgress:
+    # Imported here: these bring rich, and `run` alone needs it.
+    from playbill.cli.progress import RunProgress
+    from playbill.cli.progress_json import JsonProgress
+
+    return JsonProgress() if as_json else RunProgress()
 
 
 def _print(result: RunResult, as_json: bool) -> None:

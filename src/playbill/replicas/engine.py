@@ -31,6 +31,8 @@ _TICK = 0.5  # seconds
 _MOST_DEATHS_AT_LOAD = 2
 _MOVED = 0.1  # of a death: a place that was taken away before anything could load there
 _MOST_REPLICAS = 1000
+_LONG_WAIT = 5.0  # seconds
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +97,10 @@ class ReplicaEngine:
 
     @property
     def concurrency(self) -> int:
-        """How many requests fill the replicas that are ready now."""
-        return max(1, sum(s.portrait.concurrency for s in self._slots if s.is_ready and s.portrait is not None))
+        """How many requests fill all replicas, those too that are still to come: theirs wait here until then."""
+        first = self._first.concurrency if self._first is not None else 1
+        wanted = [s.portrait.concurrency if s.portrait else first for s in self._slots if not s.is_given_up]
+        return max(1, sum(wanted))
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
         ask = Ask(
@@ -160,6 +164,7 @@ class ReplicaEngine:
                 self._start(slot)
             while self._take_events():
                 self._check_silence()
+                self._tell_of_waiting()
                 self._hand_out()
         except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
             _log.debug("the replicas' thread ended", exc_info=e)
@@ -208,7 +213,7 @@ class ReplicaEngine:
             self._bury(slot, event)
 
     def _start(self, slot: Slot) -> None:
-        slot.process, slot.state, slot.portrait = next(self._processes), "waiting", None
+        slot.restart(next(self._processes))
         self._by_process[slot.process] = slot
         process = slot.process
         try:
@@ -287,6 +292,17 @@ class ReplicaEngine:
             if slot.is_ready and now - slot.heard > patience:
                 self._bury(slot, Event(slot.replica, "died", EngineError(f"no sign of life for {patience:.0f} s")))
 
+    def _tell_of_waiting(self) -> None:
+        """Say once what replicas have been waiting for, where that takes long."""
+        now = time.monotonic()
+        waiting = [s for s in self._slots if s.state == "waiting" and not s.is_told and now - s.started > _LONG_WAIT]
+        if waiting:
+            numbers = ", ".join(str(slot.replica) for slot in waiting[:_MOST_NAMED])
+            more = f" and {len(waiting) - _MOST_NAMED} more" if len(waiting) > _MOST_NAMED else ""
+            self._say(f"replica {numbers}{more}: {self._places.waits_for(self._order.spec)}")
+            for slot in waiting:
+                slot.is_told = True
+
     def _bury(self, slot: Slot, event: Event) -> None:
         """Take a replica down whose process died, and start it again, unless that failed twice."""
         at_load = not slot.is_ready
@@ -296,7 +312,7 @@ class ReplicaEngine:
             slot.died_at_load += _MOVED if event.moved else 1
         error = f"{event.value}{_log_end(event.log)}"
         if slot.died_at_load >= _MOST_DEATHS_AT_LOAD:
-            self._give_up(slot, ReplicasLost(f"it died twice while it was loading: {error}"))
+            self._give_up(slot, ReplicasLost(f"replica {slot.replica} died twice while it was loading: {error}"))
             return
         if at_load:
             said = f"replica {slot.replica} died while it was loading, and is started again: {error}"
@@ -319,13 +335,11 @@ class ReplicaEngine:
             self._fail(turn.ask.number, EngineError(died))
         return before - len(guilty)
 
-    def _give_up(self, slot: Slot, error: Exception) -> None:
+    def _give_up(self, slot: Slot, error: PlaybillError) -> None:
         self._take_down(slot)
         slot.state = "given up"
         if all(each.is_given_up for each in self._slots):
-            self._lost = error if isinstance(error, PlaybillError) else ReplicasLost(str(error))
-            if len(self._slots) > 1 or self._first is not None:
-                self._lost = ReplicasLost(f"{self._name}: no replica is left: {error}")
+            self._lost = error if self._first is None else ReplicasLost(f"{self._name}: no replica is left: {error}")
             self._settled.set()
             for turn in self._dispatcher.drain():
                 self._fail(turn.ask.number, self._lost)

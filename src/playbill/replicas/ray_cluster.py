@@ -1,15 +1,16 @@
 """Join a Ray cluster, or start a local one; say what it has, and what a replica lacks there.
 
-Addresses are tried over TCP first, since Ray would wait for minutes; and what Ray prints goes to stderr, since stdout
-is for results.
+Addresses are tried over TCP first, since Ray would wait for minutes; and what Ray prints goes into the log, since
+stdout is for results.
 """
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from playbill.replicas.places import Wanted, said_resources
 
 __all__ = ["LOCAL", "Cluster", "joined_cluster"]
 
+_log = logging.getLogger(__name__)
 LOCAL = "local"
 _AUTO = "auto"
 _TCP_SECONDS = 3.0
@@ -72,6 +74,18 @@ class Cluster:
         return said_resources({name: round(free.get(name, 0), 2) for name in wanted.as_bundle()}) or "nothing is asked"
 
 
+class _Log(io.TextIOBase):
+    """Where Ray's prints go instead of stdout: pages of its processes' states among them, so into the debug log."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            _log.debug("ray: %s", text.rstrip())
+        return len(text)
+
+
 @contextmanager
 def joined_cluster(address: str) -> Iterator[Cluster]:
     """Join the cluster at ``HOST:PORT``, the one there is (``auto``), or one that is started here (``local``).
@@ -83,7 +97,7 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
     import ray  # it reads its settings while it is imported
 
     handlers = _handlers()
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(_Log()):
         try:
             context = ray.init(
                 address=found,

@@ -200,7 +200,7 @@ class _ActorPlace:
 
     def _died(self, error: BaseException) -> None:
         """Tell of a death: at once where it computed; where it loaded, with its log, and whether its node is there."""
-        text = " ".join(str(error).split())[:600]
+        text = _in_short(error)
         if self._loaded:
             self._tell(Event(self._replica, "died", EngineError(text)))
             return
@@ -218,3 +218,10 @@ class _ActorPlace:
         there = NodeAffinitySchedulingStrategy(self._node, soft=False)
         reader = ray.remote(log_end).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
         return str(ray.get(reader.remote(Path(self._log)), timeout=_LOG_SECONDS))
+
+
+def _in_short(error: BaseException) -> str:
+    """Return why Ray says that an actor died, without the numbers of actor, job and namespace around it."""
+    text = " ".join(str(error).split())
+    place = text.find("The actor died because")
+    return text[max(0, place) :][:400]

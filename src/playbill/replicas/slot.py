@@ -60,6 +60,9 @@ class Slot:
     died_at_load: float = 0
     turns: int = 0
     output_tokens: int = 0
+    started: float = 0.0
+    is_told: bool = False
+    """Whether it was said that it waits."""
     since: float = 0.0
     heard: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -72,6 +75,11 @@ class Slot:
     @property
     def is_given_up(self) -> bool:
         return self.state == "given up"
+
+    def restart(self, process: int) -> None:
+        """Note that another process is being started."""
+        self.process, self.state, self.portrait = process, "waiting", None
+        self.started, self.is_told = time.monotonic(), False
 
     def take_portrait(self, portrait: Portrait) -> None:
         self.portrait, self.state = portrait, "ready"

@@ -51,17 +51,22 @@ class LoadOrder:
     """What a replica is to load, as `load_spec` takes it. Holds no secret: keys are looked for where the replica is.
 
     ``folder`` is the caller's working directory, from which relative paths of the entry count; ``threads`` is how many
-    CPU threads the engine gets where the entry doesn't say, ``most`` how many dialogues the replica holds at once.
+    CPU threads the engine gets where the entry doesn't say.
     """
 
     spec: ModelSpec
-    folder: Path
+    folder: Path = field(default_factory=Path.cwd)
     key_files: tuple[Path, ...] = ()
     trust_remote_code: bool = False
     dialogues: int | None = None
     extent: Extent | None = None
     threads: int | None = None
-    most: int | None = None
+
+    @property
+    def most(self) -> int | None:
+        """How many dialogues the replica holds at once, where the entry says it."""
+        found: int | None = self.spec.get("dialogues_per_replica")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -333,12 +333,10 @@ class _Job:
         assert self.places is not None
         order = LoadOrder(
             spec=spec,
-            folder=Path.cwd(),
             key_files=self.key_files,
             trust_remote_code=self.trust_remote_code,
             dialogues=dialogues,
             extent=self.inputs.extent,
-            most=spec.get("dialogues_per_replica"),
         )
         loaded: list[Model] = []
 

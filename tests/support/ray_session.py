@@ -1,0 +1,93 @@
+"""A Ray cluster of several nodes on the loopback address, and runs on it that lose a node and their driver.
+
+Run by test_ray_cluster in an environment that has Ray; prints what happened as JSON on its last line. No test itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ |= {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all on the loopback address
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+}
+
+from ray.cluster_utils import Cluster
+
+FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+
+
+def start_cluster(nodes: int, cpus: float = 1) -> tuple[Cluster, list]:
+    """A head without CPUs, so that it is never the node that dies, and some nodes."""
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": FAST},
+    )
+    return cluster, [cluster.add_node(num_cpus=cpus) for _ in range(nodes)]
+
+
+def start_driver(inputs: str, entry: dict, out: str, address: str, *more: str, cwd: str | None = None):
+    command = [sys.executable, "-m", "playbill", "run", inputs, "-m", json.dumps(entry), "-o", out]
+    return subprocess.Popen(
+        [*command, f"--ray={address}", "--json", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+
+
+def records(out: str) -> int:
+    path = next(iter(Path(out).glob("*/records.jsonl")), None)
+    return path.read_bytes().count(b"\n") if path is not None else 0
+
+
+def wait_for(count: int, out: str, driver) -> None:
+    while records(out) < count and driver.poll() is None:
+        time.sleep(0.02)
+
+
+def ended(driver) -> dict:
+    out, err = driver.communicate(timeout=500)
+    return {"code": driver.returncode, "out": out, "err": err}
+
+
+def disturbed(inputs: str, entry: dict, out: str, nodes: int, turns: int) -> dict:
+    """A run that loses a node at a third of its turns, its driver at two thirds, and is started again."""
+    cluster, there = start_cluster(nodes)
+    try:
+        began = time.monotonic()
+        driver = start_driver(inputs, entry, out, cluster.address)
+        wait_for(turns // 3, out, driver)
+        cluster.remove_node(there[0], allow_graceful=False)
+        wait_for(2 * turns // 3, out, driver)
+        alive = driver.poll() is None
+        driver.send_signal(signal.SIGKILL)
+        first = ended(driver)
+        before = records(out)
+        last = ended(start_driver(inputs, entry, out, cluster.address))
+        return {
+            "alive": alive,
+            "before": before,
+            "first_err": first["err"],
+            **last,
+            "seconds": time.monotonic() - began,
+        }
+    finally:
+        cluster.shutdown()
+
+
+def main() -> None:
+    kind, arguments = sys.argv[1], json.loads(sys.argv[2])
+    print(json.dumps(globals()[kind](**arguments)))
+
+
+if __name__ == "__main__":
+    main()
