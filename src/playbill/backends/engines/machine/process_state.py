@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = [
+    "BATCH_INVARIANT",
     "VLLM_SETTINGS",
     "compute_with_threads",
     "hide_torch",
@@ -26,6 +27,7 @@ __all__ = [
     "wait_briefly",
 ]
 
+BATCH_INVARIANT = "VLLM_BATCH_INVARIANT"
 VLLM_SETTINGS = {
     # In this process there is one start instead of three, no second import of the user's script, and no children.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -89,9 +91,11 @@ def use_tiled_kernels(wanted: bool) -> str:
     return os.environ.setdefault("GGML_CPU_TILED_MM", "1" if wanted else "0")
 
 
-def prepare_vllm(*, cpu: bool, eager: bool) -> None:
+def prepare_vllm(*, cpu: bool, eager: bool, exact: bool = False) -> None:
     """Set what vLLM reads from the environment, before vLLM is imported. ``cpu``: its package for machines without
-    GPU."""
+    GPU; ``exact``: its batch-invariant kernels."""
+    if exact:
+        os.environ[BATCH_INVARIANT] = "1"
     for name, value in VLLM_SETTINGS.items():
         os.environ.setdefault(name, value)
     if os.environ["VLLM_LOGGING_LEVEL"] == VLLM_SETTINGS["VLLM_LOGGING_LEVEL"]:

@@ -192,8 +192,8 @@ LOCAL_KEYS = (
         v.choice("fast", "exact", "single"),
         "How requests that wait together are computed. `single`: one after the other. `exact`: together, in a "
         "way that gives each the answer it gets alone. `fast`: together, in the fastest way, which may change the last "
-        "bits of a number.",
-        ("huggingface_local", "llamacpp"),
+        "bits of a number. vllm is `fast` unless `exact` is asked for, which needs a GPU.",
+        LOCAL,
         default="exact",
     ),
     EntryKey(
