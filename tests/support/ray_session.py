@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 os.environ |= {
@@ -80,6 +81,79 @@ def disturbed(inputs: str, entry: dict, out: str, nodes: int, turns: int) -> dic
             **last,
             "seconds": time.monotonic() - began,
         }
+    finally:
+        cluster.shutdown()
+
+
+def processes_of(node) -> list[int]:
+    """The node's own processes, and the workers that its raylet started."""
+    import psutil
+
+    found = [each.process.pid for group in node.all_processes.values() for each in group]
+    return found + [child.pid for pid in found for child in psutil.Process(pid).children(recursive=True)]
+
+
+def signalled(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def frozen_node(inputs: str, entry: dict, out: str, turns: int) -> dict:
+    """A node stops answering, as one that is cut off does: nothing of it ends, and nothing of it speaks."""
+    cluster, there = start_cluster(2)
+    stopped: list[int] = []
+    try:
+        driver = start_driver(inputs, entry, out, cluster.address)
+        wait_for(turns // 3, out, driver)
+        stopped = processes_of(there[0])
+        signalled(stopped, signal.SIGSTOP)
+        return ended(driver)
+    finally:
+        signalled(stopped, signal.SIGKILL)
+        cluster.shutdown()
+
+
+FROZEN_WORKER = """
+import json, os, signal, sys
+from playbill.replicas.ray_places import ray_places
+from playbill.runs import Silent, run
+
+class Freeze(Silent):
+    def planned(self, plan):
+        self.folder = plan.folder
+    def said(self, label, text):
+        print(text, file=sys.stderr)
+    def recorded(self, label, tick):
+        if tick.recorded == 30:
+            found = json.loads((self.folder / "manifest.json").read_text())["starts"][-1]["replicas"][label]
+            os.kill(found[0]["pid"], signal.SIGSTOP)
+
+with ray_places(sys.argv[1], 2, silence=4) as places:
+    result = run(sys.argv[2], json.loads(sys.argv[3]), out=sys.argv[4], places=places, observer=Freeze())
+print(json.dumps({"ok": result.ok}))
+"""
+
+
+def faults(inputs: str, entry: dict, dying: dict, relative: dict, out: str, cwd: str) -> dict:
+    """What goes wrong without any node that dies, one after the other on one cluster that was started elsewhere."""
+    cluster, _ = start_cluster(2)
+    try:
+        address = cluster.address
+        found = {
+            "too_many": ended(start_driver(inputs, entry, f"{out}/many", address, "--replicas", "5")),
+            "infeasible": ended(start_driver(inputs, {**entry, "num_gpus": 2}, f"{out}/gpus", address)),
+            "dies_at_load": ended(start_driver(inputs, dying, f"{out}/dying", address, "--replicas", "1")),
+            "relative": ended(start_driver(inputs, relative, f"{out}/relative", address, "-m", "mock", cwd=cwd)),
+            "wrong": ended(start_driver(inputs, {**entry, "answers": 7}, f"{out}/wrong", address)),
+        }
+        began = time.monotonic()
+        found["dead_address"] = ended(start_driver(inputs, entry, f"{out}/dead", "127.0.0.1:9"))
+        found["dead_seconds"] = time.monotonic() - began
+        frozen = [sys.executable, "-c", FROZEN_WORKER, address, inputs, json.dumps(entry), f"{out}/frozen"]
+        done = subprocess.run(frozen, capture_output=True, text=True, timeout=300)
+        found["frozen"] = {"code": done.returncode, "out": done.stdout, "err": done.stderr}
+        return found
     finally:
         cluster.shutdown()
 
