@@ -68,6 +68,7 @@ class ReplicaEngine:
     def __init__(
         self, places: Places, order: LoadOrder, *, say: Callable[[str], None], joined: Callable[[], None]
     ) -> None:
+        self.supported_parameters: frozenset[str] = frozenset()
         self._places = places
         self._order = places.order(order)
         self._say = say
@@ -90,10 +91,6 @@ class ReplicaEngine:
         self._thread.start()
 
     # What an engine offers.
-
-    @property
-    def supported_parameters(self) -> frozenset[str]:
-        return self._first.supported if self._first is not None else frozenset()
 
     @property
     def concurrency(self) -> int:
@@ -235,7 +232,7 @@ class ReplicaEngine:
         most = portrait.concurrency
         self._dispatcher.join(slot.replica, most + max(1, most // 4) if most > 1 else 1)
         if self._first is None:
-            self._first = portrait
+            self._first, self.supported_parameters = portrait, portrait.supported
             self._settled.set()
         if len(self._slots) > 1:
             self._say(f"replica {slot.replica} is ready on {portrait.node} ({portrait.device})")
