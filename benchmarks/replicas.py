@@ -164,10 +164,12 @@ def many(replicas: int, count: int) -> None:
 def parts() -> None:
     """Each piece of a turn's work alone, in CPU time of this process, and its bytes on the way."""
     spec, path = load_prompt_path({"model_name": NAME, "n_ctx": 1024})
-    messages = [{"role": "user", "content": "Tell me what you know of towers, please, in a few words. " * 6}]
-    for _ in range(3):
-        messages.append({"role": "assistant", "content": "A tower is a tall building that people made of stone. " * 8})
-        messages.append({"role": "user", "content": "Tell me what you know of towers, please, in a few words. " * 6})
+    messages = []
+    for i in range(4):
+        told = f"In reply {i}, a tower is a tall building that people made of stone. " * 6
+        messages.append({"role": "assistant", "content": told})
+        messages.append({"role": "user", "content": f"Question {i}: tell me what you know of towers, please. " * 6})
+    messages = messages[1:]
     prompt = make_prompt(spec, path, messages)
     with load_model(spec) as model:
         generation = model.generate(messages, max_tokens=60)
