@@ -18,6 +18,9 @@ export OMP_WAIT_POLICY ?= passive
 DEMO_MODEL := SmolLM2-135M-Instruct-Q4
 DEMO_INPUT := src/playbill/demo/dialogues.jsonl
 
+# How many tests run at once. Each worker may load torch, which takes a gigabyte.
+WORKERS ?= 2
+
 # How long `make fuzz` looks for faults, all targets together.
 SECONDS ?= 300
 
@@ -30,10 +33,11 @@ demo: $(VENV)/.demo
 	$(BIN)/playbill run $(DEMO_INPUT) -m $(DEMO_MODEL) -p n_ctx=2048 -o runs/demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
-test-all: $(VENV)/.test
-	$(BIN)/python -m pytest
+# The slow ones one after the other: they measure, or take all cores for an engine.
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 fuzz: $(VENV)/.test
 	PLAYBILL_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz -k long -rP --timeout=0

@@ -20,6 +20,7 @@ import click
 
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.engines.remote.failure import Kind
+from playbill.backends.registry.fields.engine_arguments import ENGINE_ARGUMENTS
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.table import ENTRY_KEYS, EVERY, LOCAL, METADATA, UNREAD, EntryKey
 from playbill.backends.registry.rules import ENTRY_RULES
@@ -38,6 +39,7 @@ _PINNED = {"api_version": "2023-06-01"}
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 ENTRIES = REFERENCE / "entries.md"
 SERVICES_PAGE = REFERENCE / "services.md"
+ENGINES_PAGE = REFERENCE / "local-engines.md"
 COMMANDS = REFERENCE / "command-line.md"
 RULES = {
     "The entry": {**ENTRY_RULES, **TEMPLATE_RULES},
@@ -310,6 +312,16 @@ def parts() -> dict[str, str]:
     }
 
 
+def engine_argument_rows() -> list[list[str]]:
+    """The arguments that `engine_args` hands through, by backend and by the type of their values."""
+    rows = []
+    for backend, known in ENGINE_ARGUMENTS.items():
+        for kind in dict.fromkeys(value.name for value in known.values()):
+            named = ", ".join(f"`{name}`" for name, value in known.items() if value.name == kind)
+            rows.append([f"`{backend}`", named, kind])
+    return rows
+
+
 def filled(page: Path, made: dict[str, str]) -> str:
     """A page with what stands between its markers written anew."""
     text = page.read_text(encoding="utf-8")
@@ -325,6 +337,8 @@ def filled(page: Path, made: dict[str, str]) -> str:
 
 def main() -> None:
     wanted = {ENTRIES: filled(ENTRIES, parts()), schema_file(): schema_text()}
+    arguments = table(["backend", "arguments", "value"], engine_argument_rows())
+    wanted[ENGINES_PAGE] = filled(ENGINES_PAGE, {"engine arguments": arguments})
     wanted[SERVICES_PAGE] = filled(SERVICES_PAGE, service_parts())
     wanted[REFERENCE / "rules.md"] = rules_page(RULES)
     wanted[COMMANDS] = filled(COMMANDS, {"commands": "\n\n".join(command_pages(cli, "playbill"))})

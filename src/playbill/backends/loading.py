@@ -13,7 +13,7 @@ from typing import Any
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credentials
-from playbill.backends.engines.base import Context, Extent, Loaded
+from playbill.backends.engines.base import Context, Extent, Fetched, Footprint, Loaded
 from playbill.backends.engines.programmatic import Programmatic
 from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
 from playbill.backends.model import Model
@@ -30,8 +30,10 @@ from playbill.backends.registry.spec import ModelSpec
 from playbill.backends.registry.validate import Flat, judge_entry
 
 __all__ = [
+    "fetch_model",
     "find_spec",
     "judge_spec",
+    "measure_model",
     "load_model",
     "load_prompt_path",
     "load_spec",
@@ -176,6 +178,34 @@ def open_prompt_path(
     if path is not None:
         refuse_stopping_tag(spec, path.stops)
     return path
+
+
+def fetch_model(spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False) -> Fetched | None:
+    """Bring all files of a model here, so that it loads without a network afterwards. Loads nothing.
+
+    What is here already is not downloaded again. Returns None for services and people, who have no files. Raises
+    EntryError, BackendUnavailable, CredentialsError, WeightsError.
+    """
+    _require_usable(spec)
+    _, module = _open_backend(spec, preview=True)
+    fetcher = getattr(module, "fetch", None)
+    fetched: Fetched | None = None
+    if fetcher is not None:
+        fetched = fetcher(spec, _context(spec, credentials, False, None, None, progress))
+    return fetched
+
+
+def measure_model(spec: ModelSpec, *, credentials: Credentials | None = None) -> Footprint | None:
+    """Return the memory that a local model takes, before its weights are downloaded.
+
+    Returns None for services and people, and where the model's files don't tell. Raises as `fetch_model`.
+    """
+    _, module = _open_backend(spec, preview=True)
+    measurer = getattr(module, "footprint", None)
+    if measurer is None:
+        return None
+    found: Footprint | None = measurer(spec, _context(spec, credentials, False, None, None, False))
+    return found
 
 
 def _require_usable(spec: ModelSpec) -> None:

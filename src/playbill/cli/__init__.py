@@ -31,6 +31,7 @@ _COMMANDS = {
     "show": "playbill.cli.show:show",
     "prompt": "playbill.cli.prompt:prompt",
     "check": "playbill.cli.check:check",
+    "fetch": "playbill.cli.fetch:fetch",
     "add": "playbill.cli.add:add",
     "diff": "playbill.cli.diff:diff",
     "import": "playbill.cli.import_:import_",
@@ -48,7 +49,7 @@ _COMMANDS = {
     "mock-server": "playbill.cli.mock_server:mock_server",
     "completion": "playbill.cli.completion:completion",
 }
-_WITHOUT_WEIGHTS = ("check", "add", "diff", "prompt", "show")
+_WITHOUT_WEIGHTS = ("check", "add", "diff", "fetch", "prompt", "show")
 
 
 class _Commands(click.Group):

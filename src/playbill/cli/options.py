@@ -19,6 +19,7 @@ __all__ = [
     "key_file_option",
     "model_argument",
     "model_option",
+    "models_argument",
     "parameter_option",
     "read_parameters",
     "read_selector",
@@ -42,6 +43,12 @@ def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str)
 def model_argument(function: F) -> F:
     """NAME: a model's name, or a JSON selector that unifies with one of its namesakes."""
     return click.argument("name", metavar="NAME", shell_complete=_complete_model)(function)
+
+
+def models_argument(function: F) -> F:
+    """NAME…: several models, each as `model_argument`."""
+    names = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=_complete_model)
+    return names(function)
 
 
 def model_option(function: F) -> F:

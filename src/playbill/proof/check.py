@@ -22,6 +22,7 @@ from playbill.backends.registry.fields.types import parse_date
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.backends.registry.spec import ModelSpec, conflicts
 from playbill.proof.checks.at_hand import why_not_at_hand
+from playbill.proof.checks.memory import memory
 from playbill.proof.checks.neighbours import contradictions, missing_files, shadows
 from playbill.proof.checks.path import PATH_CHECKS, PathSubject
 from playbill.proof.checks.probe import Probe
@@ -134,6 +135,7 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
         return Verdict(name, where, ENTRY, _sorted(found, spec), reason)
     if path is not None:
         found.extend(judge_path(path, spec, where))
+        found.extend(memory(spec, where, options.credentials))
     if options.live:
         return _judge_live(spec, path, where, found, options)
     stopped = None if path is not None else "this backend takes messages, so there is no prompt path to look at"

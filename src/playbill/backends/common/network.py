@@ -16,7 +16,7 @@ def setup_fault(e: BaseException) -> str | None:
     text = str(e).lower()
     if isinstance(e, ssl.SSLCertVerificationError):
         return None  # that is the server's
-    if isinstance(e, ssl.SSLError) or (isinstance(e, FileNotFoundError) and _set(_CERTIFICATES) and not e.filename):
+    if isinstance(e, ssl.SSLError) or (type(e) is FileNotFoundError and _set(_CERTIFICATES) and not e.filename):
         return f"no certificates can be read{_named(_CERTIFICATES)}: name a file in PEM form"
     if isinstance(e, ImportError) and "socks" in text:
         return f"a SOCKS proxy{_named(_PROXIES)} needs a further package: pip install socksio"

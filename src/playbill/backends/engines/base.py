@@ -7,7 +7,17 @@ A provider's module has two functions, both given the entry and a `Context`:
 ``preview(entry, context) -> PromptPath | None``
     the prompt path alone: tokenizer and configuration, no weights. None for engines that take messages.
 
-A service's module may have a third, which sends nothing:
+A local engine's module has a third, which loads nothing:
+
+``fetch(entry, context) -> Fetched``
+    all files that `load` needs, on this machine afterwards.
+
+and a fourth, which downloads no weights:
+
+``footprint(entry, context) -> Footprint | None``
+    the memory that weights, keys and values take; None where the files don't tell.
+
+A service's module may have another, which sends nothing:
 
 ``request_body(entry, messages, params, folder) -> dict``
     the body that would be sent for prepared messages; ``params`` are the caller's, ``folder`` is where images are.
@@ -29,7 +39,18 @@ from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.thinking_families import Tags
 
-__all__ = ["Completion", "Context", "Engine", "Extent", "Loaded", "OnText", "Request", "supported_parameters"]
+__all__ = [
+    "Completion",
+    "Context",
+    "Engine",
+    "Extent",
+    "Fetched",
+    "Footprint",
+    "Loaded",
+    "OnText",
+    "Request",
+    "supported_parameters",
+]
 
 OnText = Callable[[str], None]
 
@@ -135,6 +156,29 @@ class Loaded:
     engine: Engine
     prompt_path: PromptPath | None = None
     threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The files of a model on this machine, and the commit of the hub's repository that they belong to (None: theirs
+    is no repository)."""
+
+    files: tuple[Path, ...]
+    revision: str | None = None
+
+    @property
+    def size(self) -> int:
+        """All files together, in bytes."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The memory that a model takes, in bytes: its weights, and keys and values for each token of context (None: its
+    configuration doesn't tell)."""
+
+    weights: int
+    kv_per_token: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from playbill.backends.common.home import expanded
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
+from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, only_cached
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapter_folder"]
 
@@ -43,4 +43,5 @@ def _download(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, 
 
     token = hub_token(entry, credentials)
     with hub_progress(progress), hub_errors(repo, token=token):
-        return Path(snapshot_download(repo, token=token, allow_patterns=[ADAPTER_CONFIG, ADAPTER_WEIGHTS]))
+        wanted = [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
+        return Path(snapshot_download(repo, token=token, allow_patterns=wanted, local_files_only=only_cached()))

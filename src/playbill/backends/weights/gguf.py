@@ -119,30 +119,25 @@ def _in_folder(folder: Path, names: Sequence[str]) -> Weights:
 
 
 def _from_hub(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Weights:
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
-    from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
+    from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, not_cached, only_cached
 
     token = hub_token(entry, credentials)
     revision = setting(entry, "revision")
     with hub_errors(repo, revision=revision, token=token), hub_progress(progress):
-        folder = _cached_snapshot(repo, revision)
-        if folder is None:
-            names = HfApi(token=token).list_repo_files(repo, revision=revision)
-        else:
+        cached = only_cached()
+        if cached:
+            folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
             names = [file.relative_to(folder).as_posix() for file in folder.rglob("*.gguf")]
+            if not names:
+                raise WeightsError(not_cached(repo))
+        else:
+            names = HfApi(token=token).list_repo_files(repo, revision=revision)
         chosen = choose_files(names, setting(entry, "filename"), _additional(entry), repo)
-        files = tuple(Path(hf_hub_download(repo, name, revision=revision, token=token)) for name in chosen)
+        options = {"revision": revision, "token": token, "local_files_only": cached}
+        files = tuple(Path(hf_hub_download(repo, name, **options)) for name in chosen)
     return Weights(files, _commit(files[0]))
-
-
-def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
-    """Return the hub library's folder of a repository when it may not ask the hub; else None."""
-    from huggingface_hub import constants, snapshot_download
-
-    if not constants.HF_HUB_OFFLINE:
-        return None
-    return Path(snapshot_download(repo, revision=revision, local_files_only=True))
 
 
 def _commit(file: Path) -> str | None:

@@ -3,19 +3,22 @@ nothing."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from playbill.backends.common.network import setup_fault
 from playbill.backends.common.secret import Secret, scrub
+from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credential, Credentials
 from playbill.backends.errors import CredentialsError, PlaybillError, WeightsError
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.services import SERVICES
 
-__all__ = ["endpoint", "hub_errors", "hub_progress", "hub_token"]
+__all__ = ["endpoint", "hub_errors", "hub_progress", "hub_token", "not_cached", "only_cached"]
 
+_PATIENCE_SECONDS = 5.0
 _SERVICE = SERVICES["huggingface"]
 _GET = f"get a token at {_SERVICE.get_key}, then set it with: playbill keys set huggingface"
 
@@ -25,6 +28,41 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
+
+
+def only_cached() -> bool:
+    """Tell whether files come from the hub library's cache alone: ``HF_HUB_OFFLINE`` says so, or the hub is silent.
+
+    The hub is asked once, for five seconds at the most: the library itself would try for half a minute and more, for
+    each model. Call it within `hub_errors`, which explains a proxy or certificate that can't be used.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return True
+    if (fault := _silence(endpoint())) is not None:
+        warn_once(f"{endpoint()} can't be reached ({fault}); files come from the hub's cache alone")
+        return True
+    return False
+
+
+_answering: set[str] = set()
+
+
+def _silence(address: str) -> str | None:
+    """Return why an address gives no answer at all; None where it answers, whatever it says."""
+    from huggingface_hub import errors as hub
+    from huggingface_hub import get_session
+
+    if address in _answering:
+        return None
+    transport: type[Exception] = hub.HfHubHTTPError.__bases__[0]
+    try:
+        get_session().head(address, timeout=_PATIENCE_SECONDS)
+    except transport as e:
+        return type(e).__name__
+    _answering.add(address)
+    return None
 
 
 def hub_token(entry: Mapping[str, Any], credentials: Credentials) -> str | None:
@@ -50,6 +88,22 @@ def hub_token(entry: Mapping[str, Any], credentials: Credentials) -> str | None:
     return credential.api_key.reveal()
 
 
+def not_cached(repo: str) -> str:
+    """Say that a repository's files aren't all here and can't be had now, and what to do."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return (
+            f"{repo} is not (wholly) in the hub's cache, and HF_HUB_OFFLINE forbids downloads; unset it, or bring all "
+            "files of the model here where there is a network: playbill fetch NAME"
+        )
+    return (
+        f"{endpoint()} can't be reached, and {repo} is not (wholly) in the hub's cache; check the network, set "
+        "huggingface_id to a local folder, or bring all files of the model here where there is a network: "
+        "playbill fetch NAME"
+    )
+
+
 def _logged_in(known: Credential | None) -> Credential | None:
     """Return the token that the hub library finds by itself, which may go where a section without a key allows."""
     from huggingface_hub import get_token
@@ -63,10 +117,10 @@ def _logged_in(known: Credential | None) -> Credential | None:
 
 @contextmanager
 def hub_progress(wanted: bool) -> Iterator[None]:
-    """Draw the hub library's progress bars, on stderr, or don't."""
+    """Draw the hub library's progress bars where they are wanted and stderr is a terminal; a log gets none."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    if wanted or are_progress_bars_disabled():
+    if (wanted and sys.stderr.isatty()) or are_progress_bars_disabled():
         yield
         return
     disable_progress_bars()
@@ -159,14 +213,14 @@ def _of_network(e: BaseException, repo: str) -> PlaybillError | None:
     if (fault := setup_fault(e)) is not None:
         return WeightsError(f"{endpoint()} can't be asked for {repo}: {fault}")
     if isinstance(e, hub.OfflineModeIsEnabled):
-        return WeightsError(
-            f"{repo} is not (wholly) in the hub's cache, and HF_HUB_OFFLINE forbids downloads; unset it, and try again"
-        )
+        return WeightsError(not_cached(repo))
     if isinstance(e, transport):
         return WeightsError(
-            f"{endpoint()} can't be reached ({type(e).__name__}), and {repo} is not (wholly) in the hub's cache; "
-            "check the network, or set huggingface_id to a local folder"
+            f"{endpoint()} can't be reached ({type(e).__name__}), and {repo} is not (wholly) in the hub's cache; check "
+            "the network, or set huggingface_id to a local folder"
         )
+    if isinstance(e, hub.LocalEntryNotFoundError):
+        return WeightsError(not_cached(repo))
     if isinstance(e, hub.HFValidationError):
         return WeightsError(f"huggingface_id '{repo}' is neither a folder here nor a repository's name, 'org/name'")
     if isinstance(e, OSError) and e.strerror:

@@ -205,6 +205,15 @@ THINKING_UNSEPARATED = Rule(
     mend="Add the tags, or the `output_split_prefix`, that the message names.",
 )
 
+TOO_LARGE = Rule(
+    code="PB240",
+    name="too-large",
+    severity=Severity.WARNING,
+    summary="The model's weights, or one dialogue beside them, don't fit into the memory that is free here.",
+    why="Loading ends with an error after the download, or the machine begins to swap.",
+    prevents="A job of a night that ends in its first minute, after hours of waiting for a card.",
+    mend="Run it where there is more memory, or take a quantized checkpoint. On a login node, ignore it.",
+)
 PATH_RULES = table_of(
     (
         NO_TEMPLATE,
@@ -229,6 +238,7 @@ PATH_RULES = table_of(
         SLOW_IGNORED,
         SPLIT_PREFIX,
         THINKING_UNSEPARATED,
+        TOO_LARGE,
     )
 )
 """Rules of the prompt path by code."""

@@ -15,7 +15,14 @@ pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
 from playbill.backends import load_model
 from playbill.backends.engines.base import Engine, Extent
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader, read_header
-from playbill.backends.engines.llamacpp.memory_plan import gpu_layers, kv_bytes_per_token, longest_dialogue, make_plan
+from playbill.backends.engines.llamacpp.memory_plan import (
+    Room,
+    gpu_layers,
+    kv_bytes_per_token,
+    longest_dialogue,
+    make_plan,
+    memory_room,
+)
 from playbill.backends.engines.llamacpp.tokenizer import write_shell
 from playbill.backends.errors import CredentialsError, EngineError, EntryError, NoTemplate, PlaybillError, WeightsError
 from playbill.backends.generation import Generation, Outcome
@@ -257,6 +264,9 @@ def test_weights_that_llama_cpp_cannot_load_are_an_error(tmp_path: Path) -> None
         load_model(entry(huggingface_id=str(broken)))
 
 
+ROOM = Room(1 << 34, 1 << 34)
+
+
 class TestPlan:
     """Memory is shared out so that a dialogue's context never shrinks for the sake of speed."""
 
@@ -268,32 +278,32 @@ class TestPlan:
 
     def test_slots_follow_the_dialogues_up_to_a_bound(self) -> None:
         few = entry(threads=1)
-        plans = [make_plan(few, self.header(), dialogues=n, memory=1 << 34) for n in (1, 5, None, 200)]
+        plans = [make_plan(few, self.header(), dialogues=n, room=ROOM) for n in (1, 5, None, 200)]
         assert [plan.slots for plan in plans] == [1, 5, 8, 8]
 
     def test_many_threads_and_gpus_have_more_slots(self) -> None:
         many = [entry(threads=6), entry(execute_on="gpu")]
-        plans = [make_plan(each, self.header(), dialogues=200, memory=1 << 34) for each in many]
+        plans = [make_plan(each, self.header(), dialogues=200, room=ROOM) for each in many]
         assert [plan.slots for plan in plans] == [24, 32]
 
     def test_batch_size_is_the_most_slots(self) -> None:
         sizes = [entry(threads=2, batch_size=size) for size in (1, 3, 16, 64)]
-        plans = [make_plan(each, self.header(), dialogues=32, memory=1 << 34) for each in sizes]
+        plans = [make_plan(each, self.header(), dialogues=32, room=ROOM) for each in sizes]
         assert [plan.slots for plan in plans] == [1, 3, 16, 32]
 
     def test_single_is_one_slot(self) -> None:
-        assert make_plan(entry(batching="single"), self.header(), dialogues=32, memory=1 << 34).slots == 1
+        assert make_plan(entry(batching="single"), self.header(), dialogues=32, room=ROOM).slots == 1
         with pytest.raises(EntryError, match="batching is 'single', so batch_size can't be 4"):
-            make_plan(entry(batching="single", batch_size=4), self.header(), dialogues=32, memory=1 << 34)
+            make_plan(entry(batching="single", batch_size=4), self.header(), dialogues=32, room=ROOM)
 
     def test_those_under_way_and_those_waiting_fill_the_slots_and_no_more(self) -> None:
         """Were there more, a dialogue's slot would be taken by another between two of its turns."""
         for dialogues in range(3, 33):
-            plan = make_plan(entry(threads=8), self.header(), dialogues=dialogues, memory=1 << 34)
+            plan = make_plan(entry(threads=8), self.header(), dialogues=dialogues, room=ROOM)
             assert plan.slots - 2 <= most_in_flight(plan.concurrency) <= plan.slots == dialogues
 
     def test_dialogues_are_kept_in_memory_only_where_they_share_slots(self) -> None:
-        plans = [make_plan(entry(threads=1), self.header(), dialogues=n, memory=1 << 34) for n in (8, 9, 200)]
+        plans = [make_plan(entry(threads=1), self.header(), dialogues=n, room=ROOM) for n in (8, 9, 200)]
         assert plans[0].cache_mib == 0
         assert 0 < plans[1].cache_mib < plans[2].cache_mib
 
@@ -302,9 +312,9 @@ class TestPlan:
         open_entry = {**entry(), "n_ctx": None, "max_tokens": 60}
         longest = longest_dialogue(open_entry, Extent(text_bytes=1000, messages=7, answers=4), (100, 80))
         assert longest == 1000 + 100 + 7 * 80 + 4 * 75
-        plan = make_plan(open_entry, self.header(), dialogues=4, memory=1 << 34, longest=longest)
+        plan = make_plan(open_entry, self.header(), dialogues=4, room=ROOM, longest=longest)
         assert (plan.n_ctx, plan.limit) == (2048, 8192)
-        assert make_plan(entry(), self.header(), dialogues=4, memory=1 << 34, longest=longest).n_ctx == 1024
+        assert make_plan(entry(), self.header(), dialogues=4, room=ROOM, longest=longest).n_ctx == 1024
 
     def test_a_plan_never_chooses_between_the_factors_of_longrope(self) -> None:
         """llama.cpp takes the long ones where a slot has more than the first training's tokens, 512 here."""
@@ -314,7 +324,7 @@ class TestPlan:
 
         def n_ctx(longest: int | None, memory: int = 1 << 34, **keys: Any) -> int:
             asked = {**entry(), "n_ctx": None, **keys}
-            return make_plan(asked, header, dialogues=1, memory=memory, longest=longest).n_ctx
+            return make_plan(asked, header, dialogues=1, room=Room(memory, memory), longest=longest).n_ctx
 
         lengths = (None, 40, 500, 5000)
         assert all(n_ctx(longest) > 512 for longest in lengths)
@@ -324,6 +334,24 @@ class TestPlan:
         with pytest.raises(EngineError, match=r"memory holds a context of 512 tokens.* set n_ctx to 512 or less"):
             n_ctx(40, memory=512 * kv_bytes_per_token(header))
 
+    def test_keys_and_values_of_layers_on_a_card_lie_on_the_card(self) -> None:
+        """The computer's memory, however large, makes the card no larger; dialogues without a slot lie in it."""
+        gib = 1 << 30
+        model = {"general.architecture": "llama", "llama.block_count": 32, "llama.embedding_length": 4096}
+        model |= {"llama.attention.head_count": 32, "llama.attention.head_count_kv": 8, "llama.context_length": 131072}
+        header = GgufHeader(model, {}, frozenset(), frozenset())
+        devices = [{"name": "CPU", "memory_free": 1024 * gib}, {"name": "CUDA0", "memory_free": 80 * gib}]
+        asked = {**entry(execute_on="gpu"), "n_ctx": None}
+        room = memory_room(asked, header, devices, weights=5 * gib, layers=9999)
+        assert room.slots == 67 * gib
+        plan = make_plan(asked, header, dialogues=100, room=room)
+        assert 1 <= plan.slots * plan.n_ctx * kv_bytes_per_token(header) / gib <= 67
+        cards = [{"name": "CUDA0", "memory_free": size * gib} for size in (8, 24)]
+        half = memory_room(asked, header, [devices[0], cards[0]], weights=8 * gib, layers=16)
+        assert half.slots <= 2 * (8 * 0.9 - 4) * gib + 1
+        with pytest.raises(EngineError, match=r"40.0 GiB of weights should go to a GPU, which has 24.0 GiB free"):
+            memory_room(asked, header, [devices[0], cards[1]], weights=40 * gib, layers=9999)
+
     def test_unbounded_thinking_takes_the_whole_context(self) -> None:
         extent = Extent(text_bytes=10, messages=1, answers=1)
         thinks = {**entry(), "cot_end_tag": "</think>"}
@@ -332,11 +360,11 @@ class TestPlan:
 
     def test_little_memory_costs_slots_first(self) -> None:
         per_dialogue = 1024 * kv_bytes_per_token(self.header())
-        plan = make_plan(entry(), self.header(), dialogues=8, memory=3 * per_dialogue)
+        plan = make_plan(entry(), self.header(), dialogues=8, room=Room(3 * per_dialogue, 3 * per_dialogue))
         assert (plan.slots, plan.n_ctx) == (3, 1024)
-        assert make_plan(entry(), self.header(), dialogues=8, memory=0).n_ctx == 1024
+        assert make_plan(entry(), self.header(), dialogues=8, room=Room(0, 0)).n_ctx == 1024
 
     def test_a_context_nobody_chose_is_cut_where_not_even_one_fits(self) -> None:
         memory = 2000 * kv_bytes_per_token(self.header())
-        plan = make_plan({**entry(), "n_ctx": None}, self.header(), dialogues=8, memory=memory)
+        plan = make_plan({**entry(), "n_ctx": None}, self.header(), dialogues=8, room=Room(memory, memory))
         assert (plan.slots, plan.n_ctx) == (1, 1792)

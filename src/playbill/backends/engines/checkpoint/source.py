@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.home import expanded
-from playbill.backends.engines.base import Context
+from playbill.backends.engines.base import Context, Fetched
 from playbill.backends.errors import WeightsError
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token
+from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
+from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, not_cached, only_cached
 
-__all__ = ["Source", "fetch"]
+__all__ = ["Source", "fetch", "fetch_all"]
 
 _SMALL = ("*.json", "*.jinja", "*.model", "*.model.v*", "*.txt", "*.tiktoken")
 _CODE = ("*.py",)
@@ -55,13 +56,25 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
     if name.startswith(("/", "~", "./", "../")):
         raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; huggingface_id says there is")
     with hub_progress(context.progress), hub_errors(name, revision=revision, token=token):
-        downloads = _Downloads(name, revision, token)
+        downloads = _Downloads(name, revision, token, only_cached())
         folder = downloads.fetch([*_SMALL, *(_CODE if code else ())])
         if gguf := entry.get("gguf_file"):
             _require(downloads.fetch([gguf]), gguf, name)
         elif weights:
             downloads.fetch_weights(folder)
     return Source(name, folder, folder.name)
+
+
+def fetch_all(entry: Mapping[str, Any], context: Context) -> Fetched:
+    """Bring all files here that a load needs: weights, tokenizer, the adapter, and Python code that the entry asks for.
+
+    The code is stored, and not run. Raises as `fetch`.
+    """
+    source = fetch(entry, context, weights=True, code=bool(entry.get("trust_remote_code")))
+    adapter = adapter_folder(entry, context.credentials, progress=context.progress)
+    files = [file for file in source.folder.iterdir() if file.is_file()]
+    files += [adapter / name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)] if adapter is not None else []
+    return Fetched(tuple(sorted(files)), source.commit)
 
 
 def _folder(entry: Mapping[str, Any], folder: Path) -> Source:
@@ -90,6 +103,7 @@ class _Downloads:
     repo: str
     revision: str | None
     token: str | None
+    only_cached: bool
 
     def fetch(self, patterns: Iterable[str], revision: str | None = None) -> Path:
         from huggingface_hub import snapshot_download
@@ -99,6 +113,7 @@ class _Downloads:
             self.repo,
             revision=revision or self.revision,
             token=self.token,
+            local_files_only=self.only_cached,
             allow_patterns=patterns,
             # Patterns match across slashes; of the subfolders only further chat templates are wanted.
             ignore_patterns=[f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns],
@@ -109,15 +124,26 @@ class _Downloads:
         """The weights in the one form that transformers would load: safetensors where they are."""
         for index in _INDICES:
             if (folder / index).is_file():
-                self.fetch(_shards(folder / index), folder.name)
+                shards = _shards(folder / index)
+                here = self.fetch(shards, folder.name)
+                self._require(here, shards)
                 return
         for single in _SINGLE:
             if (self.fetch([single], folder.name) / single).is_file():
                 return
+        if self.only_cached:
+            raise WeightsError(not_cached(self.repo))
         raise WeightsError(
             f"{self.repo} has no weights that transformers can load ({' or '.join(_SINGLE)}, whole or in parts); "
             "if it has a GGUF file, name it in gguf_file, or take the backend llamacpp"
         )
+
+    def _require(self, folder: Path, files: Iterable[str]) -> None:
+        missing = [file for file in files if not (folder / file).is_file()]
+        if missing and self.only_cached:
+            raise WeightsError(f"{not_cached(self.repo)} (of the weights, {len(missing)} files are missing)")
+        if missing:
+            raise WeightsError(f"{self.repo} lacks {len(missing)} files that its index names: {missing[0]} …")
 
 
 def _shards(index: Path) -> list[str]:

@@ -34,6 +34,7 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
         "output_loading_info": True,
         **_gguf_options(entry),
         **_quantized(entry),
+        **(entry.get("engine_args") or {}),
     }
     device_map, device = _placement(entry)
     if device_map is not None:

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
 from playbill.backends.engines.llamacpp.exact.kernels import Kernels, choose_kernels
 from playbill.backends.engines.llamacpp.exact.prefix_cache import PrefixCache
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader, read_header
 from playbill.backends.engines.llamacpp.memory_plan import (
     MemoryPlan,
-    available_memory,
     context_limit,
     gpu_layers,
     kv_bytes_per_token,
     longest_dialogue,
     make_plan,
+    memory_room,
 )
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
@@ -34,7 +34,7 @@ from playbill.backends.prompt.thinking_families import family_of
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.gguf import Weights, find_weights
 
-__all__ = ["load", "preview"]
+__all__ = ["fetch", "footprint", "load", "preview"]
 
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -50,10 +50,10 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     devices = xllamacpp.get_device_info()
     layers = gpu_layers(entry, devices)
     size = sum(file.stat().st_size for file in weights.files)
-    memory = max(0, available_memory(devices) - size) // 2
+    room = memory_room(entry, header, devices, weights=size, layers=layers)
     template = _template(entry, vocabulary)
     longest = _longest(entry, context, template)
-    plan = make_plan(entry, header, dialogues=context.dialogues, memory=memory, longest=longest)
+    plan = make_plan(entry, header, dialogues=context.dialogues, room=room, longest=longest)
     kernels = choose_kernels(entry, header, layers)
     server = LlamaServer(_params(weights, plan, layers, kernels))
     try:
@@ -74,6 +74,19 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     vocabulary = Vocabulary(header)
     tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
     return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, context_limit(entry, header))
+
+
+def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
+    """Bring the GGUF files here. Raises as `load` does for files that can't be had."""
+    weights = find_weights(entry, context.credentials, progress=context.progress)
+    return Fetched(weights.files, weights.revision)
+
+
+def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
+    """Return the memory that weights, keys and values take, by the file's size and header."""
+    weights = find_weights(entry, context.credentials, progress=context.progress)
+    size = sum(file.stat().st_size for file in weights.files)
+    return Footprint(size, kv_bytes_per_token(read_header(*weights.files)))
 
 
 def _template(entry: Mapping[str, Any], vocabulary: Vocabulary) -> Template:

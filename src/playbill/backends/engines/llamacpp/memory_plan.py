@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from playbill.backends.engines.base import Extent
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
 from playbill.backends.engines.machine.cpu_threads import usable_cores
+from playbill.backends.engines.machine.memory import free_memory, gibibytes
 from playbill.backends.errors import EngineError
 from playbill.backends.registry.fields.local import batch_limit
 from playbill.backends.registry.fields.parameters import PARAMETERS
@@ -20,12 +19,13 @@ from playbill.backends.registry.fields.types import parse_token_count
 
 __all__ = [
     "MemoryPlan",
-    "available_memory",
+    "Room",
     "context_limit",
     "gpu_layers",
     "kv_bytes_per_token",
     "longest_dialogue",
     "make_plan",
+    "memory_room",
 ]
 
 _log = logging.getLogger(__name__)
@@ -36,10 +36,21 @@ _ROUNDING = 256
 _LONG_FACTORS = frozenset(["rope_factors_long.weight", "blk.0.rope_factors_long.weight"])
 _LEAST_CONTEXT = 512
 _UNSTATED_CONTEXT = 4096
+_UNSTATED_MEMORY = 4 << 30
 _F16 = 2
 _ALL_LAYERS = 9999
 _MIB = 1 << 20
 _MOST_CACHE_MIB = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes that a plan may fill: with keys and values of dialogues that have a slot, wherever their layers are, and
+    in the computer's memory with those of dialogues that have none. ``shared`` tells whether that is one memory."""
+
+    slots: int
+    kept: int
+    shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +99,16 @@ def longest_dialogue(
 
 
 def make_plan(
-    entry: Mapping[str, Any], header: GgufHeader, *, dialogues: int | None, memory: int, longest: int | None = None
+    entry: Mapping[str, Any], header: GgufHeader, *, dialogues: int | None, room: Room, longest: int | None = None
 ) -> MemoryPlan:
-    """Lay out an engine for so many dialogues at once, in so many bytes of memory beside the weights.
+    """Lay out an engine for so many dialogues at once, in the room beside the weights.
 
     The context's length comes first; slots only make it faster. None of the dialogues comes to more than ``longest``
     tokens (None: not known). How long they get never reaches an answer: see `_least_context`. Raises EngineError where
     memory doesn't hold the context that answers depend on.
     """
     per_token = kv_bytes_per_token(header)
-    affordable = memory // per_token
+    affordable = room.slots // per_token
     limit = context_limit(entry, header) or _UNSTATED_CONTEXT
     threads = setting(entry, "threads") or usable_cores()
     most = batch_limit(entry) or _most_slots(entry, threads)
@@ -122,7 +133,8 @@ def make_plan(
             wanted,
             n_ctx,
         )
-    left = max(0, memory - slots * n_ctx * per_token)
+    taken = slots * n_ctx * per_token
+    left = max(0, room.kept - taken) if room.shared else room.kept
     kept = 0 if dialogues is not None and dialogues <= slots else min(dialogues or 4 * slots, _MOST_KEPT)
     cache = min(left, kept * n_ctx * per_token) // _MIB
     return MemoryPlan(slots, n_ctx, limit, threads, min(cache, _MOST_CACHE_MIB))
@@ -198,13 +210,27 @@ def _on_gpu(entry: Mapping[str, Any]) -> bool:
     return asked == "gpu" or (asked is None and bool(setting(entry, "gpu_layers_offloaded")))
 
 
-def available_memory(devices: Sequence[Mapping[str, Any]]) -> int:
-    """Free memory in bytes: what the system and the control group say, else llama.cpp's word for the CPU."""
-    stated = [int(d["memory_free"]) for d in devices if d["name"] == "CPU"]
-    with suppress(OSError, ValueError, IndexError):
-        text = Path("/proc/meminfo").read_text("ascii")
-        stated.append(int(text.partition("MemAvailable:")[2].split()[0]) * 1024)
-    with suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text("ascii"))
-        stated.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text("ascii")))
-    return max(0, min(stated, default=4 << 30))
+def memory_room(
+    entry: Mapping[str, Any], header: GgufHeader, devices: Sequence[Mapping[str, Any]], *, weights: int, layers: int
+) -> Room:
+    """Return the room that is left beside weights of so many bytes, of which ``layers`` go to a GPU.
+
+    Keys and values lie where their layer does. Of the computer's memory half of what is free is left to others; a card
+    is there for the model, and a tenth of it is left for what is computed.
+    """
+    host = free_memory()
+    if host is None:
+        host = next((int(d["memory_free"]) for d in devices if d["name"] == "CPU"), _UNSTATED_MEMORY)
+    share = min(1.0, layers / max(1, int(header.of_model("block_count") or 1)))
+    on_host = max(0, host - int(weights * (1 - share))) // 2
+    if share == 0:
+        return Room(on_host, on_host)
+    cards = sum(int(d["memory_free"]) for d in devices if d["name"] != "CPU")
+    on_cards = cards * 9 // 10 - int(weights * share)
+    if on_cards <= 0:
+        raise EngineError(
+            f"{entry.get('model_name')}: {gibibytes(int(weights * share))} of weights should go to a GPU, which has "
+            f"{gibibytes(cards)} free; set gpu_layers_offloaded to fewer layers, or execute_on to cpu"
+        )
+    tokens = [on_cards / share, *([on_host / (1 - share)] if share < 1 else [])]
+    return Room(int(min(tokens)), on_host, shared=False)

@@ -66,6 +66,9 @@ class LlamaServer:
         except RuntimeError as e:
             self.close()
             raise EngineError(f"llama.cpp can't load {params.model.path}: {e}") from e
+        # Its loop of work may not have begun yet. Closed before that, it would begin afterwards and never end; this
+        # answer comes from the loop.
+        self.get("/slots")
 
     def close(self) -> None:
         """End it and give its memory back; waits for what is still computed."""

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.facts import weights_facts
+from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source, fetch
+from playbill.backends.engines.checkpoint.source import Source, fetch_all
+from playbill.backends.engines.checkpoint.source import fetch as fetch_files
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
@@ -27,7 +29,7 @@ from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.cache import file_sha256
 
-__all__ = ["load", "preview"]
+__all__ = ["fetch", "footprint", "load", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -38,7 +40,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     trust = trusted(entry, context)
     prepare_environment(entry)
     wait_briefly()
-    source = fetch(entry, context, weights=True, code=trust)
+    source = fetch_files(entry, context, weights=True, code=trust)
     adapter = find_adapter(entry, context.credentials, progress=context.progress)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
     with engine_failures(str(entry.get("model_name"))):
@@ -66,8 +68,18 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     """Return the prompt path alone. vLLM is not imported, no weights are loaded, and no code of the repository runs."""
     wait_briefly()
-    source = fetch(entry, context, weights=False, code=False)
+    source = fetch_files(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
+    """Bring the checkpoint's files here, and the adapter's. Raises as `load` does for files that can't be had."""
+    return fetch_all(entry, context)
+
+
+def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
+    """Return the memory that weights, keys and values take. Downloads no weights."""
+    return checkpoint_footprint(entry, context)
 
 
 def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:

@@ -56,6 +56,7 @@ def engine_arguments(
     if adapter is not None:
         # One slot more than adapters: with all slots taken, requests that ask for none get the last one's.
         arguments |= {"enable_lora": True, "max_loras": 2, "max_cpu_loras": 2, "max_lora_rank": adapter.room}
+    arguments |= entry.get("engine_args") or {}
     return {name: value for name, value in arguments.items() if value is not None}
 
 

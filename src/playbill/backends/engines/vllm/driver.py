@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.engines.machine.process_state import BATCH_INVARIANT
 from playbill.backends.engines.vllm.adapter import Adapter
 
@@ -79,7 +80,7 @@ def start_vllm(
         adapter,
         trust=trust,
         progress=progress,
-        cpu_memory=_free_memory() if current_platform.is_cpu() else None,
+        cpu_memory=free_memory() or 0 if current_platform.is_cpu() else None,
     )
     here = _ONE_HERE.acquire(blocking=False)
     try:
@@ -108,12 +109,6 @@ def _clear_half_started() -> None:
     from vllm.distributed import cleanup_dist_env_and_memory
 
     cleanup_dist_env_and_memory()
-
-
-def _free_memory() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 @dataclass(slots=True)

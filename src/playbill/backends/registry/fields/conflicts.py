@@ -7,13 +7,14 @@ from typing import Any
 
 from playbill.backends.common.findings import Finding
 from playbill.backends.registry import rules
+from playbill.backends.registry.fields.engine_arguments import argument_faults
 
 __all__ = ["field_conflicts"]
 
 
 def field_conflicts(entry: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what keys of an entry say against each other; ``paths`` tells where each of them stands."""
-    for check in (_sampling, _format, _layers):
+    for check in (_sampling, _format, _layers, _engine_arguments):
         yield from check(entry, paths)
 
 
@@ -45,3 +46,12 @@ def _layers(entry: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[Find
         where = paths.get("gpu_layers_offloaded", "gpu_layers_offloaded")
         message = f"{layers} layers go to a GPU, and execute_on is 'cpu'"
         yield rules.REFUSED_KEY.at(where, message, "take one of them out")
+
+
+def _engine_arguments(entry: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[Finding]:
+    given = entry.get("engine_args")
+    if not isinstance(given, dict):
+        return
+    where = paths.get("engine_args", "engine_args")
+    for name, message, fix in argument_faults(str(entry.get("backend")), given):
+        yield rules.REFUSED_KEY.at(f"{where}.{name}", message, fix)

@@ -45,15 +45,20 @@ _GROUPS = (
     ),
     (
         "write load_in_8bit or load_in_4bit for huggingface_local, quantization for vllm",
-        "quantization_config bnb_4bit_compute_dtype bnb_4bit_quant_type load_format bits gptq_bits use_exllama",
+        "quantization_config bnb_4bit_compute_dtype bnb_4bit_quant_type bits gptq_bits use_exllama",
     ),
     (
         "the cache of keys and values keeps the format of the weights; take it out",
-        "kv_cache_dtype cache_type_k cache_type_v cache_implementation use_cache",
+        "cache_type_k cache_type_v cache_implementation use_cache",
+    ),
+    (
+        "for vllm, write it into engine_args",
+        "kv_cache_dtype load_format hf_overrides max_num_batched_tokens enable_expert_parallel data_parallel_size "
+        "cpu_offload_gb enable_chunked_prefill attention_backend",
     ),
     (
         "positions are scaled as the checkpoint says; take it out",
-        "rope_scaling rope_theta rope_freq_base rope_freq_scale hf_overrides",
+        "rope_scaling rope_theta rope_freq_base rope_freq_scale",
     ),
     ("write n_ctx", "max_model_len max_position_embeddings vllm_context num_ctx ctx_size"),
     ("write attn_implementation", "use_flash_attn use_flash_attention_2 flash_attn"),

@@ -250,6 +250,13 @@ LOCAL_KEYS = (
         "it must be a LoRA adapter.",
         _HF_FILES,
     ),
+    EntryKey(
+        "engine_args",
+        v.OBJECT,
+        "Further arguments of the engine, handed through: vLLM's `EngineArgs`, as `kv_cache_dtype`, or transformers' "
+        "`from_pretrained`, as `max_memory`. Only those that can name no code, file or address.",
+        _HF_FILES,
+    ),
     # vllm
     EntryKey(
         "number_gpus",
