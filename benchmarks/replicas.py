@@ -16,19 +16,23 @@ import json
 import os
 import pickle
 import resource
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from playbill.backends import load_model, load_prompt_path, make_prompt
 from playbill.backends.engines.base import Completion, Loaded, Request
 from playbill.backends.engines.programmatic import _limit
 from playbill.replicas import Ask, LocalPlaces
+from playbill.replicas.worker import Worker
 from playbill.runs import Silent, run
 from playbill.runs.folder.record import TurnId, make_record
 from playbill.runs.folder.store import RecordStore
@@ -42,10 +46,10 @@ def dialogues(count: int) -> list[dict[str, Any]]:
     return [{"id": f"d{i}", "turns": [TALK[0].format(WORDS[i % len(WORDS)], i), *TALK[1:]]} for i in range(count)]
 
 
-def one(rounds: int, ray: bool) -> None:
+def one(rounds: int, ray: bool, count: int) -> None:
     """Rates of the same run in three ways, in turn, so that what else runs here troubles all alike."""
-    model = {"model_name": NAME, "n_ctx": 1024, "max_tokens": 24, "threads": 1}
-    given, rates = dialogues(32), {}
+    model = {"model_name": NAME, "n_ctx": 1024, "max_tokens": 16, "threads": 1}
+    given, rates = dialogues(count), {}
     for number, way in itertools.product(range(rounds), ["plain", "local", *(["ray"] if ray else [])]):
         with tempfile.TemporaryDirectory() as folder, places_of(way) as places:
             result = run(given, model, out=folder, places=places)
@@ -117,11 +121,18 @@ class Watch(Silent):
     def started(self, label: str, work: Any) -> None:
         self.statuses = work.replicas
 
+    def ready(self) -> int:
+        return sum(status.state == "ready" for status in self.statuses())
+
+    def said(self, label: str, text: str) -> None:
+        if "is ready" not in text:
+            print(text, file=sys.stderr)
+
     def recorded(self, label: str, tick: Any) -> None:
         if self.began is None:
-            if tick.recorded % 200 == 0 and sum(s.state == "ready" for s in self.statuses()) == self.replicas:
+            if tick.recorded % 200 == 0 and self.ready() == self.replicas:
                 self.began = tick.recorded, time.process_time(), time.monotonic()
-                print(f"all {self.replicas} ready after {tick.recorded} turns", flush=True)
+                print(f"all {self.replicas} ready after {tick.recorded} turns", file=sys.stderr)
         elif (tick.recorded - self.began[0]) % self.step == 0:
             turns, cpu, since = self.began
             count, spent, took = tick.recorded - turns, time.process_time() - cpu, time.monotonic() - since
@@ -129,11 +140,36 @@ class Watch(Silent):
             print(
                 f"{count} turns: {count / took:.0f} a second, driver {spent / count * 1e3:.3f} ms of CPU a turn "
                 f"({3000 * spent / count:.2f} cores at 3,000 a second), {memory:.0f} MiB",
-                flush=True,
+                file=sys.stderr,  # stdout is Ray's while it is joined
             )
 
 
-def many(replicas: int, count: int) -> None:
+class Host:
+    """A process with the replicas of many actors, since a hundred processes start for minutes on two cores."""
+
+    def __init__(self) -> None:
+        self.workers: dict[int, Worker] = {}
+
+    def where(self, replica: int) -> tuple[str, str, str]:
+        return "", "", ""
+
+    def load(self, replica: int, order: Any) -> tuple[str, Any]:
+        self.workers[replica] = Worker(order)
+        return "ready", self.workers[replica].portrait()
+
+    def exchange(self, replica: int, *given: Any) -> list[Any]:
+        return self.workers[replica].exchange(*given)
+
+
+class Part:
+    """One replica of a host, called like an actor of its own: for the driver it costs the same."""
+
+    def __init__(self, host: Any, replica: int) -> None:
+        for name in ("where", "load", "exchange"):
+            setattr(self, name, SimpleNamespace(remote=partial(getattr(host, name).remote, replica)))
+
+
+def many(replicas: int, count: int, hosts: int) -> None:
     """A hundred replicas of 32 dialogues each, whose engines do nothing but wait: what is left is the driver's part."""
     here = Path(__file__).resolve().parent
     with tempfile.TemporaryDirectory() as folder:
@@ -143,19 +179,22 @@ def many(replicas: int, count: int) -> None:
         )
         paths = [folder, str(here), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-        from playbill.replicas.ray_places import ray_places
+        from playbill.replicas import ray_places
 
-        model = {
-            "model_name": "noop",
-            "backend": "programmatic",
-            "dialogues_per_replica": 32,
-            "num_cpus": 0.01,
-        }
-        with ray_places(replicas=replicas, silence=600) as places:
+        with ray_places.ray_places(replicas=replicas, silence=600) as places:
+            import ray
+
+            there = [ray.remote(Host).options(max_concurrency=400, num_cpus=0).remote() for _ in range(hosts)]
+
+            class Place(ray_places._ActorPlace):
+                def _started(self, need: Any) -> Any:
+                    return Part(there[self._replica % hosts], self._replica)
+
+            ray_places._ActorPlace = Place
             began = time.monotonic()
-            result = run(
-                dialogues(count), model, out=Path(folder, "out"), places=places, observer=Watch(replicas, count * 4)
-            )
+            watch = Watch(replicas, count * 4)
+            model = {"model_name": "noop", "backend": "programmatic", "dialogues_per_replica": 32, "num_cpus": 0.01}
+            result = run(dialogues(count), model, out=Path(folder, "out"), places=places, observer=watch)
             took = time.monotonic() - began
         size = next(iter(result.files.values())).stat().st_size
         print(f"{count * 4} turns in {took:.0f} s, {size / count / 4:.0f} bytes a record; ok: {result.ok}")
@@ -199,12 +238,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--replicas", type=int, default=100)
-    parser.add_argument("--dialogues", type=int, default=10_000)
+    parser.add_argument("--hosts", type=int, default=4, help="processes that the replicas share")
+    parser.add_argument("--dialogues", type=int)
     given = parser.parse_args()
     if given.what == "one":
-        one(given.rounds, given.ray)
+        one(given.rounds, given.ray, given.dialogues or 32)
     elif given.what == "many":
-        many(given.replicas, given.dialogues)
+        many(given.replicas, given.dialogues or 12_000, given.hosts)
     else:
         parts()
 

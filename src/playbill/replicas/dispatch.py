@@ -8,7 +8,6 @@ comes first of all. A turn that was under way at several deaths is suspected of 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from playbill.replicas.wire import Ask
@@ -138,13 +137,17 @@ class Dispatcher:
         for replica, seats in self._seats.items():
             while seats.waiting and seats.room > 0 and self._give(replica, seats.waiting, given):
                 pass
+        full = [seats for seats in self._seats.values() if seats.waiting and seats.room <= 0]
+        if not self._common and not full:
+            return given
         roomy = [replica for replica, seats in self._seats.items() if seats.room > 0]
         while roomy and self._common:
             replica = min(roomy, key=self._load)
             if not self._give(replica, self._common, given) or self._seats[replica].room <= 0:
                 roomy.remove(replica)
+        full.sort(key=lambda seats: -len(seats.waiting))
         for replica in roomy:
-            self._steal(replica, given)
+            self._steal(replica, full, given)
         return given
 
     def _load(self, replica: int) -> float:
@@ -166,15 +169,11 @@ class Dispatcher:
         given.setdefault(replica, []).append(turn.ask)
         return True
 
-    def _steal(self, replica: int, given: dict[int, list[Ask]]) -> None:
+    def _steal(self, replica: int, full: list[_Seats], given: dict[int, list[Ask]]) -> None:
         """Take what waits for replicas that are full: a cache is lost, and no time."""
-        for queue in self._queues():
-            while queue and self._seats[replica].room > 0 and self._give(replica, queue, given):
+        for other in full:
+            while other.waiting and self._seats[replica].room > 0 and self._give(replica, other.waiting, given):
                 pass
-
-    def _queues(self) -> Iterator[deque[Turn]]:
-        full = [seats for seats in self._seats.values() if seats.waiting and seats.room <= 0]
-        yield from (seats.waiting for seats in sorted(full, key=lambda seats: -len(seats.waiting)))
 
     def _pin(self, dialogue: str, replica: int) -> None:
         """Remember where a dialogue is; the one that was asked longest ago is forgotten where there are many."""

@@ -42,12 +42,13 @@ class Whole(Completion):
     generation: Generation = field(default=None)  # type: ignore[assignment]
 
 
-class _TurnFuture(Future[Completion]):
-    """The future of a turn: cancelling it tells the replica."""
+class _TurnFuture(Future[Any]):
+    """The future of a turn, which gets a Completion, or the Generation alone. Cancelling it tells the replica."""
 
-    def __init__(self, cancelled: Callable[[], None]) -> None:
+    def __init__(self, cancelled: Callable[[], None], wants_generation: bool) -> None:
         super().__init__()
         self._told = cancelled
+        self.wants_generation = wants_generation
 
     def cancel(self) -> bool:
         found = super().cancel()
@@ -100,19 +101,20 @@ class ReplicaEngine:
         return max(1, sum(wanted))
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
-        ask = Ask(
-            next(self._numbers),
-            request.messages,
-            request.params,
-            request.dialogue,
-            request.folder,
-            stream=on_text is not None,
-        )
-        return self._put(ask, on_text)
+        return self._put(self._ask(request, on_text), on_text)
+
+    def generate(self, request: Request, on_text: OnText | None = None) -> Future[Generation]:
+        """Do as `submit`, and return the Generation that the replica makes."""
+        return self._put(self._ask(request, on_text), on_text, wants_generation=True)
+
+    def _ask(self, request: Request, on_text: OnText | None) -> Ask:
+        stream = on_text is not None
+        number = next(self._numbers)
+        return Ask(number, request.messages, request.params, request.dialogue, request.folder, stream)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, by any replica's tokenizer. Waits for it."""
-        completion = self._put(Ask(next(self._numbers), decode=tuple(ids)), None).result()
+        completion: Completion = self._put(Ask(next(self._numbers), decode=tuple(ids)), None).result()
         return completion.text or ""
 
     def facts(self) -> Mapping[str, Any]:
@@ -142,8 +144,8 @@ class ReplicaEngine:
         """Return every replica's every process that was ready, and how many turns each answered."""
         return [dict(entry) for slot in self._slots for entry in list(slot.history)]
 
-    def _put(self, ask: Ask, on_text: OnText | None) -> Future[Completion]:
-        future = _TurnFuture(lambda: self._events.put(ask.number))
+    def _put(self, ask: Ask, on_text: OnText | None, *, wants_generation: bool = False) -> Future[Any]:
+        future = _TurnFuture(lambda: self._events.put(ask.number), wants_generation)
         if self._lost is not None or self._closing:
             future.set_exception(self._lost or EngineError(f"{self._name} is closed"))
             return future
@@ -196,7 +198,8 @@ class ReplicaEngine:
     def _take_news(self, slot: Slot, event: Event) -> None:
         slot.heard = time.monotonic()
         if event.kind == "placed":
-            slot.state = "loading"
+            if slot.state == "waiting":  # this news may come after that it is ready
+                slot.state = "loading"
         elif event.kind == "ready":
             self._join(slot, event.value)
         elif event.kind == "answers":
@@ -256,15 +259,7 @@ class ReplicaEngine:
         if answer.error is not None:
             waiting.future.set_exception(answer.error)
         else:
-            waiting.future.set_result(self._completion(slot, answer))
-
-    def _completion(self, slot: Slot, answer: Answer) -> Completion:
-        made = answer.generation
-        if made is None:
-            return Completion(finish_reason=FinishReason.UNKNOWN, text=answer.text)
-        node = slot.portrait.node if slot.portrait is not None else ""
-        made = replace(made, details={**made.details, "replica": f"{node}/{slot.replica}"})
-        return Whole(finish_reason=made.finish_reason or FinishReason.UNKNOWN, generation=made)
+            waiting.future.set_result(_result(slot, answer, waiting.future.wants_generation))
 
     def _cancel(self, number: int) -> None:
         turn, replica = self._dispatcher.cancel(number)
@@ -358,6 +353,18 @@ class ReplicaEngine:
         for number in list(self._waiting):
             self._fail(number, error)
         self._settled.set()
+
+
+def _result(slot: Slot, answer: Answer, wants_generation: bool) -> Completion | Generation:
+    """Return what the caller gets, which names the replica."""
+    made = answer.generation
+    if made is None:
+        return Completion(finish_reason=FinishReason.UNKNOWN, text=answer.text)
+    node = slot.portrait.node if slot.portrait is not None else ""
+    made = replace(made, details={**made.details, "replica": f"{node}/{slot.replica}"})
+    if wants_generation:
+        return made
+    return Whole(finish_reason=made.finish_reason or FinishReason.UNKNOWN, generation=made)
 
 
 def _log_end(log: str) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.engines.base import OnText, Request
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import Generation
 from playbill.backends.model import Model
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.parameters import Parameters, resolve_parameters
 from playbill.backends.registry.spec import ModelSpec
-from playbill.replicas.engine import ReplicaEngine, Whole
+from playbill.replicas.engine import ReplicaEngine
 from playbill.replicas.places import Places, ReplicaStatus
 from playbill.replicas.wire import LoadOrder, Portrait
 
@@ -74,40 +74,13 @@ class ReplicatedModel(Model):
         **params: Any,
     ) -> Future[Generation]:
         """As `Model.submit`. What is wrong with messages is raised by the future, since a replica finds it."""
-        self._resolve(params)
+        given = {name: value for name, value in params.items() if value is not None}
+        if given:
+            self._resolve(given)
         if self.is_closed:
             raise EngineError(f"the model {self.name} is closed; load it again")
-        given = {name: value for name, value in params.items() if value is not None}
         request = Request(messages=tuple(messages), params=given, dialogue=dialogue, folder=folder)  # type: ignore[arg-type]
-        future = _Whole()
-        completion = self.replicas.submit(request, on_text)
-        future.completion = completion
-        completion.add_done_callback(future.take)
-        return future
-
-
-class _Whole(Future[Generation]):
-    """The generation that a replica made of a request; cancelling it cancels the work."""
-
-    completion: Future[Completion] | None = None
-
-    def cancel(self) -> bool:
-        cancelled = super().cancel()
-        if self.completion is not None:
-            self.completion.cancel()
-        return cancelled
-
-    def take(self, done: Future[Completion]) -> None:
-        if not self.set_running_or_notify_cancel():
-            return
-        try:
-            completion = done.result()
-            assert isinstance(completion, Whole)
-            self.set_result(completion.generation)
-        except CancelledError:
-            self.set_exception(EngineError("the model was closed before it answered"))
-        except Exception as e:  # noqa: BLE001 - handed to who waits
-            self.set_exception(e)
+        return self.replicas.generate(request, on_text)
 
 
 class _RemoteTokenizer:

@@ -132,7 +132,14 @@ class _ActorPlace:
         self._over = threading.Event()
         self._loaded = False
         self._node = self._log = ""
-        ray, bundle = cluster.ray, need.as_bundle()
+        self._group: Any = None
+        self._actor = self._started(need)
+        self._follow(self._actor.where.remote(), self._placed)
+        self._follow(self._actor.load.remote(order), lambda made: self._say(*made))
+
+    def _started(self, need: Wanted) -> Any:
+        """Return the actor, which Ray starts once there is room for its group."""
+        ray, bundle = self._cluster.ray, need.as_bundle()
         self._group = ray.util.placement_group([bundle], strategy="STRICT_PACK") if bundle else None
         options: dict[str, Any] = {
             "num_cpus": need.cpus,
@@ -147,9 +154,7 @@ class _ActorPlace:
             from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._group, 0)
-        self._actor = ray.remote(_Replica).options(**options).remote()
-        self._follow(self._actor.where.remote(), self._placed)
-        self._follow(self._actor.load.remote(order), lambda made: self._say(*made))
+        return ray.remote(_Replica).options(**options).remote()
 
     def send(self, asks: Sequence[Ask], cancelled: Sequence[int]) -> None:
         self._asks.extend(asks)
