@@ -56,7 +56,7 @@ def one(rounds: int, ray: bool, count: int) -> None:
             summary = next(iter(result.models.values()))
             assert result.ok
             rates.setdefault(way, []).append(summary.tokens_per_second)
-            print(f"round {number + 1}, {way}: {summary.tokens_per_second:.1f} tokens a second", flush=True)
+            print(f"round {number + 1}, {way}: {summary.tokens_per_second:.1f} tokens a second", file=sys.stderr)
     best = {way: max(found) for way, found in rates.items()}
     print(json.dumps({way: round(rate / best["plain"], 3) for way, rate in best.items()}))
 

@@ -31,6 +31,7 @@ HEAVY = (
     "openai",
     "anthropic",
     "google.genai",
+    "ray",
     "rich",
     "click",
 )

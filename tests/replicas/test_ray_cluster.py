@@ -168,6 +168,11 @@ def test_what_goes_wrong_is_said(dialogues, place):
     assert told["relative"]["code"] == 0, told["relative"]["err"]
     assert told["wrong"]["code"] == 2
     assert "answers: 7 is not a list of strings" in told["wrong"]["err"]
+    assert told["interrupted"]["code"] == 130
+    assert json.loads(told["interrupted"]["out"])["models"]["slow"]["missing"] > 0
+    assert "the same call goes on there" in told["interrupted"]["err"]
+    assert told["no_address"]["code"] == 2
+    assert "'in.jsonl' is no address of a Ray cluster" in told["no_address"]["err"]
     assert told["dead_address"]["code"] == 2
     assert "no Ray cluster answers at 127.0.0.1:9" in told["dead_address"]["err"]
     assert told["dead_seconds"] < 60

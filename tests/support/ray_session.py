@@ -147,6 +147,11 @@ def faults(inputs: str, entry: dict, dying: dict, relative: dict, out: str, cwd:
             "relative": ended(start_driver(inputs, relative, f"{out}/relative", address, "-m", "mock", cwd=cwd)),
             "wrong": ended(start_driver(inputs, {**entry, "answers": 7}, f"{out}/wrong", address)),
         }
+        driver = start_driver(inputs, {**entry, "delay": 0.5}, f"{out}/stopped", address)
+        wait_for(20, f"{out}/stopped", driver)
+        driver.send_signal(signal.SIGINT)
+        found["interrupted"] = ended(driver)
+        found["no_address"] = ended(start_driver(inputs, entry, f"{out}/none", "in.jsonl"))
         began = time.monotonic()
         found["dead_address"] = ended(start_driver(inputs, entry, f"{out}/dead", "127.0.0.1:9"))
         found["dead_seconds"] = time.monotonic() - began

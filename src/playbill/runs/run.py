@@ -300,11 +300,12 @@ class _Job:
         if one.model is not None:
             yield one.model
             return
-        self.loading = not _asks_service(one) or self.loading
+        alone = not (_asks_service(one) or self._waits_for_room(one))
+        self.loading = alone or self.loading
         try:
             model = self._load(one)
         finally:
-            self.loading = _asks_service(one) and self.loading
+            self.loading = not alone and self.loading
         self._listen()
         with model:
             yield model
