@@ -19,6 +19,7 @@ from playbill.backends.answer.clean import Cleaned, CleaningRule, clean
 from playbill.backends.answer.thinking_budget import TokenLimits
 from playbill.backends.common.secret import scrub
 from playbill.backends.common.surrogates import whole_characters
+from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, Engine, OnText, Request, supported_parameters
 from playbill.backends.errors import ContextExceeded, EngineError, PlaybillError, Refused
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
@@ -139,7 +140,7 @@ def _token_limits(
     room = _UNKNOWN_ROOM if context_size is None else context_size - prompt_tokens
     if room < 1:
         raise ContextExceeded(
-            f"the prompt has {prompt_tokens} tokens, which leaves no room for an answer in the context of "
+            f"the prompt has {counted(prompt_tokens, 'token')}, which leaves no room for an answer in the context of "
             f"{context_size}; shorten the dialogue, or take a model with a longer context"
         )
     answer = min(effective.get("max_tokens", room), room)

@@ -14,8 +14,8 @@ from playbill.backends.engines.base import Context
 from playbill.backends.errors import InputError
 from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry
 from playbill.cli.check import print_verdicts
-from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option, key_file_option
+from playbill.cli.tables import print_columns
 from playbill.proof.add.insert import Insertion, plan_insertion
 from playbill.proof.add.sources import Proposal, propose
 from playbill.proof.check import Options, check_all

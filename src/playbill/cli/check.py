@@ -10,8 +10,10 @@ import click
 
 from playbill.backends.common.findings import Rule, Severity
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import InputError
+from playbill.backends.loading import retirement
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.cli.listing import describe
 from playbill.cli.options import (
@@ -73,13 +75,19 @@ def check(
     )
     if not many:
         registry = ModelRegistry.load(registries)
-        verdicts = [check_model(read_selector(str(target)), registry, options, read_parameters(params))]
+        selector = read_selector(str(target))
+        verdicts = [check_model(selector, registry, options, read_parameters(params))]
+        gone = retirement(registry.find(selector))
     else:
         if params:
             raise click.UsageError("-p goes with a NAME only")
         registry = ModelRegistry.load(registries) if everything else ModelRegistry.from_file(str(target))
         verdicts = list(check_all(registry, registry, options))
+        retired = sum(bool(entry.flat.entry.get("retired")) for entry in registry)
+        gone = f"{counted(retired, 'entry')} of these {'is' if retired == 1 else 'are'} retired" if retired else None
     print_verdicts(verdicts, as_json=as_json)
+    if gone is not None:
+        click.echo(f"playbill: note: {printable(gone)}", err=True)
     if live and any(verdict.depth < _DEEPEST and not verdict.wrong for verdict in verdicts):
         return 2
     return 1 if any(verdict.wrong for verdict in verdicts) else 0
@@ -102,8 +110,8 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
         if verdict.findings or len(listed) == 1:
             _print(verdict)
     counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
-    said = ", ".join(f"{count} {severity.value}{'s' * (count != 1)}" for severity, count in counts.items())
-    click.echo(f"{len(listed)} {'entry' if len(listed) == 1 else 'entries'}: {said}", err=True)
+    said = ", ".join(counted(count, severity.value) for severity, count in counts.items())
+    click.echo(f"{counted(len(listed), 'entry')}: {said}", err=True)
 
 
 def _print(verdict: Verdict) -> None:

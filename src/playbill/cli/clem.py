@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import BackendUnavailable
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.bridges.clem.places import find_clem_python
 from playbill.bridges.clem.prepare import prepare_folder
+from playbill.cli.help import HelpGroup
 from playbill.cli.options import (
     json_option,
     key_file_option,
@@ -34,7 +36,7 @@ __all__ = ["clem"]
 _LONGEST = 600
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def clem() -> None:
     """Play clembench's games, through clemcore in its own environment."""
 
@@ -56,8 +58,10 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
     known = [entry.name for entry in registry if entry.name and entry.usable]
     chosen = list(dict.fromkeys(names or known))
     for path in prepare_folder(folder, chosen):
-        click.echo(path)
-    click.echo(f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {len(chosen)} models", err=True)
+        click.echo(printable(str(path)))
+    click.echo(
+        f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {counted(len(chosen), 'model')}", err=True
+    )
 
 
 @clem.command()
@@ -143,14 +147,14 @@ def _print(played: Played, results: Path, as_json: bool) -> None:
         found = {name: getattr(played, name) for name in names} | {"results": str(results)}
         click.echo(printable_json(found, indent=None))
     else:
-        click.echo(results)
+        click.echo(printable(str(results)))
 
 
 def _tell(event: Mapping[str, Any]) -> None:
     """What happens, in a line each, on stderr."""
     if event["event"] == "game":
         before = f", {event['finished']} of them finished before" if event["finished"] else ""
-        episodes = "1 episode" if event["episodes"] == 1 else f"{event['episodes']} episodes"
+        episodes = counted(event["episodes"], "episode")
         said = f"{event['game']}: {episodes}{before}"
     elif event["event"] == "episode":
         fate = "finished" if event["error"] is None else f"FAILED: {event['error']}"

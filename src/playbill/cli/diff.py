@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.registry.lookup import ModelRegistry
@@ -74,8 +75,8 @@ def _print(names: tuple[str, str], made: tuple[Rendering, Rendering], found: Com
 def _summary(side: Rendering) -> str:
     if side.refused is not None:
         return "refused"
-    text = "no text" if side.text is None else f"{len(side.text)} characters"
-    return f"{text}, {'no ids' if side.ids is None else f'{len(side.ids)} ids'}"
+    text = "no text" if side.text is None else counted(len(side.text), "character")
+    return f"{text}, {'no ids' if side.ids is None else counted(len(side.ids), 'id')}"
 
 
 def _print_spot(what: str, unit: str, spot: Spot, *, quote: bool) -> None:

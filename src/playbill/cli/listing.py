@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import click
 
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.cli.options import json_option, registry_option
+from playbill.cli.tables import echo_wrapped, print_columns
 
-__all__ = ["list_backends", "list_models", "print_columns"]
+__all__ = ["describe", "list_backends", "list_models"]
 
 
 @click.command("list")
@@ -101,12 +103,13 @@ def _print_entries(registry: ModelRegistry, entries: Sequence[RegistryEntry]) ->
         )
         for entry in entries
     ]
-    print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "LICENCE"), rows)
+    if rows:
+        print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "LICENCE"), rows)
     bad = sum(1 for entry in entries if not entry.usable)
     read = ", ".join(str(file) for file in registry.files)
-    click.echo(f"{len(entries)} of {len(registry)} entries, from {read}", err=True)
+    click.echo(f"{len(entries)} of {counted(len(registry), 'entry')}, from {read}", err=True)
     if bad:
-        click.echo(f"{bad} can't be used as they are (!): `playbill list --problems` says why", err=True)
+        click.echo(f"{_unusable(bad)} (!): `playbill list --problems` says why", err=True)
 
 
 def _shown(entry: RegistryEntry, key: str) -> str:
@@ -125,20 +128,16 @@ def _print_problems(entries: Sequence[RegistryEntry]) -> None:
         for finding in entry.findings:
             if finding.severity is Severity.ERROR:
                 click.echo(f"  {describe(finding)}")
-    click.echo(f"{len(entries)} entries can't be used as they are", err=True)
+    click.echo(_unusable(len(entries)), err=True)
+
+
+def _unusable(number: int) -> str:
+    return f"{counted(number, 'entry')} can't be used as {'it is' if number == 1 else 'they are'}"
 
 
 def describe(finding: Finding) -> str:
     """Return a finding on one line, as a linter prints it."""
     return printable(f"{finding.severity.value} {finding.code} {finding.name}: {finding}")
-
-
-def print_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows as aligned columns; the last column is as long as it likes."""
-    table = [tuple(head), *(tuple(printable(cell).replace("\n", " ") for cell in row) for row in rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
-    click.echo("\n".join(lines))
 
 
 @click.command("backends")
@@ -158,12 +157,14 @@ def list_backends(as_json: bool) -> None:
     if as_json:
         click.echo(printable_json(rows))
         return
-    shown = [
-        (
-            str(row["name"]),
-            "ready" if row["installed"] else f"not installed: {row['install']}",
-            str(row["summary"]),
-        )
-        for row in rows
-    ]
-    print_columns(("BACKEND", "STATE", "WHAT IT IS"), shown)
+    ready = [(str(row["name"]), str(row["summary"])) for row in rows if row["installed"]]
+    if ready:
+        print_columns(("READY", "WHAT IT IS"), ready)
+    missing: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        if not row["installed"]:
+            missing.setdefault(str(row["install"]), []).append((str(row["name"]), str(row["summary"])))
+    for install, named in missing.items():
+        click.echo("")
+        echo_wrapped(f"not installed; {install}", indent="  ")
+        print_columns(("MISSING", "WHAT IT IS"), named)

@@ -10,12 +10,13 @@ import click
 from playbill.backends.answer.cleaning_rule import cleaning_rule, who_separates
 from playbill.backends.common.findings import Severity
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import PATHS
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec, path_in
-from playbill.cli.listing import describe, print_columns
+from playbill.cli.listing import describe
 from playbill.cli.options import (
     json_option,
     model_argument,
@@ -24,8 +25,11 @@ from playbill.cli.options import (
     read_selector,
     registry_option,
 )
+from playbill.cli.tables import echo_wrapped, print_columns
 
 __all__ = ["describe_thinking", "show"]
+
+_LONGEST = 400
 
 
 @click.command()
@@ -93,17 +97,23 @@ def meant_paths(spec: ModelSpec) -> dict[str, str]:
 
 def _print(spec: ModelSpec, path: PromptPath | None) -> None:
     sources = spec.sources()
-    rows = [(key, printable_json(value, indent=None), sources[key]) for key, value in spec.to_dict().items()]
-    width = max((len(value) for _, value, _ in rows), default=0)
-    if width <= 60:
-        print_columns(("KEY", "VALUE", "FROM"), rows)
-    else:
-        for key, value, source in rows:
-            click.echo(printable(f"{key}: {value}\n    from {source}"))
-    for key, meant in meant_paths(spec).items():
-        if spec[key] != meant:
-            click.echo(printable(f"{key} is {meant}"))
+    home = sources.get("model_name", "").removesuffix(".model_name")
+    echo_wrapped(f"{spec.get('model_name')}{f', from {home}' if home else ''}", indent="  ")
+    click.echo("")
+    rows, meant = [], meant_paths(spec)
+    for key, value in spec.to_dict().items():
+        elsewhere = sources[key].removeprefix(f"{home}.")
+        place = f"  (that is {meant[key]})" if key in meant and meant[key] != value else ""
+        if key != "model_name":
+            rows.append((key, _short(value) + place + (f"  (from {elsewhere})" if elsewhere != key else "")))
+    print_columns(("KEY", "VALUE"), rows)
     if path is not None:
         click.echo("")
         for key, value in (describe_path(spec, path) or {}).items():
             click.echo(printable(f"{key}: {printable_json(value, indent=None)}"))
+
+
+def _short(value: Any) -> str:
+    """Return a value as JSON; a long template or list only begins, which is said."""
+    text = printable_json(value, indent=None)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({counted(len(text), 'character')}; --json has all)"

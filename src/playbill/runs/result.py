@@ -34,8 +34,19 @@ class RunResult:
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a run. What was finished is recorded, and ``result`` says how far it came."""
+    """A signal ended a run. What was finished is recorded, and ``result`` says how far it came.
 
-    def __init__(self, result: RunResult) -> None:
-        super().__init__(f"interrupted; {result.folder} keeps what is finished, and the same call goes on there")
+    ``drained``: it was SIGTERM or SIGUSR1, and what was running was finished first.
+    """
+
+    def __init__(self, result: RunResult, *, drained: bool = False) -> None:
+        how = "asked to end" if drained else "interrupted"
+        if not any(summary.records for summary in result.models.values()):
+            said = f"{how} before anything was recorded; the same call begins anew"
+        elif drained:
+            said = f"{how}; running answers were finished, and the same call goes on in {result.folder}"
+        else:
+            said = f"{how}; {result.folder} keeps what is finished, and the same call goes on there"
+        super().__init__(said)
         self.result = result
+        self.drained = drained

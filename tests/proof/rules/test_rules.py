@@ -63,6 +63,30 @@ def test_a_model_of_channels_needs_a_split_prefix():
         assert all("<|final|>" in f.fix for f in found)
 
 
+def test_a_system_prompt_of_the_template_is_shown_with_its_text():
+    """PB223 tells one that a system message replaces from one that stands in every prompt."""
+    spec, path = planted.path_of(planted.HELPFUL).open()
+    (found,) = [f for f in judge_path(path, spec, "here") if f.code == "PB223"]
+    assert found.message == (
+        "where a dialogue has no system message, the template writes one of its own: 'You are a helpful assistant.'"
+    )
+    assert found.fix == "a system message replaces it"
+    spec, path = planted.path_of("<|im_start|>system\nCutting Knowledge Date: May<|im_end|>\n" + planted.CHATML).open()
+    (found,) = [f for f in judge_path(path, spec, "here") if f.code == "PB223"]
+    assert found.message == "the template writes into every prompt: 'Cutting Knowledge Date: May'"
+    assert found.fix == "a system message stands beside it"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "code"), [(None, "PB224"), ({"thinking": True}, "PB222"), ({"thinking": False}, None)]
+)
+def test_a_model_that_thinks_only_when_asked_is_not_warned_of_its_thinking(kwargs, code):
+    """Unasked it answers at once, which is noted; asked for its thinking it needs tags; who says no knows."""
+    spec, path = planted.path_of(planted.ON_DEMAND, chat_template_kwargs=kwargs).open()
+    found = [f.code for f in judge_path(path, spec, "here") if f.code in ("PB222", "PB224")]
+    assert found == ([code] if code else [])
+
+
 def test_a_template_that_ends_its_last_turn_otherwise_is_understood():
     """gpt-oss ends a finished dialogue with another token than the turns before; that is the one the model writes."""
     last = "{{ '<|eot|>' if loop.last and not add_generation_prompt else '<|im_end|>' }}"

@@ -228,8 +228,14 @@ def _read(path: Path) -> list[RegistryEntry]:
     return [RegistryEntry(path, index, raw, folder) for index, raw in enumerate(content)]
 
 
+def _called(number: int, name: str) -> str:
+    if number == 1:
+        return f"one entry is called '{name}', and it doesn't agree"
+    return f"{number} entries are called '{name}', and none agrees"
+
+
 def _disagreements(name: str, asked: ModelSpec, candidates: list[RegistryEntry]) -> str:
-    lines = [f"{len(candidates)} entries are called '{name}', and none agrees with the selector:"]
+    lines = [f"{_called(len(candidates), name)} with the selector:"]
     for entry in candidates:
         for path, ours, theirs in conflicts(asked, entry.spec):
             lines.append(f"  {entry.where}: {path} is {theirs!r}, asked for {ours!r}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from playbill.backends.common.findings import Finding
 from playbill.backends.common.prefixes import shared_length
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import supported_parameters
 from playbill.backends.generation import FinishReason, Generation, Outcome
@@ -110,7 +111,8 @@ def _endings(trial: _Trial, where: str) -> Iterator[Finding]:
     if all(answer.finish_reason is FinishReason.LENGTH for answer in trial.alone):
         longest = max(answer.usage.output_tokens or 0 for answer in trial.alone)
         last = trial.alone[0].raw[-60:]
-        message = f"{len(trial.alone)} short questions, and no answer ended within {longest} tokens: …{last!r}"
+        within = f"no answer ended within {counted(longest, 'token')}"
+        message = f"{counted(len(trial.alone), 'short question')}, and {within}: …{last!r}"
         yield rules.NEVER_STOPS.at(where, message)
     for question, answer in zip(_QUESTIONS, trial.alone, strict=True):
         if answer.outcome is Outcome.EMPTY:
@@ -127,8 +129,9 @@ def _repeats(trial: _Trial, where: str) -> Iterator[Finding]:
     other = [pair for pair in pairs if pair[0].raw != pair[1].raw]
     if other:
         alone, together = _parted(other[0][0].raw, other[0][1].raw)
+        differ = f"{len(other)} of {counted(len(pairs), 'answer')} {'differs' if len(other) == 1 else 'differ'}"
         shown = f"{alone!r} alone, {together!r} in a batch"
-        yield rules.BATCH_DIFFERS.at(where, f"{len(other)} of {len(pairs)} answers differ in a batch: {shown}")
+        yield rules.BATCH_DIFFERS.at(where, f"{differ} in a batch: {shown}")
 
 
 def _parted(left: str, right: str) -> tuple[str, str]:
@@ -144,10 +147,10 @@ def _ids(trial: _Trial, spec: ModelSpec, path: PromptPath | None, where: str) ->
         if path is None or answer.prompt_ids is None:
             continue
         rendered = make_prompt(spec, path, conversation).ids
-        counted = answer.usage.input_tokens
+        sent, received = counted(len(answer.prompt_ids), "id"), answer.usage.input_tokens
         if rendered != answer.prompt_ids:
-            return [rules.IDS_DIFFER.at(where, f"{len(answer.prompt_ids)} ids were sent, which are not those rendered")]
-        if counted is not None and counted != len(answer.prompt_ids):
-            message = f"{len(answer.prompt_ids)} ids were sent, and the engine counted {counted}"
+            return [rules.IDS_DIFFER.at(where, f"sent: {sent}, which are not those rendered")]
+        if received is not None and received != len(answer.prompt_ids):
+            message = f"sent: {sent}, and the engine counted {received}"
             return [rules.IDS_DIFFER.at(where, message)]
     return []

@@ -13,6 +13,7 @@ from playbill.backends.answer.special_tokens import (
     trailing_tokens,
     without_special,
 )
+from playbill.backends.common.words import counted
 from playbill.backends.generation import FinishReason
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.thinking_families import THINKING_TAGS, Tags
@@ -183,7 +184,7 @@ def empty_content(call: Call, group: Group) -> Verdict:
         return CannotTell("the answer is empty, and how many tokens were spent on it is not recorded")
     ends = len(end_tokens(call.raw)) if call.raw else 1
     if call.output_tokens > max(ends, 1):
-        return f"the answer is empty, though {call.output_tokens} tokens were spent"
+        return f"the answer is empty, though {counted(call.output_tokens, 'token')} were spent"
     return None
 
 
@@ -192,15 +193,19 @@ def truncated(call: Call, group: Group) -> Verdict:
     return verdict if verdict is None or not thinking_cut(call, group) else None
 
 
+def _tokens(number: int | None) -> str:
+    return "as many tokens" if number is None else counted(number, "token")
+
+
 def _truncated(call: Call) -> Verdict:
     if call.outcome in ("error", "context_exceeded", "refused"):
         return None
     if call.finish is FinishReason.LENGTH or (call.outcome or "").startswith("truncated"):
-        return f"cut off after {call.output_tokens or call.limit or 'as many'} tokens, as the limit says"
+        return f"cut off after {_tokens(call.output_tokens or call.limit)}, as the limit says"
     if call.finish is not None and call.finish is not FinishReason.UNKNOWN:
         return None
     if call.limit is not None and call.output_tokens is not None and call.output_tokens >= call.limit:
-        return f"cut off after {call.output_tokens} tokens, as the limit says"
+        return f"cut off after {_tokens(call.output_tokens)}, as the limit says"
     if call.raw is None or not call.keeps_special:
         return CannotTell("why the generation ended is not recorded")
     if any(is_end(t) for t in trailing_tokens(call.raw)):

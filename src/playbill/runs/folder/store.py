@@ -19,6 +19,7 @@ from typing import Self
 
 from playbill.backends.common.jsonfile import parse_own_line
 from playbill.backends.common.surrogates import is_torn
+from playbill.backends.common.words import counted
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.generation import Outcome
 from playbill.runs.folder.fields import wrong_field
@@ -26,7 +27,7 @@ from playbill.runs.folder.inside import check_inside
 from playbill.runs.folder.record import SCHEMA, Record, is_record, to_line
 from playbill.runs.summary import Tally
 
-__all__ = ["RECORDS", "RecordStore", "read_records"]
+__all__ = ["RECORDS", "FolderFailed", "RecordStore", "read_records"]
 
 RECORDS = "records.jsonl"
 _DAMAGED = "records.damaged"
@@ -122,7 +123,7 @@ class RecordStore:
                 return
         except OSError:
             pass
-        raise RunError(
+        raise FolderFailed(
             f"{self.path} was removed, moved or replaced during the run, so answers can't be recorded any more; put "
             "it back, and the same command goes on, or name another folder with -o"
         )
@@ -232,7 +233,7 @@ class RecordStore:
         inside = [line for _, line in damaged if line.endswith(b"\n")]
         if not torn.endswith(b"\n"):
             self.notes.append(
-                f"the last line was torn ({len(torn)} bytes) and is cut off; its answer will be asked for"
+                f"the last line was torn ({counted(len(torn), 'byte')}) and is cut off; its answer will be asked for"
             )
         if inside:
             with (self.path.parent / _DAMAGED).open("ab") as file:
@@ -272,9 +273,13 @@ def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]
     return usable
 
 
+class FolderFailed(RunError):
+    """The run's folder can't be written to any more: a full disk, a quota, a lost mount. It stops every model."""
+
+
 def _fault(e: OSError, path: Path) -> RunError:
     """Return the error for what the system refused, saying what to do."""
-    return RunError(
+    return FolderFailed(
         f"can't write {path}: {e.strerror or e}. What was recorded before is whole; once there is room and "
         "permission to write, the same command goes on"
     )

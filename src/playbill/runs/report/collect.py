@@ -6,9 +6,7 @@ A turn holds only what its earlier turn doesn't, since histories grow. Knows no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,8 @@ from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.manifest import read_manifest
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
-from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
+from playbill.runs.rates import Rate
+from playbill.runs.report.numbers import Spread, share_bins
 
 __all__ = ["Collected", "collect"]
 
@@ -56,7 +55,7 @@ class _Model:
     input_tokens: int = 0
     tokens: Spread = field(default_factory=Spread)
     seconds: Spread = field(default_factory=Spread)
-    spans: list[tuple[float, float]] = field(default_factory=list)
+    rate: Rate = field(default_factory=Rate)
 
 
 def collect(folder: Path) -> Collected:
@@ -103,9 +102,7 @@ def _add(model: _Model, record: Record) -> None:
         model.tokens.add(usage["output_tokens"])
     if record["outcome"] != "error" and isinstance(record.get("seconds"), (int, float)):
         model.seconds.add(record["seconds"])
-        with suppress(KeyError, TypeError, ValueError):
-            end = datetime.fromisoformat(record["time"]).timestamp()
-            model.spans.append((end - record["seconds"], end))
+    model.rate.add(record)
 
 
 def _turn(record: Record, before: Record | None) -> dict[str, Any]:
@@ -203,6 +200,11 @@ def _summary(folder: Path, manifest: Mapping[str, Any], models: Sequence[_Model]
         "tokens": share_bins([model.tokens for model in models]),
         "seconds": share_bins([model.seconds for model in models]),
         "models": [_of_model(model, auditor) for model in models],
+        "failed": [
+            {"label": label, "problem": described["problem"]}
+            for label, described in manifest["models"].items()
+            if described.get("problem")
+        ],
         "rules": {
             code: {"name": rule.name, "severity": rule.severity.value, "summary": rule.summary, "mend": rule.mend}
             for code, rule in RECORD_RULES.items()
@@ -213,7 +215,6 @@ def _summary(folder: Path, manifest: Mapping[str, Any], models: Sequence[_Model]
 
 def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
     totals = auditor.models.get(model.label)
-    seconds = busy_seconds(model.spans)
     return {
         "label": model.label,
         "model_name": model.described.get("model_name", model.label),
@@ -225,6 +226,6 @@ def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
         "outcomes": {o: model.outcomes[o] for o in reversed(_WORST) if o in model.outcomes},
         "input_tokens": model.input_tokens,
         "output_tokens": round(model.tokens.total),
-        "speed": round(model.tokens.total / seconds, 1) if seconds and model.tokens.total else None,
+        "speed": round(speed, 1) if (speed := model.rate.per_second) is not None else None,
         "audit": totals.to_dict() if totals else None,
     }

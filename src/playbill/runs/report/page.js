@@ -108,6 +108,8 @@
           el("span", { class: "sub" }, count(warnings, "warning"))));
     });
     byId("models").append(el("thead", null, el("tr", null, head.map((h) => el("th", { scope: "col" }, h)))), el("tbody", null, body));
+    byId("failed").hidden = !run.failed.length;
+    byId("failed").append(...run.failed.map((f) => el("li", null, el("b", null, f.label), ` was not run to its end: ${f.problem}`)));
   }
   function showFindings() {
     const codes = Object.keys(run.rules).sort();

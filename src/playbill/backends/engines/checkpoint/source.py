@@ -16,7 +16,7 @@ from playbill.backends.engines.base import Context, Fetched
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, not_cached, only_cached
+from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token, not_cached, only_cached
 
 __all__ = ["Source", "fetch", "fetch_all"]
 
@@ -123,6 +123,7 @@ class _Downloads:
             allow_patterns=patterns,
             # Patterns match across slashes; of the subfolders only further chat templates are wanted.
             ignore_patterns=[f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns],
+            **hub_bars(),
         )
         return Path(folder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from playbill.backends.engines.checkpoint.source import fetch as fetch_files
 from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
+from playbill.backends.engines.threads import call_apart
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.weights.adapter import adapter_folder
 
@@ -70,12 +70,12 @@ def _engine(
 
     name = str(entry.get("model_name"))
     # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more
-    # than cores. So what computes before the engine's own thread does is a thread that ends, and its helpers with it.
-    with quiet(context.progress), load_failures(name, "the weights", preview=False), ThreadPoolExecutor(1) as apart:
-        model = apart.submit(load_weights, entry, source, trust=trust, adapter=adapter).result()
+    # than cores. So what computes before the engine's own thread does are threads that end, and their helpers too.
+    with quiet(context.progress), load_failures(name, "the weights", preview=False):
+        model = call_apart(lambda: load_weights(entry, source, trust=trust, adapter=adapter))
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
         computation = computation_facts(model, threads)
-        decoder = apart.submit(choose_decoder, entry, model, threads).result()
+        decoder = call_apart(lambda: choose_decoder(entry, model, threads))
     return TransformersEngine(
         decoder,
         vocabulary=model.get_input_embeddings().weight.shape[0],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playbill.backends.common.warn import warn_once
+from playbill.backends.common.words import counted
 from playbill.backends.engines.checkpoint.config import own_config
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
@@ -49,8 +50,8 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
         )
     if unused := sorted(info.get("unexpected_keys") or ()):
         warn_once(
-            f"{entry.get('model_name')}: {len(unused)} tensors of {source.name} are of no use to the model that its "
-            f"configuration describes ({', '.join(unused[:3])} …)"
+            f"{entry.get('model_name')}: {counted(len(unused), 'tensor')} of {source.name} can't be used by the model "
+            f"that its configuration describes ({', '.join(unused[:3])} …)"
         )
     if device is not None and not model.config.to_dict().get("quantization_config"):
         model.to(device)

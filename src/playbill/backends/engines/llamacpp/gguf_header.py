@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.words import counted
 from playbill.backends.engines.llamacpp.gguf_faults import find_fault
 from playbill.backends.errors import WeightsError
 
@@ -109,7 +110,7 @@ class _Reader:
             name = self._string()
             (dimensions,) = self._unpack("<I")
             if dimensions > _MOST_DIMENSIONS:
-                raise _Malformed(f"a tensor has {dimensions} dimensions")
+                raise _Malformed(f"a tensor has {counted(dimensions, 'dimension')}")
             *sizes, kind, _ = self._unpack(f"<{dimensions}QIQ")
             if 0 in sizes:
                 raise _Malformed(f"its tensor {name[:80]!r} has a dimension of 0")

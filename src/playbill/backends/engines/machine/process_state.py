@@ -23,6 +23,7 @@ __all__ = [
     "interrupts_wait",
     "prepare_ray",
     "prepare_vllm",
+    "quiet_libraries",
     "use_tiled_kernels",
     "wait_briefly",
 ]
@@ -46,6 +47,12 @@ def wait_briefly() -> None:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def quiet_libraries() -> None:
+    """Let transformers and the hub library log errors only: what they warn of, Playbill finds and says itself."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 @contextmanager

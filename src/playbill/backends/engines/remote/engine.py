@@ -16,6 +16,7 @@ from typing import Any
 
 from playbill.backends.common.surrogates import split_high, whole_characters
 from playbill.backends.common.warn import warn_once
+from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection
@@ -306,9 +307,11 @@ class RemoteEngine:
             return EndpointDown(self._limiter.down_reason)
         words = f"{self._connection.name}: {failure}"
         if talker is not None and talker.characters:
-            return EngineError(f"{words}; the stream broke after {talker.characters} characters had been shown")
+            return EngineError(
+                f"{words}; the stream broke after {counted(talker.characters, 'character')} had been shown"
+            )
         if attempts >= self._max_attempts:
-            return EngineError(f"{words}; given up after {attempts} attempts")
+            return EngineError(f"{words}; given up after {counted(attempts, 'attempt')}")
         if self._deadline is not None and self._loop.time() + (failure.seconds or 0.0) >= self._deadline:
             return EngineError(f"{words}; given up, the time budget of {self._time_budget:g} s is used up")
         return None
