@@ -28,7 +28,7 @@ from playbill.cli.tables import echo_wrapped, print_columns
 if TYPE_CHECKING:
     from playbill.cli.progress import RunProgress
     from playbill.cli.progress_json import JsonProgress
-    from playbill.runs import RunResult
+    from playbill.runs import RunInterrupted, RunResult
 
 __all__ = ["run"]
 
@@ -110,15 +110,19 @@ def run(
                 command=["playbill", *sys.argv[1:]],
             )
     except RunInterrupted as e:
-        _print(e.result, as_json)
-        click.echo(printable(f"playbill: {e}"), err=True)
-        return _REQUEUE if e.drained else 130
+        return _interrupted(e, as_json)
     except PlaybillError as e:
         if progress.has_said(str(e)):
             return 2
         raise
     _print(result, as_json)
     return 0 if result.ok else 1
+
+
+def _interrupted(e: RunInterrupted, as_json: bool) -> int:
+    _print(e.result, as_json)
+    click.echo(printable(f"playbill: {e}"), err=True)
+    return _REQUEUE if e.drained else 130
 
 
 def _progress(as_json: bool) -> RunProgress | JsonProgress:

@@ -77,14 +77,18 @@ class Worker:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._finished or visit != self._visit, seconds)
             if self._finished:
-                linger = min(_LINGER, _LINGER_SHARE * self._usual)
-                self._changed.wait_for(lambda: self._is_full(visit), linger)
+                self._changed.wait_for(lambda: self._is_full(visit), self._linger())
             found, self._finished = self._finished[:_MOST], self._finished[_MOST:]
             return found
 
     def close(self) -> None:
         """End all work and free the model."""
         self._model.close()
+
+    def _linger(self) -> float:
+        """Return how many seconds to wait for more: none where not even one more is expected in them."""
+        seconds = min(_LINGER, _LINGER_SHARE * self._usual)
+        return seconds if seconds * len(self._under_way) >= self._usual else 0.0
 
     def _is_full(self, visit: int) -> bool:
         """Whether there is nothing worth waiting for: all is finished, much is, or somebody watches a text come."""
