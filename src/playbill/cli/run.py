@@ -79,11 +79,9 @@ def run(
     \b
     playbill run dialogues.jsonl -m SmolLM2-135M-Instruct-Q4
     playbill run dialogues.jsonl -m mock -m 'warm={"model_name": "mock", "temperature": 0.7}'
-    playbill run dialogues.jsonl -m mock --ray=10.0.0.1:6379
 
     Ctrl-C ends it soon; SIGTERM and SIGUSR1 finish the answers that are running, and a second one ends at once.
-    Exits with 1 where records ended in an error, and with 75 after SIGTERM or SIGUSR1, where the same command would
-    go on.
+    Exits with 1 where records ended in an error, and with 75 after SIGTERM or SIGUSR1: the same command goes on.
     """
     from playbill.runs import RunInterrupted, parse_model
     from playbill.runs import run as run_dialogues
