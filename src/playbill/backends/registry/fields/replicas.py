@@ -32,7 +32,7 @@ REPLICA_KEYS = (
     EntryKey("memory", v.BYTES, "The memory that Ray keeps for each replica, as `20GB`.", _REPLICATED),
     EntryKey(
         "resources",
-        v.OBJECT,
+        v.AMOUNTS,
         'Further resources of a Ray cluster that each replica needs, as `{"a100": 1}`.',
         _REPLICATED,
     ),

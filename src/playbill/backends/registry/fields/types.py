@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 __all__ = [
+    "AMOUNTS",
     "ANY",
     "BOOLEAN",
     "BYTES",
@@ -140,6 +141,11 @@ LITERALS = ValueType(
 )
 OBJECT = ValueType(
     "an object", {"type": "object"}, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v)
+)
+AMOUNTS = ValueType(
+    "an object of numbers above 0",
+    {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+    lambda v: isinstance(v, dict) and all(isinstance(k, str) and _is_number(n) and n > 0 for k, n in v.items()),
 )
 LICENSE = ValueType(
     "a string, or an object with 'name' and 'url'",
