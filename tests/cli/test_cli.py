@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,7 +225,7 @@ def test_keys_names_a_variable_or_says_that_none_is_needed(playbill):
     """A service without a variable of its own has no `$?`."""
     _, out, _ = playbill("keys")
     assert "$?" not in out
-    assert "ollama             (needs none)" in out
+    assert re.search(r"llamacpp_server +\(needs none\)", out)
 
 
 def test_a_near_miss_of_a_service_gets_no_key(playbill):
@@ -400,6 +401,16 @@ def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "playbill: interrupted\n")
+
+
+def test_keys_shows_where_a_shared_key_serves_as_well(playbill, place):
+    """Hugging Face's token, for its router too; with an address of its own it is for that alone."""
+    (place / "key.json").write_text(json.dumps({"huggingface": {"api_key": "hf_0123456789"}}))
+    rows = {row["service"]: row for row in json.loads(playbill("keys", "--json")[1])}
+    assert rows["huggingface_router"]["key"] == rows["huggingface"]["key"] is not None
+    (place / "key.json").write_text(json.dumps({"huggingface": {"api_key": "hf_01", "base_url": "https://hub.lab"}}))
+    rows = {row["service"]: row for row in json.loads(playbill("keys", "--json")[1])}
+    assert rows["huggingface_router"]["key"] is None
 
 
 def test_prompt_and_diff_take_the_inputs_of_a_run(playbill, home):

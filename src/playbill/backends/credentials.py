@@ -54,12 +54,17 @@ class Credential:
     def may_go_to(self, url: str) -> bool:
         """Tell whether the key may be sent to this address: scheme, host and port must agree with one allowed."""
         asked = _origin(url)
-        homes = (self.base_url or _own_url(self.service), *self.allowed_urls)
+        own = (self.base_url,) if self.base_url else (_own_url(self.service), *_more_urls(self.service))
+        homes = (*own, *self.allowed_urls)
         return asked is not None and any(asked == _origin(home) for home in homes if home)
 
 
 def _own_url(service: str) -> str | None:
     return SERVICES[service].base_url if service in SERVICES else None
+
+
+def _more_urls(service: str) -> tuple[str, ...]:
+    return SERVICES[service].more_addresses if service in SERVICES else ()
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

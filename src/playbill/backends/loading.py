@@ -13,7 +13,7 @@ from typing import Any
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credentials
-from playbill.backends.engines.base import Context, Extent, Fetched, Footprint, Loaded
+from playbill.backends.engines.base import Context, Extent, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.programmatic import Programmatic
 from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
 from playbill.backends.model import Model
@@ -37,6 +37,7 @@ __all__ = [
     "load_model",
     "load_prompt_path",
     "load_spec",
+    "look_before_load",
     "model_from_function",
     "open_prompt_path",
     "retirement",
@@ -181,6 +182,18 @@ def open_prompt_path(
     if path is not None:
         refuse_stopping_tag(spec, path.stops)
     return path
+
+
+def look_before_load(spec: ModelSpec, *, credentials: Credentials | None = None) -> Look:
+    """Return what can be told, before a load, of what it needs beside the prompt path: packages, weights, a key.
+
+    Loads no weights and sends nothing. Raises as `open_prompt_path`.
+    """
+    backend, module = _open_backend(spec, preview=True)
+    if missing := backend.missing():
+        return Look(unseen=f"the weights, for {', '.join(missing)} isn't installed here: {backend.install}")
+    look: Callable[..., Look] | None = getattr(module, "look", None)
+    return look(spec, _context(spec, credentials, False, None, None, False)) if look is not None else Look()
 
 
 def fetch_model(spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False) -> Fetched | None:

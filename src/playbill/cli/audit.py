@@ -57,6 +57,7 @@ def _findings(auditor: Audit, sources: Sequence[Source], problems: list[str]) ->
     """Yield the findings of all files; a file that can't be read is noted, and the others are judged still."""
     for source in sources:
         try:
+            auditor.expect(source.expected())
             yield from auditor.judge(source.calls())
         except PlaybillError as e:
             problems.append(str(e))
@@ -86,6 +87,7 @@ def _print_json(
             comma = ",\n"
     rest: dict[str, Any] = {
         "models": {name: totals.to_dict() for name, totals in auditor.models.items()},
+        "cannot_tell": [{"reason": reason, **group} for reason, group in auditor.cannot_tell.items()],
         "files": len(sources),
         "errors": auditor.errors,
         "not_run_to_the_end": dict(_problems(sources)),
@@ -106,13 +108,15 @@ def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
             rows.append((model, calls, f"{rule.severity.value} {code} {rule.name}", share))
     click.echo("")
     print_columns(("MODEL", "AUDITED", "FOUND", "HOW OFTEN"), rows)
-    for model, totals in auditor.models.items():
-        lacking: dict[tuple[str, int], list[str]] = {}
-        for code, reasons in sorted(totals.cannot_tell.items()):
-            for reason, n in reasons.items():
-                lacking.setdefault((reason, n), []).append(RECORD_RULES[code].name)
-        for (reason, n), names in lacking.items():
-            click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {counted(n, 'call')}): {reason}"))
+    left_out = sum(totals.left_out for totals in auditor.models.values())
+    if left_out:
+        click.echo(f"left out: {counted(left_out, 'call')} of programs and people, who are no models")
+    for reason, group in auditor.cannot_tell.items():
+        names = ", ".join(RECORD_RULES[code].name for code in group["rules"])
+        where = counted(group["calls"], "call")
+        if len(auditor.models) > 1:
+            where += f" of {counted(len(group['models']), 'model')}"
+        click.echo(printable(f"cannot tell {names} ({where}): {reason}"))
     problems = _problems(sources)
     for label, problem in problems:
         click.echo(printable(f"{label} was not run to its end: {problem}"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,11 @@ _DEEPEST = 3
 @click.command()
 @click.argument("target", metavar="[NAME|FILE]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every entry of every registry file.")
-@click.option("--live", is_flag=True, help="Load the weights, and look at a handful of answers.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Load the weights, and look at a handful of answers; of a service its list of models and one short answer.",
+)
 @click.option("--fetch", is_flag=True, help="With FILE or --all: download tokenizers that are not here yet.")
 @click.option("--explain", "code", metavar="CODE", help="Say what a finding's code means, why, and how to mend it.")
 @parameter_option
@@ -59,7 +64,8 @@ def check(
     """Judge the entry that NAME finds, the entries of FILE, or --all.
 
     First the entry as written, then its prompt path (template and tokenizer, no weights), and with --live what
-    the model answers. Exits with 1 where there are errors, and with 2 where --live could not be carried out.
+    the model answers; a hosted service is asked for its free list of models, and for one token. Exits with 1 where
+    there are errors, and with 2 where --live could not be carried out.
     """
     if code is not None:
         return _explain(code, as_json)
@@ -107,16 +113,27 @@ def print_verdicts(verdicts: Iterable[Verdict], *, as_json: bool = False) -> Non
         click.echo(printable_json([verdict.to_dict() for verdict in listed]))
         return
     for verdict in listed:
-        if verdict.findings or len(listed) == 1:
-            _print(verdict)
+        _print(verdict)
     counts = {s: sum(f.severity is s for v in listed for f in v.findings) for s in Severity}
     said = ", ".join(counted(count, severity.value) for severity, count in counts.items())
-    click.echo(f"{counted(len(listed), 'entry')}: {said}", err=True)
+    click.echo(f"{counted(len(listed), 'entry')}: {said}{_how_deep(listed)}", err=True)
+
+
+def _how_deep(verdicts: Sequence[Verdict]) -> str:
+    """Return at how many of several entries how much was looked at, and at how many not at all that a load needs."""
+    if len(verdicts) == 1:
+        return ""
+    deepest = Counter(verdict.looked_at[-1] for verdict in verdicts)
+    parts = [f"{what} of {n}" for what, n in deepest.items()]
+    unseen = sum(bool(verdict.unseen) for verdict in verdicts)
+    rest = f"; of {unseen} something that a load needs was not looked at" if unseen else ""
+    return f"; looked as deep as {', '.join(parts)}{rest}"
 
 
 def _print(verdict: Verdict) -> None:
     looked = ", ".join(verdict.looked_at)
-    why = f"; no deeper: {verdict.stopped}" if verdict.stopped else ""
+    unseen = f"; not looked at: {', '.join(verdict.unseen)}" if verdict.unseen else ""
+    why = f"{unseen}; no deeper: {verdict.stopped}" if verdict.stopped else unseen
     click.echo(printable(f"{verdict.name or '(no name)'}: looked at {looked}{why}"))
     for finding in verdict.findings:
         click.echo(f"  {describe(finding)}")

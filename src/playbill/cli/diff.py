@@ -36,7 +36,7 @@ _SAMPLE = [
 def diff(
     a: str, b: str, file: str | None, registries: tuple[Path, ...], key_files: tuple[Path, ...], as_json: bool
 ) -> int:
-    """Give the same messages to A and B, and compare the prompts they make, as text and as token ids.
+    """Give the same messages to A and B, and compare the prompts, as text and as token ids, and what ends an answer.
 
     A and B are each a model's name, a GGUF file, a model's folder, or the address of a server of llama.cpp or
     vLLM (with #MODEL where it serves several). FILE holds messages as for `playbill prompt`; without it a short
@@ -68,6 +68,8 @@ def _print(names: tuple[str, str], made: tuple[Rendering, Rendering], found: Com
         _print_spot("text", "character", found.text, quote=True)
     if found.ids is not None:
         _print_spot("ids", "token", found.ids, quote=False)
+    if found.stops is not None:
+        click.echo(printable(f"stops differ: {found.stops}"))
     if not found.differs:
         click.echo("the ids are the same, though the texts differ" if found.text is not None else "no difference")
 

@@ -11,7 +11,7 @@ import click
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credential, Credentials, allow, near_service, set_key
 from playbill.backends.errors import InputError
-from playbill.backends.registry.services import SERVICES
+from playbill.backends.registry.services import SERVICES, Service
 from playbill.cli.help import HelpGroup
 from playbill.cli.options import json_option, key_file_option
 from playbill.cli.tables import echo_wrapped, print_columns
@@ -29,17 +29,26 @@ class _Row:
     variables: tuple[str, ...]
 
 
-def _row(name: str, credential: Credential | None) -> _Row:
-    service = SERVICES.get(name)
+def _row(name: str, found: Credentials) -> _Row:
+    service, credential = SERVICES.get(name), found.get(name)
+    shared = found.get(service.key_section) if service and service.key_section else None
+    if credential is None and shared is not None and shared.base_url is None:  # then it serves here too
+        credential = shared
     own = service.base_url if service else None
     return _Row(
         service=name,
         key=credential.api_key.masked if credential and credential.api_key else None,
         source=credential.source if credential else None,
         goes_to=(credential.base_url if credential else None) or own,
-        also_to=credential.allowed_urls if credential else (),
+        also_to=_also_to(service, credential),
         variables=service.variables if service else (),
     )
+
+
+def _also_to(service: Service | None, credential: Credential | None) -> tuple[str, ...]:
+    """Further addresses: the service's own, where the key is for the service's own address, and those allowed."""
+    own = service.more_addresses if service and not (credential and credential.base_url) else ()
+    return (*own, *(credential.allowed_urls if credential else ()))
 
 
 @click.group(cls=HelpGroup, invoke_without_command=True)
@@ -52,7 +61,7 @@ def keys(ctx: click.Context, key_files: tuple[Path, ...], as_json: bool) -> None
         return
     found = Credentials.load(key_files)
     names = dict.fromkeys([*SERVICES, *(credential.service for credential in found)])
-    rows = [_row(name, found.get(name)) for name in names]
+    rows = [_row(name, found) for name in names]
     if as_json:
         click.echo(printable_json([asdict(row) for row in rows]))
         return

@@ -11,17 +11,18 @@ from datetime import datetime
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.home import expanded
 from playbill.backends.common.waivers import waive
 from playbill.backends.credentials import Credentials
-from playbill.backends.errors import EntryError, NoTemplate, PlaybillError, TemplateError
-from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
+from playbill.backends.errors import EngineError, EntryError, NoTemplate, PlaybillError, TemplateError, WeightsError
+from playbill.backends.loading import find_spec, judge_spec, look_before_load, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry import rules as entry_rules
-from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.fields.table import LOCAL, setting
 from playbill.backends.registry.fields.types import parse_date
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.backends.registry.spec import ModelSpec, conflicts
-from playbill.proof.checks.at_hand import why_not_at_hand
+from playbill.proof.checks.at_hand import is_path, why_not_at_hand
 from playbill.proof.checks.memory import memory
 from playbill.proof.checks.neighbours import contradictions, missing_files, shadows
 from playbill.proof.checks.path import PATH_CHECKS, PathSubject
@@ -52,7 +53,8 @@ class Options:
 class Verdict:
     """What was found on one entry, by looking at what.
 
-    ``stopped`` says why it went no deeper; None where it went as deep as it was asked to.
+    ``stopped`` says why it went no deeper; None where it went as deep as it was asked to. ``unseen`` is what couldn't
+    be looked at, though a load needs it.
     """
 
     name: str | None
@@ -60,6 +62,7 @@ class Verdict:
     looked_at: tuple[str, ...]
     findings: tuple[Finding, ...]
     stopped: str | None = None
+    unseen: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -76,6 +79,7 @@ class Verdict:
             "where": self.where,
             "depth": self.depth,
             "looked_at": list(self.looked_at),
+            "not_looked_at": list(self.unseen),
             "stopped": self.stopped,
             "wrong": self.wrong,
             "findings": [finding.to_dict() for finding in self.findings],
@@ -129,17 +133,52 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
             return Verdict(name, where, PROMPT, _sorted(found, spec), "the entry asks for what can't be had")
         except PlaybillError as e:
             reason = str(e)
+            found += _fault_of_files(spec, where, e, options)
+            if found and found[-1].code == path_rules.WEIGHTS_REFUSED.code:
+                return Verdict(name, where, PROMPT, _sorted(found, spec), "the model's files can't be used")
     if reason is not None:
         # As far as it goes without the tokenizer: the template that the entry itself brings.
         found += judge_template(template, PROMPT_CHECKS) if template is not None else ()
-        return Verdict(name, where, ENTRY, _sorted(found, spec), reason)
+        needed = ("the prompt path", "the weights") if spec["backend"] in LOCAL else ("whether it loads",)
+        return Verdict(name, where, ENTRY, _sorted(found, spec), reason, needed)
     if path is not None:
         found.extend(judge_path(path, spec, where))
         found.extend(memory(spec, where, options.credentials))
     if options.live:
         return _judge_live(spec, path, where, found, options)
+    unseen = tuple(_look(spec, where, found, options))
     stopped = None if path is not None else "this backend takes messages, so there is no prompt path to look at"
-    return Verdict(name, where, ENTRY if path is None else PROMPT, _sorted(found, spec), stopped)
+    return Verdict(name, where, ENTRY if path is None else PROMPT, _sorted(found, spec), stopped, unseen)
+
+
+def _fault_of_files(spec: ModelSpec, where: str, e: PlaybillError, options: Options) -> Iterator[Finding]:
+    """Yield the error of files that lie here, or should, and that every load would refuse as this look did."""
+    source = str(spec.get("huggingface_id"))
+    if spec["backend"] not in LOCAL or not isinstance(e, (WeightsError, EngineError)):
+        return
+    if not (is_path(source) or expanded(source).exists()):
+        return
+    faults: list[Finding] = []
+    tuple(_look(spec, where, faults, options))
+    words = next((f.message for f in faults), str(e))
+    yield path_rules.WEIGHTS_REFUSED.at(where, words.removeprefix(f"{spec['model_name']}: "))
+
+
+def _look(spec: ModelSpec, where: str, found: list[Finding], options: Options) -> Iterator[str]:
+    """Yield what a look at weights or key couldn't see; a fault that it found is added to the findings."""
+    if any(f.severity is Severity.ERROR for f in found):
+        return
+    try:
+        look = look_before_load(spec, credentials=options.credentials)
+    except EntryError as e:
+        found.append(entry_rules.REFUSED_KEY.at(where, str(e).removeprefix(f"{spec['model_name']}: ")))
+    except PlaybillError as e:
+        yield f"the weights: {e}"
+    else:
+        if look.fault is not None:
+            found.append(path_rules.WEIGHTS_REFUSED.at(where, look.fault))
+        if look.unseen is not None:
+            yield look.unseen
 
 
 def _judge_live(

@@ -274,6 +274,8 @@ class _Job:
                 self.manifest.set_missing(one.label, None)
                 self.manifest.write()
             self._note_replicas(one, model)
+            if "not_greedy" in described:
+                self.observer.said(one.label, f"can't be greedy, so its answers are samples: {described['not_greedy']}")
             for text in said:
                 self.observer.said(one.label, f"it computes otherwise than before: {text}")
             with RecordStore(self.folder / self.manifest.folders()[one.label]) as store:

@@ -114,6 +114,8 @@ MEANT = {
     **{"slow_tokenizer": True, "use_bf16": True, "load_in_8bit": True, "load_in_4bit": True, "gguf_file": "a.gguf"},
     **{"filename": "*Q4.gguf", "bos_string": "<s>", "eos_string": "</s>", "peft_model": "a/b", "quantization": "awq"},
     **{"tokenizer_mode": "slow", "torch_dtype": "float16"},
+    **{"providers": ["a"], "quantizations": ["bf16"], "safety_settings": "OFF"},
+    **{"engine_args": {"seed": 1}},
 }
 ASKED = {
     **{

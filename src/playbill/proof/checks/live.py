@@ -1,4 +1,7 @@
-"""Check a model's real answers: a handful of short questions, greedy, one at a time and all at once. Loads weights."""
+"""Check a model's real answers: a handful of short questions, greedy, one at a time and all at once. Loads weights.
+
+Of a hosted service only `service` is asked: its list of models, and one request.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from playbill.backends.common.findings import Finding
+from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
-from playbill.backends.engines.base import supported_parameters
+from playbill.backends.engines.base import ServiceEngine, supported_parameters
 from playbill.backends.generation import FinishReason, Generation, Outcome
 from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.prompt_path import PromptPath, make_prompt
+from playbill.backends.registry.services import SERVICES
 from playbill.backends.registry.spec import ModelSpec
+from playbill.proof.checks.service import judge_service
 from playbill.proof.rules import live as rules
 
 __all__ = ["judge_answers", "judge_live"]
@@ -60,7 +65,13 @@ def judge_live(
         progress=progress,
     )
     with loaded as model:
-        return judge_answers(model, path, where)
+        if not isinstance(model.engine, ServiceEngine):
+            return judge_answers(model, path, where)
+        found = list(judge_service(model, model.engine, where))
+        keyless = SERVICES[str(spec["backend"])].keyless
+        # A hosted service is paid for by the token; at a server of one's own the questions are free.
+        failed = any(finding.severity is Severity.ERROR for finding in found)
+        return found if failed or not keyless else [*found, *judge_answers(model, path, where)]
 
 
 def judge_answers(model: Model, path: PromptPath | None, where: str) -> list[Finding]:

@@ -222,6 +222,15 @@ THINKS_WHEN_ASKED = Rule(
     prevents="DeepSeek-V3.1 ranked among models that think, while its template switches that off by default.",
     mend="Nothing, if that is meant; else set in `chat_template_kwargs` what the message names, with the tags.",
 )
+WEIGHTS_REFUSED = Rule(
+    code="PB225",
+    name="weights-refused",
+    severity=Severity.ERROR,
+    summary="The weights, as they lie here, can't be loaded.",
+    why="Every load ends with this error; it shows before one, by the files' headers and sizes.",
+    prevents="A night's run that ends at its second model, whose download had broken off.",
+    mend="Download the files again, or take a version of the engine that knows the architecture.",
+)
 TOO_LARGE = Rule(
     code="PB240",
     name="too-large",
@@ -257,6 +266,7 @@ PATH_RULES = table_of(
         THINKING_UNSEPARATED,
         OWN_SYSTEM_PROMPT,
         THINKS_WHEN_ASKED,
+        WEIGHTS_REFUSED,
         TOO_LARGE,
     )
 )

@@ -22,6 +22,7 @@ from playbill.backends.common.secret import scrub
 from playbill.backends.common.words import counted
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
+from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
 from playbill.runs.folder.hardware import describe_hardware, hardware_in_words
@@ -210,7 +211,13 @@ def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
 
 def _inputs(inputs: Inputs) -> dict[str, Any]:
     files = [{name: value for name, value in asdict(file).items() if value is not None} for file in inputs.files]
-    found = {"files": files, "dialogues": inputs.dialogues, "sha256": inputs.digest, "set_sha256": inputs.set_digest}
+    found = {
+        "files": files,
+        "dialogues": inputs.dialogues,
+        "turns": inputs.turns,
+        "sha256": inputs.digest,
+        "set_sha256": inputs.set_digest,
+    }
     return found if inputs.shard is None else {**found, "shard": str(inputs.shard)}
 
 
@@ -238,10 +245,12 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
         "sources": spec.sources(),
         "parameters": {"asked": dict(model.defaults.asked), "effective": dict(model.defaults.effective)},
         "seeded": seeded,
-        "cleaning": asdict(model.cleaning),
+        "cleaning": _cleaning(model),
         "weights": {key: value for key, value in facts.items() if any(word in key for word in _WEIGHTS)},
         "engine": facts,
     }
+    if is_service(spec) and model.defaults.not_greedy is not None:
+        found["not_greedy"] = model.defaults.not_greedy
     if path is not None:
         found["template"] = asdict(path.template)
         found["stops"] = asdict(path.stops)
@@ -260,6 +269,12 @@ def model_part(model: Mapping[str, Any]) -> dict[str, Any]:
 def _that_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a spec without what only says how fast a service is asked."""
     return {key: value for key, value in spec.items() if key not in PACE}
+
+
+def _cleaning(model: Model) -> dict[str, Any]:
+    """Return the rule without what runs of older versions didn't write, where it says what they did."""
+    rule = asdict(model.cleaning)
+    return {name: value for name, value in rule.items() if name != "keep_white_space" or value}
 
 
 def _as_json(value: Any) -> Any:

@@ -110,7 +110,10 @@ def _fill(made: Path, parts: Sequence[Part], merged: Merged) -> None:
 def _manifest(parts: Sequence[Part], names: Mapping[str, str], complete: Set[str]) -> dict[str, Any]:
     """Return the manifest of the whole: the first folder's frame, every model, and every start in order of time."""
     content = dict(parts[0].content)
-    inputs = {name: value for name, value in content["inputs"].items() if name != "shard"}
+    inputs = {name: value for name, value in content["inputs"].items() if name not in ("shard", "turns")}
+    turns = {part.shard: part.content["inputs"].get("turns") for part in parts}
+    if None in turns or (parts[0].shard is not None and len(turns) == parts[0].shard.count):
+        inputs["turns"] = turns[None] if None in turns else sum(count or 0 for count in turns.values())
     models = {}
     for label, name in names.items():
         described = next(part.models[label] for part in parts if label in part.models)

@@ -12,6 +12,7 @@ from typing import Any
 
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.errors import FileFormatError, InputError
+from playbill.backends.registry.fields.parameters import Parameters
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.manifest import read_manifest
@@ -51,6 +52,8 @@ class _Model:
     described: Mapping[str, Any]
     dialogues: dict[_Key, _Dialogue] = field(default_factory=dict)
     records: int = 0
+    sampled: str | None = None
+    """Why some answers could not be greedy, as their records say."""
     outcomes: dict[str, int] = field(default_factory=dict)
     input_tokens: int = 0
     tokens: Spread = field(default_factory=Spread)
@@ -96,6 +99,7 @@ def _add(model: _Model, record: Record) -> None:
     dialogue.last = record
     usage = record.get("usage") or {}
     model.records += 1
+    model.sampled = model.sampled or _not_greedy(record)
     model.outcomes[record["outcome"]] = model.outcomes.get(record["outcome"], 0) + 1
     model.input_tokens += usage.get("input_tokens") or 0
     if usage.get("output_tokens") is not None:
@@ -103,6 +107,16 @@ def _add(model: _Model, record: Record) -> None:
     if record["outcome"] != "error" and isinstance(record.get("seconds"), (int, float)):
         model.seconds.add(record["seconds"])
     model.rate.add(record)
+
+
+def _not_greedy(record: Record) -> str | None:
+    """Return why a service's answer is a sample, as its record says; a model's refusal may be learned in the run."""
+    params = record.get("params") or {}
+    not_sent, ignored = params.get("not_sent"), params.get("ignored")
+    told = Parameters(
+        not_sent=not_sent if isinstance(not_sent, dict) else {}, ignored=ignored if isinstance(ignored, dict) else {}
+    )
+    return told.not_greedy if record.get("request") else None
 
 
 def _turn(record: Record, before: Record | None) -> dict[str, Any]:
@@ -221,6 +235,7 @@ def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
         "backend": (model.described.get("spec") or {}).get("backend"),
         "template": (model.described.get("template") or {}).get("source"),
         "parameters": (model.described.get("parameters") or {}).get("effective") or {},
+        "not_greedy": model.described.get("not_greedy") or model.sampled,
         "dialogues": len(model.dialogues),
         "records": model.records,
         "outcomes": {o: model.outcomes[o] for o in reversed(_WORST) if o in model.outcomes},

@@ -123,11 +123,12 @@ def test_dialogues_with_the_same_instructions_compute_them_once(weights):
 @pytest.mark.parametrize("budget", [0, 200_000])
 def test_with_little_memory_less_is_kept_and_nothing_is_wrong(weights, budget):
     """The KV cache gives up idle dialogues, the longest unused first, and grows and moves without mixing rows up."""
-    engine = engine_of(batch(weights, budget=budget))
+    decoder = batch(weights, budget=budget)
+    engine = engine_of(decoder)
     asked = [*prompts(9, seed=4, most=30), tuple(range(300)), *prompts(5, seed=5, most=600)]
     answers = [ask(engine, prompt, dialogue=str(i)) for i, prompt in enumerate(asked)]
     found = [answer.result(120).output_ids for answer in answers]
-    kept = sum(len(s.ids) for s in engine._decoder._kv_cache.slots if not s.busy)
+    kept = decoder.kept_tokens
     engine.close()
     assert found == [alone(weights, prompt) for prompt in asked]
     assert kept <= 1024
@@ -311,7 +312,7 @@ def test_what_is_taken_as_known_changes_no_bit():
     rules = "Describe the thing that I name, in a few words, and never use its name. " * 12
     chats = [[{"role": "user", "content": f"{rules}\n\nName: {word}"}] for word in ("tower", "piano", "river", "boat")]
     with load_model(entry | {"batching": "exact"}) as model:
-        beginnings = model.engine._decoder._rowwise.beginnings
+        beginnings = model.engine.decoder.beginnings
         together = [model.generate(chat) for chat in chats]
     with load_model(entry | {"batching": "single"}) as model:
         assert [model.generate(chat).output_ids for chat in chats] == [a.output_ids for a in together]
@@ -322,11 +323,9 @@ def test_a_closed_engine_leaves_the_model_and_no_thread():
     """Layers computed row by row are as they were, so that nothing holds the weights, and the threads have ended."""
     from transformers import AutoModelForCausalLM
 
-    from playbill.backends.engines.huggingface_local.batching.batch_invariant import RowWise
-
     model = AutoModelForCausalLM.from_pretrained(tiny_folder(), dtype=torch.bfloat16).eval()
     decoder = batch(model, exact=True)
-    assert isinstance(decoder._rowwise, RowWise)
+    assert [name for name, module in model.named_modules() if "forward" in vars(module)]
     engine = engine_of(decoder)
     futures = [ask(engine, prompt) for prompt in prompts(4, seed=10)]
     assert all(f.result(60).output_ids for f in futures)

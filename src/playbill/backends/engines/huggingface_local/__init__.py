@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source, fetch_all
+from playbill.backends.engines.checkpoint.source import Source, fetch_all, look_at_weights
 from playbill.backends.engines.checkpoint.source import fetch as fetch_files
 from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
 from playbill.backends.engines.machine.cpu_threads import usable_cores
@@ -20,7 +20,7 @@ from playbill.backends.engines.threads import call_apart
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.weights.adapter import adapter_folder
 
-__all__ = ["fetch", "footprint", "load", "preview"]
+__all__ = ["fetch", "footprint", "load", "look", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -40,6 +40,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     wait_briefly()
     source = fetch_files(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether the files of the weights are there and whole, where they are a local folder."""
+    return look_at_weights(entry)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:

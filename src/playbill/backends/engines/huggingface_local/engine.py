@@ -44,7 +44,8 @@ class TransformersEngine:
         threads: int | None,
     ) -> None:
         self.concurrency = decoder.most_rows
-        self._decoder: Decoder | None = decoder
+        self.decoder: Decoder | None = decoder
+        """What computes the steps; None once the engine is closed."""
         self._most_rows = decoder.most_rows
         self._vocabulary = vocabulary
         self._decode = decode
@@ -127,25 +128,25 @@ class TransformersEngine:
                 continue
             if row.done:
                 self._rows.remove(row)
-                if self._decoder is not None:
-                    self._decoder.finish(row)
+                if self.decoder is not None:
+                    self.decoder.finish(row)
 
     def _leave(self, row: SampledSequence) -> None:
         self._rows.remove(row)
-        if self._decoder is not None:
-            self._decoder.forget(row)
+        if self.decoder is not None:
+            self.decoder.forget(row)
 
     def _advance(self, rows: list[SampledSequence]) -> list[tuple[SampledSequence, torch.Tensor | None]]:
         """Return the logits of all rows that could be computed. Out of memory, fewer are computed at once, none is
         lost; otherwise a failure is tried row by row, so that it stays with the row that caused it."""
-        assert self._decoder is not None
+        assert self.decoder is not None
         try:
-            return list(zip(rows, self._decoder.advance(rows), strict=True))
+            return list(zip(rows, self.decoder.advance(rows), strict=True))
         except Exception as e:  # noqa: BLE001 - torch raises anything; it is sorted out here
             failure = e
         for row in rows:
-            self._decoder.forget(row)
-        if _is_out_of_memory(failure) and self._decoder.make_room():
+            self.decoder.forget(row)
+        if _is_out_of_memory(failure) and self.decoder.make_room():
             return []
         if len(rows) == 1:
             rows[0].fail(_as_engine_error(failure))
@@ -169,9 +170,9 @@ class TransformersEngine:
     def _end(self, error: BaseException | None) -> None:
         """Deliver to all who still wait, and let go of the model."""
         self._inbox.fail(_as_engine_error(error) if error is not None else None, [*self._rows, *self._waiting])
-        if self._decoder is not None:
-            self._decoder.close()
-        self._rows, self._decoder = [], None
+        if self.decoder is not None:
+            self.decoder.close()
+        self._rows, self.decoder = [], None
         self._waiting.clear()
 
 

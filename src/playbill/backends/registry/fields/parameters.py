@@ -105,6 +105,13 @@ class Parameters:
     not_sent: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def not_greedy(self) -> str | None:
+        """Why answers are samples whatever was asked for: ``temperature`` isn't sent, or has no effect; else None."""
+        if "temperature" in self.not_sent:
+            return f"temperature is not sent, {self.not_sent['temperature']}"
+        return f"temperature is ignored: {self.ignored['temperature']}" if "temperature" in self.ignored else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return the parts as JSON values; the last two only where they say something."""
         found = {"asked": dict(self.asked), "effective": dict(self.effective)}

@@ -23,6 +23,7 @@ __all__ = [
     "OBJECT",
     "POSITIVE",
     "RETIRED",
+    "SAFETY",
     "SHARE",
     "SIGNED",
     "STRING",
@@ -167,6 +168,27 @@ RETIRED = ValueType(
     "an ISO date, as 2026-11-23, or true",
     {"anyOf": [{"type": "string"}, {"const": True}]},
     lambda v: v is True or parse_date(v) is not None,
+)
+# The google-genai client's HarmBlockThreshold and HarmCategory.
+_THRESHOLDS = ("OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE")
+_CATEGORY = re.compile(r"HARM_CATEGORY_[A-Z_]+")
+SAFETY = ValueType(
+    f"one of {', '.join(_THRESHOLDS)}, or an object from categories (HARM_CATEGORY_…) to these",
+    {
+        "anyOf": [
+            {"enum": list(_THRESHOLDS)},
+            {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{_CATEGORY.pattern}$"},
+                "additionalProperties": {"enum": list(_THRESHOLDS)},
+            },
+        ]
+    },
+    lambda v: (
+        v in _THRESHOLDS
+        if isinstance(v, str)
+        else isinstance(v, dict) and all(_CATEGORY.fullmatch(str(k)) and t in _THRESHOLDS for k, t in v.items())
+    ),
 )
 _WAIVER = ("rule", "reason", "date")
 WAIVERS = ValueType(

@@ -79,6 +79,16 @@ class BatchDecoder:
             self._kv_cache.drop(row.kv_cache)
         row.kv_cache, row.computed = None, 0
 
+    @property
+    def kept_tokens(self) -> int:
+        """How many tokens' keys and values are kept for dialogues that aren't being answered."""
+        return sum(len(slot.ids) for slot in self._kv_cache.slots if not slot.busy)
+
+    @property
+    def beginnings(self) -> Sequence[int]:
+        """The lengths in tokens at which the beginning of a prompt is sure to have the same bits in another one."""
+        return self._rowwise.beginnings if self._rowwise is not None else ()
+
     def make_room(self) -> bool:
         return self._kv_cache.drop_idle()
 
