@@ -10,6 +10,8 @@ def test_two_shards_and_the_whole(playbill):
     """The default folders are the shards' own; the merged folder is complete for the command of the whole."""
     Path("in.jsonl").write_text("".join(json.dumps({"id": i, "turns": ["a", "b"]}) + "\n" for i in range(10)))
     assert playbill("run", "in.jsonl", "-m", "mock", "--shard", "1/2")[0] == 0
+    code, out, _ = playbill("audit", "runs/in-1of2--mock")
+    assert code == 0, out
     code, out, err = playbill("merge", "runs/in-1of2--mock", "-o", "early", "--json")
     assert (code, json.loads(out)["missing"]) == (1, ["mock: shard 2 of 2"])
     assert "missing: mock: shard 2 of 2" in err
@@ -19,6 +21,8 @@ def test_two_shards_and_the_whole(playbill):
     assert "mock: 20 records" in out
     code, out, _ = playbill("run", "in.jsonl", "-m", "mock", "-o", "whole", "--json")
     assert (code, json.loads(out)["models"]["mock"]["new_records"]) == (0, 0)
+    assert json.loads(Path("whole/manifest.json").read_text())["inputs"]["turns"] == 20
+    assert playbill("audit", "whole")[0] == 0
 
 
 def test_a_wrong_shard_and_foreign_folders(playbill):

@@ -218,7 +218,7 @@ def _inputs(inputs: Inputs) -> dict[str, Any]:
         "sha256": inputs.digest,
         "set_sha256": inputs.set_digest,
     }
-    return found if inputs.shard is None else {**found, "shard": str(inputs.shard)}
+    return found if inputs.shard is None else {**found, "shard": str(inputs.shard), "shard_dialogues": len(inputs)}
 
 
 def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:

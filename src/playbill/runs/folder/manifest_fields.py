@@ -30,7 +30,14 @@ _MODEL = {
     "parameters": (dict,),
     "not_greedy": (str,),
 }
-_INPUTS = {"files": (list,), "dialogues": (int,), "sha256": (str,), "set_sha256": (str,), "shard": (str,)}
+_INPUTS = {
+    "files": (list,),
+    "dialogues": (int,),
+    "sha256": (str,),
+    "set_sha256": (str,),
+    "shard": (str,),
+    "shard_dialogues": (int,),
+}
 _TEMPLATE = {"text": (str,), "source": (str,), "variables": (dict,), "answer_begins": (str,)}
 _CLEANING = {
     "end_tokens": (list,),

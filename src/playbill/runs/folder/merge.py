@@ -29,6 +29,7 @@ from playbill.runs.inputs.shard import Shard
 
 __all__ = ["Merged", "merge"]
 
+_OF_A_SHARD = ("shard", "shard_dialogues", "turns")
 _Talk = tuple[str, int]  # the id of a dialogue, and the sample
 
 
@@ -110,7 +111,7 @@ def _fill(made: Path, parts: Sequence[Part], merged: Merged) -> None:
 def _manifest(parts: Sequence[Part], names: Mapping[str, str], complete: Set[str]) -> dict[str, Any]:
     """Return the manifest of the whole: the first folder's frame, every model, and every start in order of time."""
     content = dict(parts[0].content)
-    inputs = {name: value for name, value in content["inputs"].items() if name not in ("shard", "turns")}
+    inputs = {name: value for name, value in content["inputs"].items() if name not in _OF_A_SHARD}
     turns = {part.shard: part.content["inputs"].get("turns") for part in parts}
     if None in turns or (parts[0].shard is not None and len(turns) == parts[0].shard.count):
         inputs["turns"] = turns[None] if None in turns else sum(count or 0 for count in turns.values())
