@@ -34,7 +34,7 @@ from playbill.backends.engines.programmatic import _limit
 from playbill.replicas import Ask, LocalPlaces
 from playbill.replicas.worker import Worker
 from playbill.runs import Silent, run
-from playbill.runs.folder.record import TurnId, make_record
+from playbill.runs.folder.record import TurnId, make_record, to_line
 from playbill.runs.folder.store import RecordStore
 
 NAME = "SmolLM2-135M-Instruct-Q4"
@@ -222,7 +222,9 @@ def parts() -> None:
             "make and write a record",
             lambda: store.append(make_record(TurnId("d", 0, 0), "l", "m", messages, generation)),
         )
-    print(f"bytes: turn {len(pickle.dumps(ask, 5))}, answer {len(pickle.dumps(generation, 5))}")
+    line = to_line(make_record(TurnId("d", 0, 0), "l", "m", messages, generation))
+    sizes = {"turn": pickle.dumps(ask, 5), "answer": pickle.dumps(generation, 5), "record": line}
+    print("bytes:", ", ".join(f"{name} {len(content)}" for name, content in sizes.items()))
 
 
 def spent(name: str, work: Callable[[], Any], times: int = 1000) -> None:
