@@ -66,7 +66,7 @@ def test_a_replica_that_is_killed_costs_no_answer():
     the manifest says who answered how many."""
     whole = run(GAME, SCRIPT, out="whole", repeat=2, seed=1)
     watch = Killer(after=20)
-    slow = {**SCRIPT, "delay": 0.02, "dialogues_per_replica": 4}
+    slow = {**SCRIPT, "delay": 0.05, "dialogues_per_replica": 4}
     result = run(GAME, slow, out="r", repeat=2, seed=1, places=LocalPlaces(2), observer=watch)
     assert result.ok
     expected = {key: {**record, "label": "m"} for key, record in kept(whole.files["m"]).items()}

@@ -125,7 +125,7 @@ def test_a_node_and_the_driver_die(dialogues, place):
 
 def test_a_node_and_the_driver_die_under_a_real_model(dialogues, place):
     """SmolLM2 on two nodes: ids, texts and prompts are those of an undisturbed run without Ray."""
-    model = smollm2(model_name="slow", n_ctx=512, max_tokens=8, dialogues_per_replica=8)
+    model = smollm2(model_name="slow", n_ctx=512, max_tokens=4, dialogues_per_replica=8)
     run(dialogues, model, out="whole")
     told = session("disturbed", inputs=dialogues, entry=model, out=place / "r", nodes=2, turns=800)
     check_disturbed(told, place, "slow")
