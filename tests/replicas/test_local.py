@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from playbill.backends import EngineError, EntryError, MessageError, Outcome, ParameterError, ReplicasLost, find_spec
+from playbill.backends import (
+    EngineError,
+    EntryError,
+    MessageError,
+    Outcome,
+    ParameterError,
+    ReplicasLost,
+    Request,
+    find_spec,
+)
 from playbill.backends.errors import RunError
 from playbill.replicas import LoadOrder, LocalPlaces, ReplicatedModel
 from playbill.replicas.local import visible_gpus
@@ -140,6 +149,8 @@ def test_messages_and_parameters_are_judged_as_ever():
             model.generate([{"role": "nobody", "content": "x"}])
         stream = model.stream(HELLO, max_tokens=5)
         assert "".join(stream) == stream.generation.text == "one"
+        completion = model.engine.submit(Request(messages=tuple(HELLO), params={})).result(30)
+        assert (completion.text, completion.finish_reason, completion.usage.output_tokens) == ("one", "stop", 1)
         closed = model
     with pytest.raises(EngineError, match="closed"):
         closed.submit(HELLO)

@@ -364,7 +364,8 @@ def _result(slot: Slot, answer: Answer, wants_generation: bool) -> Completion | 
     made = replace(made, details={**made.details, "replica": f"{node}/{slot.replica}"})
     if wants_generation:
         return made
-    return Whole(finish_reason=made.finish_reason or FinishReason.UNKNOWN, generation=made)
+    reason = made.finish_reason or FinishReason.UNKNOWN
+    return Whole(finish_reason=reason, text=made.raw, thinking=made.thinking, usage=made.usage, generation=made)
 
 
 def _log_end(log: str) -> str:
