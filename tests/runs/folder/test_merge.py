@@ -65,11 +65,27 @@ def test_four_shards_merged_are_the_run_in_one_piece():
     assert again.ok
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(1, 20), st.integers(1, 5), st.integers(0, 2**32), st.integers(1, 2))
+SHARDINGS = st.integers(1, 20), st.integers(1, 5), st.integers(0, 2**32), st.integers(1, 2)
+QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+
+
+@settings(max_examples=3, **QUIET)
+@given(*SHARDINGS)
 def test_any_sharding_in_any_order_with_any_kills_gives_each_item_once(count, parts, seed, repeat):
     """Records are cut at random bytes, shards end early or are left out, inputs are reordered: the command for the
     whole, in the merged folder, asks for just what is missing."""
+    check_sharding(count, parts, seed, repeat)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, **QUIET)
+@given(*SHARDINGS)
+def test_many_shardings(count, parts, seed, repeat):
+    """The same, a hundred times."""
+    check_sharding(count, parts, seed, repeat)
+
+
+def check_sharding(count, parts, seed, repeat):
     chance = random.Random(seed)
     given = dialogues(count)
     with tempfile.TemporaryDirectory() as folder:
