@@ -38,6 +38,7 @@ HEAVY = (
 # The layers of the package, and which others each may import.
 BELOW = {
     "backends": {"backends"},
+    "bench": {"backends", "bench"},
     "proof": {"backends", "proof"},
     "replicas": {"backends", "replicas"},
     "runs": {"backends", "replicas", "runs"},

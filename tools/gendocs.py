@@ -24,7 +24,7 @@ from playbill.backends.registry.fields.engine_arguments import ENGINE_ARGUMENTS
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.table import ENTRY_KEYS, EVERY, LOCAL, METADATA, UNREAD, EntryKey
 from playbill.backends.registry.rules import ENTRY_RULES
-from playbill.backends.registry.schema import schema_file, schema_text
+from playbill.backends.registry.schema import schemas
 from playbill.backends.registry.service_models import (
     ModelFamily,
     family_of,
@@ -412,7 +412,7 @@ def filled(page: Path, made: dict[str, str]) -> str:
 
 
 def main() -> None:
-    wanted = {ENTRIES: filled(ENTRIES, parts()), schema_file(): schema_text()}
+    wanted = {ENTRIES: filled(ENTRIES, parts()), **schemas()}
     arguments = table(["backend", "arguments", "value"], engine_argument_rows())
     wanted[ENGINES_PAGE] = filled(ENGINES_PAGE, {"engine arguments": arguments})
     wanted[SERVICES_PAGE] = filled(SERVICES_PAGE, service_parts())

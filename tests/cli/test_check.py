@@ -38,10 +38,9 @@ def test_a_file_with_an_error_exits_1(playbill, registry):
     assert code == 1
     assert "error PB102 missing-key" in out
     assert "right: looked at the entry; not looked at: the prompt path, the weights; no deeper: its tokenizer" in out
-    assert err == (
-        "3 entries: 1 error, 0 warnings, 0 notes; looked as deep as the entry of 3; of 1 something that a load needs "
-        "was not looked at\n"
-    )
+    assert "looked as deep as: the entry for 3" in out
+    assert "something that a load needs was not looked at for 1" in out
+    assert err == "3 entries: 1 error, 0 warnings, 0 notes\n"
 
 
 def test_check_json_has_depth_reason_and_findings(playbill, registry):
@@ -56,12 +55,11 @@ def test_check_json_has_depth_reason_and_findings(playbill, registry):
 
 def test_check_all_reads_every_file(playbill, registry):
     """`--all` judges the packaged registry as well, in which nothing is wrong."""
-    code, out, _ = playbill("check", "--all")
-    assert code == 0
-    assert " error PB" not in out
-    assert " warning PB" not in out
     code, out, _ = playbill("check", "--all", "--registry", registry)
     assert code == 1
+    bad = [line for line in out.splitlines() if line.startswith(("  error PB", "  warning PB"))]
+    assert bad
+    assert all("r.json" in line for line in bad)
 
 
 def test_live_asks_the_model(playbill, place):

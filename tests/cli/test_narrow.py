@@ -99,7 +99,7 @@ def test_a_table_that_does_not_fit_is_paragraphs(playbill, monkeypatch):
     """At 40 columns a model of the list is its name, and below it what the columns say."""
     monkeypatch.setenv("COLUMNS", "40")
     _, out, _ = playbill("list", "gpt-4o")
-    assert "gpt-4o-mini\n  backend: openai; context: 128k;\n  licence: OpenAI\n" in out
+    assert "gpt-4o-mini\n  backend: openai; context: 128k;\n  proven: as-written; licence: OpenAI\n" in out
     assert wide_lines(out, 40) == []
 
 

@@ -14,8 +14,10 @@ from playbill.backends.common.words import counted
 from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import PATHS
-from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.backends.registry.spec import ModelSpec, path_in
+from playbill.backends.registry.stamps.files import StampFiles
+from playbill.backends.registry.stamps.state import StampState, newest_state
 from playbill.cli.listing import describe
 from playbill.cli.options import (
     json_option,
@@ -25,6 +27,7 @@ from playbill.cli.options import (
     read_selector,
     registry_option,
 )
+from playbill.cli.stamped import state_of
 from playbill.cli.tables import echo_wrapped, print_columns
 
 __all__ = ["describe_thinking", "show"]
@@ -41,7 +44,7 @@ _LONGEST = 400
 @registry_option
 @json_option
 def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path, ...], as_json: bool) -> int:
-    """Show the entry that NAME finds, and for each value the file it came from.
+    """Show the entry that NAME finds, what its stamp proves, and for each value the file it came from.
 
     Exits with 1 where the entry can't be used as it is.
     """
@@ -50,20 +53,36 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
     spec = find_spec(read_selector(name), registry=registry, overrides=overrides)
     findings = judge_spec(spec)
     path = open_prompt_path(spec, progress=True) if full else None
+    entry = registry.entry_of(read_selector(name))
+    state = _stamp(entry, spec, path, full=full) if entry is not None else None
     if as_json:
         content = {
             "spec": spec.to_dict(),
             "sources": spec.sources(),
             "paths": meant_paths(spec),
             "findings": [finding.to_dict() for finding in findings],
+            "stamp": state.to_dict() if state is not None else None,
             **({"prompt_path": describe_path(spec, path)} if full else {}),
         }
         click.echo(printable_json(content))
     else:
         _print(spec, path)
+        if state is not None:
+            click.echo(printable(f"stamp: {state.sentence()}"))
         for finding in findings:
             click.echo(describe(finding))
     return 1 if any(f.severity is Severity.ERROR for f in findings) else 0
+
+
+def _stamp(entry: RegistryEntry, spec: ModelSpec, path: PromptPath | None, *, full: bool) -> StampState | None:
+    """Return the state of an entry's stamp for what is used of it; with ``full`` its files are read as well."""
+    files = StampFiles()
+    if not full:
+        return state_of(entry, files, spec=spec)
+    from playbill.backends.prompt.fingerprints import content_of
+    from playbill.backends.weights.identity import weights_identity
+
+    return newest_state(files.of(entry), spec, content_of(weights_identity(spec), path))
 
 
 def describe_path(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
 from playbill.runs.folder.manifest import Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
+from playbill.runs.folder.proof import describe_proof
 from playbill.runs.folder.store import RECORDS, FolderFailed, RecordStore, read_records
 from playbill.runs.inputs.inputs import DialogueSource, Inputs, open_inputs
 from playbill.runs.inputs.shard import Shard, parse_shard
@@ -269,6 +270,7 @@ class _Job:
             load_seconds = time.monotonic() - began if one.model is None else None
             seed = self._seed_of(one, model)
             described = describe_model(model, one.spec, seeded=seed is not None)
+            described |= describe_proof(one.entry, one.spec, model.prompt_path)
             with self.manifest_lock:
                 said = self.manifest.set_model(one.label, described, load_seconds)
                 self.manifest.set_missing(one.label, None)

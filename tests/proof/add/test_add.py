@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import support.proof_planted as planted
@@ -63,6 +63,7 @@ VALUES = st.recursive(
 ENTRIES = st.lists(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=6), VALUES, max_size=4), max_size=4)
 
 
+@settings(deadline=None)
 @given(entries=ENTRIES, indent=st.sampled_from([None, 0, 1, 2, 4, "\t"]), end=st.sampled_from(["", "\n", "  \r\n"]))
 def test_any_registry_takes_an_entry(entries, indent, end, tmp_path_factory):
     """Whatever stands in a file, in whatever indentation, it is still there afterwards."""
@@ -397,6 +398,7 @@ def test_parameters_are_counted_by_what_the_files_say(tmp_path):
     assert count_parameters(tmp_path).number == 41
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_broken_weights_have_no_count(tmp_path_factory, content):
     """A header of a stranger's is never trusted."""

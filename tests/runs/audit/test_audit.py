@@ -65,9 +65,12 @@ ERROR = record(id="d2", outcome="error", text="", raw="", error={"type": "Engine
     ("records", "wanted"),
     [
         ([record(), record(turn=1), record(id="d2")], {}),
-        ([], {"missing-records": "2 of 2 dialogues have no record; 3 of 3 turns have none"}),
-        ([record(), record(turn=1)], {"missing-records": "1 of 2 dialogues have no record; 1 of 3 turns have none"}),
-        ([record(), record(id="d2")], {"missing-records": "1 of 3 turns have no record"}),
+        ([], {"missing-records": "of 2 dialogues, 2 without a record; of 3 turns, 3 without a record"}),
+        (
+            [record(), record(turn=1)],
+            {"missing-records": "of 2 dialogues, 1 without a record; of 3 turns, 1 without a record"},
+        ),
+        ([record(), record(id="d2")], {"missing-records": "of 3 turns, 1 without a record"}),
         ([record(), record(turn=1), ERROR], {"error-record": "there is no answer: 'the line is dead'"}),
         ([record(), record(turn=2), record(id="d2")], {"missing-turn": "turn 1 has no record, and turn 2 has one"}),
     ],

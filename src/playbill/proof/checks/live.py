@@ -6,8 +6,9 @@ Of a hosted service only `service` is asked: its list of models, and one request
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.prefixes import shared_length
@@ -24,7 +25,7 @@ from playbill.backends.registry.spec import ModelSpec
 from playbill.proof.checks.service import judge_service
 from playbill.proof.rules import live as rules
 
-__all__ = ["judge_answers", "judge_live"]
+__all__ = ["LiveVerdict", "judge_answers", "judge_live"]
 
 _QUESTIONS = (
     "What is the capital of France? Answer with one word.",
@@ -48,6 +49,14 @@ class _Trial:
     together: Sequence[Generation]
 
 
+@dataclass(frozen=True)
+class LiveVerdict:
+    """What was found in live answers, and what the engine that gave them says of itself."""
+
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, Any]
+
+
 def judge_live(
     spec: ModelSpec,
     path: PromptPath | None,
@@ -55,7 +64,7 @@ def judge_live(
     credentials: Credentials | None = None,
     trust_remote_code: bool = False,
     progress: bool = False,
-) -> list[Finding]:
+) -> LiveVerdict:
     """Load the model, ask it, and say what is wrong with its answers. Raises as `load_model`."""
     loaded = load_spec(
         spec,
@@ -65,13 +74,16 @@ def judge_live(
         progress=progress,
     )
     with loaded as model:
-        if not isinstance(model.engine, ServiceEngine):
-            return judge_answers(model, path, where)
-        found = list(judge_service(model, model.engine, where))
-        keyless = SERVICES[str(spec["backend"])].keyless
-        # A hosted service is paid for by the token; at a server of one's own the questions are free.
-        failed = any(finding.severity is Severity.ERROR for finding in found)
-        return found if failed or not keyless else [*found, *judge_answers(model, path, where)]
+        return LiveVerdict(tuple(_judge(model, path, where, str(spec["backend"]))), dict(model.engine.facts()))
+
+
+def _judge(model: Model, path: PromptPath | None, where: str, backend: str) -> list[Finding]:
+    if not isinstance(model.engine, ServiceEngine):
+        return judge_answers(model, path, where)
+    found = list(judge_service(model, model.engine, where))
+    # A hosted service is paid for by the token; at a server of one's own the questions are free.
+    failed = any(finding.severity is Severity.ERROR for finding in found)
+    return found if failed or not SERVICES[backend].keyless else [*found, *judge_answers(model, path, where)]
 
 
 def judge_answers(model: Model, path: PromptPath | None, where: str) -> list[Finding]:
@@ -81,7 +93,15 @@ def judge_answers(model: Model, path: PromptPath | None, where: str) -> list[Fin
     if found:
         return found
     checks = (_leaks(trial, model, where), _endings(trial, where), _repeats(trial, where))
-    return [*(f for check in checks for f in check), *_ids(trial, model.spec, path, where)]
+    tested = _self_test(model, where)
+    return [*(f for check in checks for f in check), *tested, *_ids(trial, model.spec, path, where)]
+
+
+def _self_test(model: Model, where: str) -> Iterator[Finding]:
+    """Tell what an engine found on load about rows that are computed together."""
+    batching = model.engine.facts().get("batching")
+    if isinstance(batching, Mapping) and batching.get("company_independent") is False:
+        yield rules.SELF_TEST_FAILS.at(where, f"{batching['differs']} has other bits in other company")
 
 
 def _ask(model: Model, most_tokens: int) -> _Trial:

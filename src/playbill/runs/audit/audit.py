@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Rule, Severity
+from playbill.backends.common.words import counted
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Pending
 from playbill.runs.audit.rules import AUDIT_RULES, MISSING_RECORDS
@@ -142,14 +143,10 @@ class Audit:
     def _missing(self, expected: Expected, group: Group) -> Iterator[Judged]:
         said = []
         if (dialogues := expected.dialogues - group.count) > 0:
-            said.append(f"{dialogues} of {expected.dialogues} dialogues have no record")
+            said.append(f"of {counted(expected.dialogues, 'dialogue')}, {dialogues} without a record")
         turns = (expected.turns or 0) - group.records
         if turns > 0 and not group.ended:  # a dialogue that ended early asks for fewer turns
-            said.append(
-                f"{turns} of {expected.turns} turns have none"
-                if said
-                else f"{turns} of {expected.turns} turns have no record"
-            )
+            said.append(f"of {counted(expected.turns or 0, 'turn')}, {turns} without a record")
         if said:
             totals = self.models.setdefault(expected.model, ModelTotals())
             totals.findings[MISSING_RECORDS.code] += 1

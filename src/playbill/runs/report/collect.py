@@ -16,6 +16,7 @@ from playbill.backends.registry.fields.parameters import Parameters
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.manifest import read_manifest
+from playbill.runs.folder.proof import read_proof
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
 from playbill.runs.rates import Rate
@@ -243,4 +244,5 @@ def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
         "output_tokens": round(model.tokens.total),
         "speed": round(speed, 1) if (speed := model.rate.per_second) is not None else None,
         "audit": totals.to_dict() if totals else None,
+        "proof": read_proof(model.described),
     }

@@ -98,6 +98,8 @@
       return el("tr", null,
         el("th", { class: "name", scope: "row" }, m.label, el("span", { class: "sub" }, m.backend || "", m.template ? ` · ${m.template} template` : ""),
           settings && el("span", { class: "sub" }, settings),
+          el("span", { class: m.proof.stale ? "sub proof e" : "sub proof" }, m.proof.stamp || "no stamp"),
+          m.proof.waived.map((text) => el("span", { class: "sub proof" }, `waived: ${text}`)),
           m.not_greedy && el("span", { class: "sub warn" }, `not greedy, its answers are samples: ${m.not_greedy}`)),
         el("td", { class: "num", "data-label": head[1] }, number(m.dialogues), el("span", { class: "sub" }, count(m.records, "answer"))),
         el("td", { class: "wide", "data-label": head[2] }, outcomeBar(m.outcomes, m.records), el("span", { class: "sub" }, `${(100 * (m.outcomes.answered || 0) / m.records).toFixed(1)} % answered`)),

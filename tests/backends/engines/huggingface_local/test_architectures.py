@@ -36,7 +36,7 @@ OF_EACH_SORT = [
 
 
 def engine_of(model: Any, batching: str = "exact") -> Any:
-    from playbill.backends.engines.huggingface_local.batching.selftest import choose_decoder
+    from playbill.backends.engines.huggingface_local.batching.choice import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
 
     decoder = choose_decoder({"model_name": "tiny", "batching": batching}, model, 1)

@@ -67,16 +67,20 @@ def change(folder: Path, file: str, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_greedy_answers_are_those_of_transformers_own_generate(smol):
-    """For real weights and several prompts the new ids are those of `generate` with do_sample=False."""
+@pytest.mark.parametrize("keys", [{"dtype": "float32"}, {"batching": "single"}], ids=str)
+def test_greedy_answers_are_those_of_transformers_own_generate(keys):
+    """For real weights and several prompts the new ids are those of `generate` with do_sample=False: in float32 those
+    of all together, in the weights' bfloat16 those of one at a time."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    peer = AutoModelForCausalLM.from_pretrained(smollm2_folder(), dtype="auto").eval()
-    for chat in CHATS:
-        answer = smol.generate(chat)
+    dtype = keys.get("dtype", "auto")
+    peer = AutoModelForCausalLM.from_pretrained(smollm2_folder(), dtype=dtype).eval()
+    with load_model(entry_of(smollm2_folder(), max_tokens=24, **keys)) as model:
+        answers = model.generate_batch(CHATS)
+    for answer in answers:
         ids = torch.tensor([answer.prompt_ids])
-        whole = peer.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40)[0].tolist()
+        whole = peer.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)[0].tolist()
         assert list(answer.output_ids) == whole[len(answer.prompt_ids) :]
 
 

@@ -17,11 +17,11 @@ from support.smollm2 import tiny_folder  # noqa: E402 - after what it needs is k
 PROGRAM = """
 import gc, json, sys
 import torch
-from playbill.backends.engines.huggingface_local.batching import selftest
+from playbill.backends.engines.huggingface_local.batching import choice
 from playbill.runs import Silent, run
 
 folders, fault, out = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-real = selftest.choose_decoder
+real = choice.choose_decoder
 
 def choose(entry, model, threads):
     if fault == "memory" and entry["model_name"] == "broken":
@@ -34,7 +34,7 @@ class Weighing(Silent):
         alive = (thing for thing in gc.get_objects() if isinstance(thing, torch.nn.Parameter))
         print(label, sum(thing.numel() > 100_000 for thing in alive))
 
-selftest.choose_decoder = choose
+choice.choose_decoder = choose
 entry = {"backend": "huggingface_local", "premade_chat_template": True, "eos_to_cull": "<|im_end|>", "max_tokens": 2}
 models = [{"model_name": name, "huggingface_id": folder, **entry} for name, folder in folders.items()]
 result = run([{"id": "a", "turns": ["Hi"]}], models, out=out, observer=Weighing())

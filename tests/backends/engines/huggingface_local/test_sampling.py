@@ -1,14 +1,15 @@
-"""Two parts of huggingface_local alone: text from tokens as they come, and the choice of the next token."""
+"""Two parts of huggingface_local alone: text from tokens as they come, and the choice of the next tokens."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from playbill.backends import EngineError
 from playbill.backends.engines.detokenize import TextTrail
-from playbill.backends.engines.huggingface_local.sampling import Sampler
+from playbill.backends.engines.huggingface_local.sampling import COLUMNS, Pick, Sampling, columns_of, pick
 from support.smollm2 import tiny_folder
 
 TEXT = "Hello, 🎭 wörld!\n\nGuess: 日本 — the end.\n"
@@ -73,7 +74,19 @@ def test_a_beginning_of_a_stop_string_is_held_back_until_it_is_none(tokenizer):
     assert pieces[:3] == ["a", "", ""]
 
 
-PEER_SETTINGS = [
+def picks(rows: Sequence[Sampling], logits: Any) -> list[Pick]:
+    """The next tokens of several requests, from logits of shape (rows, vocabulary)."""
+    import torch
+
+    columns = torch.tensor(columns_of(rows), dtype=torch.int32).view(len(rows), COLUMNS)
+    return pick(rows, logits, columns)
+
+
+def one(row: Sampling, logits: Any) -> int:
+    return picks([row], logits[None])[0].token
+
+
+PEER_SETTINGS: list[dict[str, Any]] = [
     {"temperature": 0.7},
     {"temperature": 1.3, "top_k": 5},
     {"temperature": 0.9, "top_p": 0.6},
@@ -82,11 +95,18 @@ PEER_SETTINGS = [
     {"temperature": 0.8, "top_p": 0.001},
     {"temperature": 0.5, "top_k": 1000},
 ]
+PROMPT = [3, 5, 5, 9]
+
+
+def some_logits() -> Any:
+    import torch
+
+    return torch.randn(200, generator=torch.Generator().manual_seed(1)) * 3
 
 
 @pytest.mark.parametrize("settings", PEER_SETTINGS, ids=str)
 def test_cuts_and_penalties_are_those_of_transformers(settings):
-    """The distribution that is drawn from is the one that transformers' own processors leave."""
+    """10,000 draws have the shares that transformers' own processors leave; each is within five deviations."""
     import torch
     from transformers import (
         LogitsProcessorList,
@@ -97,8 +117,7 @@ def test_cuts_and_penalties_are_those_of_transformers(settings):
         TopPLogitsWarper,
     )
 
-    logits = torch.randn(200, generator=torch.Generator().manual_seed(1)) * 3
-    prompt = [3, 5, 5, 9]
+    logits = some_logits()
     processors = {
         "repetition_penalty": RepetitionPenaltyLogitsProcessor,
         "temperature": TemperatureLogitsWarper,
@@ -107,15 +126,57 @@ def test_cuts_and_penalties_are_those_of_transformers(settings):
         "min_p": MinPLogitsWarper,
     }
     chain = LogitsProcessorList([make(settings[name]) for name, make in processors.items() if name in settings])
-    wanted = chain(torch.tensor([prompt]), logits[None])[0].softmax(-1)
-    draws = [Sampler({**settings, "seed": seed}, prompt).pick(logits) for seed in range(600)]
-    counts = torch.bincount(torch.tensor(draws), minlength=200)
+    wanted = chain(torch.tensor([PROMPT]), logits[None])[0].softmax(-1)
+    draws = 10_000
+    rows = [Sampling({**settings, "seed": seed}, PROMPT) for seed in range(draws)]
+    tokens = [found.token for found in picks(rows, logits.expand(draws, -1))]
+    counts = torch.bincount(torch.tensor(tokens), minlength=200)
     assert not counts[wanted == 0].any()
-    assert (counts / 600 - wanted).abs().max() < 0.1
-    generator = torch.Generator().manual_seed(5)
-    assert Sampler({**settings, "seed": 5}, prompt).pick(logits) == int(
-        torch.multinomial(wanted, 1, generator=generator)
-    )
+    deviation = (draws * wanted * (1 - wanted)).sqrt()
+    assert ((counts - draws * wanted).abs() <= 5 * deviation + 1).all()
+
+
+def test_a_draw_is_the_first_token_at_which_the_shares_exceed_the_number():
+    """Computed by hand, in float64, from the generator of the row's seed."""
+    logits = some_logits()
+    shares = (logits / 0.7).softmax(-1).double().cumsum(-1)
+    for seed in range(50):
+        number = random.Random(seed).getrandbits(32) / 2**32 * float(shares[-1])
+        wanted = next(token for token, share in enumerate(shares.tolist()) if share > number)
+        assert one(Sampling({"temperature": 0.7, "seed": seed}, []), logits) == wanted
+
+
+def test_no_row_depends_on_how_the_others_are_sampled():
+    """Each request's tokens and log probabilities over six steps are those that it gets alone, in any place."""
+    import torch
+
+    draw = random.Random(3)
+    asked = [
+        {**settings, "seed": place, **({"logprobs": draw.randint(1, 7)} if draw.random() < 0.5 else {})}
+        for place, settings in enumerate([*PEER_SETTINGS, {}, {"frequency_penalty": 0.5}, {"presence_penalty": 1.0}])
+    ]
+    steps = [torch.randn(len(asked), 500).mul(4).bfloat16() for _ in range(6)]
+    alone = []
+    for place, params in enumerate(asked):
+        row = Sampling(params, PROMPT)
+        alone.append([picks([row], logits[place : place + 1])[0] for logits in steps])
+    order = list(range(len(asked)))
+    for _ in range(5):
+        draw.shuffle(order)
+        rows = {place: Sampling(asked[place], PROMPT) for place in order}
+        for step, logits in enumerate(steps):
+            found = picks([rows[place] for place in order], logits[order])
+            assert found == [alone[place][step] for place in order]
+
+
+def test_of_equally_likely_tokens_the_first_is_reported_first():
+    """In few bits many are equally likely; how many are asked for changes none."""
+    import torch
+
+    logits = torch.zeros(1, 300)
+    for count in (1, 4, 30):
+        row = Sampling({"logprobs": count}, [])
+        assert [each["id"] for each in picks([row], logits)[0].logprob["top"]] == list(range(count))
 
 
 def test_presence_and_frequency_penalties_count_new_tokens_only():
@@ -123,17 +184,17 @@ def test_presence_and_frequency_penalties_count_new_tokens_only():
     import torch
 
     logits = torch.tensor([5.0, 4.0, 3.0])
-    sampler = Sampler({"temperature": 0, "presence_penalty": 0.6, "frequency_penalty": 0.6}, [0, 0, 0])
-    assert [sampler.pick(logits) for _ in range(6)] == [0, 1, 0, 0, 2, 1]
+    row = Sampling({"temperature": 0, "presence_penalty": 0.6, "frequency_penalty": 0.6}, [0, 0, 0])
+    assert [one(row, logits) for _ in range(6)] == [0, 1, 0, 0, 2, 1]
 
 
 def test_greedy_is_the_likeliest_token_and_draws_no_seed():
     """Temperature 0 picks the same token ever again, and says nothing of a seed."""
     import torch
 
-    sampler = Sampler({"temperature": 0.0, "top_k": 50, "top_p": 0.1}, [])
-    assert {sampler.pick(torch.tensor([0.1, 0.3, 0.2])) for _ in range(20)} == {1}
-    assert "seed" not in sampler.effective
+    row = Sampling({"temperature": 0.0, "top_k": 50, "top_p": 0.1}, [])
+    assert {one(row, torch.tensor([0.1, 0.3, 0.2])) for _ in range(20)} == {1}
+    assert "seed" not in row.effective
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -141,7 +202,9 @@ def test_greedy_is_the_likeliest_token_and_draws_no_seed():
 def test_logits_that_are_not_finite_are_an_error_and_no_token(value, temperature):
     """An overflow in float16 would give token 0 up to the limit; forbidden tokens beside finite ones are usual."""
     torch = pytest.importorskip("torch")
-    sampler = Sampler({"temperature": temperature, "seed": 1}, [])
-    with pytest.raises(EngineError, match=r"logits are not finite .* set dtype"):
-        sampler.pick(torch.full((8,), float(value)))
-    assert sampler.pick(torch.tensor([float("-inf"), 1.0, float("-inf")])) == 1
+    row = Sampling({"temperature": temperature, "seed": 1}, [])
+    bad, sound = torch.full((8,), float(value)), torch.tensor([float("-inf"), 1.0] + [float("-inf")] * 6)
+    found = picks([row, Sampling({}, [])], torch.stack([bad, sound]))
+    assert f"the model's logits are not finite ({value}), as when" in found[0].fault
+    assert found[1] == Pick(1)
+    assert one(row, sound) == 1

@@ -69,7 +69,7 @@ def _engine(
     entry: Mapping[str, Any], context: Context, source: Source, path: PromptPath, adapter: Path | None, *, trust: bool
 ) -> Any:
     from playbill.backends.engines.checkpoint.facts import weights_facts
-    from playbill.backends.engines.huggingface_local.batching.selftest import choose_decoder
+    from playbill.backends.engines.huggingface_local.batching.choice import choose_decoder
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
     from playbill.backends.engines.huggingface_local.facts import computation_facts
 
@@ -81,6 +81,7 @@ def _engine(
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
         computation = computation_facts(model, threads)
         decoder = call_apart(lambda: choose_decoder(entry, model, threads))
+    computation["batching"] = dict(decoder.facts)
     return TransformersEngine(
         decoder,
         vocabulary=model.get_input_embeddings().weight.shape[0],

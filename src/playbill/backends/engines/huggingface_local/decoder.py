@@ -6,15 +6,16 @@ It is the reference for exactness: decoders for several rows are tested against 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache
 
+from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
-__all__ = ["Decoder", "SingleDecoder"]
+__all__ = ["Decoder", "SingleDecoder", "first_device"]
 
 
 class Decoder(Protocol):
@@ -23,9 +24,11 @@ class Decoder(Protocol):
     most_rows: int
     """How many rows are computed together at the most."""
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
-        """Return one step: the logits of each row's next token, or None where more of its ids must be computed
-        first."""
+    facts: Mapping[str, Any]
+    """How rows are computed, for the manifest."""
+
+    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
+        """Return one step: each row's next token, or None where more of its ids must be computed first."""
         ...
 
     def finish(self, row: SampledSequence) -> None:
@@ -33,7 +36,7 @@ class Decoder(Protocol):
         ...
 
     def forget(self, row: SampledSequence) -> None:
-        """Free what is kept for a row; its ids can be computed anew."""
+        """Free what is kept for a row; its prompt is computed anew, and then what it has of its answer."""
         ...
 
     def make_room(self) -> bool:
@@ -54,13 +57,14 @@ class SingleDecoder:
 
     most_rows = 1
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, facts: Mapping[str, Any] | None = None) -> None:
+        self.facts = facts or {}
         self._model = model
-        self._device = model.get_input_embeddings().weight.device
+        self._device = first_device(model)
         self._named = frozenset(inspect.signature(model.forward).parameters)
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
-        return [self._next(row) for row in rows]
+    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
+        return [self._pick(row) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:
         self.forget(row)
@@ -74,18 +78,27 @@ class SingleDecoder:
     def close(self) -> None:
         return
 
-    def _next(self, row: SampledSequence) -> torch.Tensor:
+    def _pick(self, row: SampledSequence) -> Pick | None:
+        """Compute a prompt, or one more token of an answer; return what comes next, None where that is known."""
+        end = row.prompt_length if row.kv_cache is None else row.computed + 1
+        logits = self._next(row, torch.tensor([row.ids[:end]], device=self._device))
+        row.computed = end
+        if end < len(row.ids):
+            return None
+        columns = torch.tensor([columns_of([row.sampling])], dtype=torch.int32, device=logits.device)
+        return pick([row.sampling], logits, columns)[0]
+
+    def _next(self, row: SampledSequence, ids: torch.Tensor) -> torch.Tensor:
+        """Compute what a row's cache lacks of these ids, of shape (1, tokens); return the logits after them, of shape
+        (1, vocabulary)."""
         first = row.kv_cache is None
         if first:
             reset_rotary(self._model)
-            row.kv_cache = self._start(len(row.ids))
-        ids = torch.tensor([row.ids], device=self._device)
-        new = None if first else len(row.ids) - row.computed
-        step = {"next_sequence_length": new, "is_first_iteration": first}
+            row.kv_cache = self._start(ids.shape[1])
+        step = {"next_sequence_length": None if first else 1, "is_first_iteration": first}
         output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **row.kv_cache), return_dict=True)
         row.kv_cache = self._model._update_model_kwargs_for_generation(output, row.kv_cache)
-        row.computed = len(row.ids)
-        logits: torch.Tensor = output.logits[0, -1]
+        logits: torch.Tensor = output.logits[:, -1]
         return logits
 
     def _start(self, length: int) -> dict[str, Any]:
@@ -114,3 +127,14 @@ def reset_rotary(model: Any) -> None:
                 setattr(module, name, original)
                 current = getattr(module, f"{prefix}inv_freq")
                 module.register_buffer(f"{prefix}inv_freq", frequencies.to(current.device).clone(), persistent=False)
+
+
+def first_device(model: Any) -> torch.device:
+    """Return the device that token ids go to: that of the embeddings, or where they are computed if they are kept
+    elsewhere until then."""
+    embeddings = model.get_input_embeddings()
+    if not embeddings.weight.is_meta:
+        found: torch.device = embeddings.weight.device
+        return found
+    where = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+    return torch.device("meta" if where is None else where)

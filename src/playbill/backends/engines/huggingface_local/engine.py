@@ -17,7 +17,7 @@ import torch
 
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.huggingface_local.decoder import Decoder
-from playbill.backends.engines.huggingface_local.sampling import SUPPORTED_PARAMETERS
+from playbill.backends.engines.huggingface_local.sampling import SUPPORTED_PARAMETERS, Pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 from playbill.backends.engines.inbox import Inbox
 from playbill.backends.engines.machine.process_state import compute_with_threads
@@ -116,12 +116,11 @@ class TransformersEngine:
             self._leave(row)
         if not self._rows:
             return
-        logits = self._advance(list(self._rows))
-        for row, scores in logits:
-            if scores is None:
+        for row, pick in self._advance(list(self._rows)):
+            if pick is None:
                 continue
             try:
-                row.accept(scores)
+                row.accept(pick)
             except Exception as e:  # noqa: BLE001 - a fault of this row, its callback's for one, stays with it
                 row.fail(_as_engine_error(e))
                 self._leave(row)
@@ -136,9 +135,9 @@ class TransformersEngine:
         if self.decoder is not None:
             self.decoder.forget(row)
 
-    def _advance(self, rows: list[SampledSequence]) -> list[tuple[SampledSequence, torch.Tensor | None]]:
-        """Return the logits of all rows that could be computed. Out of memory, fewer are computed at once, none is
-        lost; otherwise a failure is tried row by row, so that it stays with the row that caused it."""
+    def _advance(self, rows: list[SampledSequence]) -> list[tuple[SampledSequence, Pick | None]]:
+        """Return the next tokens of all rows that could be computed. Out of memory, fewer are computed at once, none is
+        lost; otherwise each row is computed by itself, so that a failure stays with the row that causes it."""
         assert self.decoder is not None
         try:
             return list(zip(rows, self.decoder.advance(rows), strict=True))
@@ -146,16 +145,28 @@ class TransformersEngine:
             failure = e
         for row in rows:
             self.decoder.forget(row)
-        if _is_out_of_memory(failure) and self.decoder.make_room():
+        if not _is_out_of_memory(failure):
+            return [found for row in rows for found in self._alone(row)]
+        if not self.decoder.make_room():
+            if len(rows) == 1:
+                rows[0].fail(_as_engine_error(failure))
+                self._leave(rows[0])
+            else:
+                self._make_room(rows)
+        return []
+
+    def _alone(self, row: SampledSequence) -> list[tuple[SampledSequence, Pick | None]]:
+        """Compute a row by itself until it has one more token than it had, or fails for good."""
+        assert self.decoder is not None
+        try:
+            while (pick := self.decoder.advance([row])[0]) is None:
+                if row.kv_cache is None:  # there is no room for it beside those that were computed before
+                    return []
+        except Exception as e:  # noqa: BLE001 - as above
+            row.fail(_as_engine_error(e))
+            self._leave(row)
             return []
-        if len(rows) == 1:
-            rows[0].fail(_as_engine_error(failure))
-            self._leave(rows[0])
-            return []
-        if _is_out_of_memory(failure):
-            self._make_room(rows)
-            return []
-        return [pair for row in rows for pair in self._advance([row])]
+        return [(row, pick)]
 
     def _make_room(self, rows: list[SampledSequence]) -> None:
         """Half as many rows from now on; the others wait, with all that they have."""
@@ -177,9 +188,9 @@ class TransformersEngine:
 
 
 def _is_out_of_memory(e: BaseException) -> bool:
-    text = str(e)
+    said = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(e, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+        isinstance(e, RuntimeError) and any(text in str(e) for text in said)
     )
 
 

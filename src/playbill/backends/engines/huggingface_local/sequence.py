@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from playbill.backends.answer.thinking_budget import Budget, TokenLimits
 from playbill.backends.engines.base import OnText, Request
-from playbill.backends.engines.huggingface_local.sampling import Sampler
+from playbill.backends.engines.huggingface_local.sampling import Pick, Sampling
 from playbill.backends.engines.sequence import TokenSequence
+from playbill.backends.errors import EngineError
 
 __all__ = ["SampledSequence"]
 
@@ -30,15 +29,18 @@ class SampledSequence(TokenSequence):
         self.computed = 0
         self.cached = 0
         self.kv_cache: Any = None
-        self.sampler = Sampler(request.params, list(self.ids))
-        self.logprobs = self.sampler.logprobs
+        self.most_tokens = self.prompt_length + limits.total
+        self.sampling = Sampling(request.params, self.ids)
 
     @property
     def effective(self) -> Mapping[str, Any]:
-        return self.sampler.effective
+        return self.sampling.effective
 
-    def accept(self, logits: torch.Tensor) -> None:
-        """Sample the next token from its logits, of shape (vocabulary,); deliver the answer if it ends here."""
-        token = self.sampler.pick(logits)
-        self.ids.append(token)
-        self.push(token)
+    def accept(self, pick: Pick) -> None:
+        """Take the next token; deliver the answer if it ends here."""
+        if pick.fault is not None:
+            raise EngineError(pick.fault)
+        if pick.logprob is not None:
+            self.logprobs.append(dict(pick.logprob))
+        self.ids.append(pick.token)
+        self.push(pick.token)

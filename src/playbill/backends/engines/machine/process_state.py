@@ -24,6 +24,7 @@ __all__ = [
     "prepare_ray",
     "prepare_vllm",
     "quiet_libraries",
+    "sum_alike",
     "use_tiled_kernels",
     "wait_briefly",
 ]
@@ -79,6 +80,20 @@ def compute_with_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+def sum_alike() -> None:
+    """Let CUDA's matrix products sum in one order for one shape, and in full precision. Call it before they are used.
+
+    With a workspace of its own choice cuBLAS may choose another kernel when several streams compute; TF32 and sums in
+    half precision are faster, and other numbers than a CPU's.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
 
 def hide_torch() -> None:

@@ -1,132 +1,143 @@
-"""A KV cache of slots, one a row and each of its own length, kept between a dialogue's turns while there is room.
+"""A KV cache of pages in one pool a layer, taken once and never grown.
 
-Transformers' own caches pad rows to one length, which would change a row's attention. Slots are left-aligned, so a row
-attends to exactly its own tokens. The decoder says what is stored where. Tried with torch 2.13 and transformers 5.24.
+A row holds a run of pages side by side, so that the same pool serves kernels that take a table of pages and kernels
+that take one piece of memory. Pools begin as zeros, which a system gives without touching them, and lie on their
+layer's own device. Knows no model and no request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 
-__all__ = ["Slot", "KVCache"]
+__all__ = ["PAGE", "KVCache", "Run", "pages_for"]
 
-_STEP = 256
+PAGE = 256
+"""Tokens of a page, as torch's paged attention wants them."""
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+_PADDING = 1
+"""Pages at the beginning of a pool that padding is written to."""
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
-    """The place of one row. ``ids`` are those whose keys and values are in it, of which the first ``prefilled`` were
+class Run:
+    """The pages of one row. ``ids`` are those whose keys and values are in it, of which the first ``prefilled`` were
     computed as a prompt; ``busy`` says that a request uses it."""
 
-    index: int
+    first: int
+    pages: int
     ids: list[int] = field(default_factory=list)
     prefilled: int = 0
     busy: bool = True
     used: int = 0
 
+    @property
+    def start(self) -> int:
+        """The place of its first token in the pool."""
+        return self.first * PAGE
+
+    @property
+    def room(self) -> int:
+        """How many tokens it can hold."""
+        return self.pages * PAGE
+
 
 class KVCache:
-    """Slots for rows in use, and for those of earlier turns as long as they fit into ``budget`` bytes."""
+    """Runs of rows in use, and of earlier turns as long as their pages aren't needed."""
 
-    def __init__(self, most_kept: int, budget: int) -> None:
-        self._most_kept = most_kept
-        self._budget = budget
-        self._slots: list[Slot] = []
-        self._keys: dict[int, torch.Tensor] = {}
-        self._values: dict[int, torch.Tensor] = {}
-        self._capacity = 0
-        self._places = 0  # slots that the tensors have
+    def __init__(self, pages: int) -> None:
+        self.pages = pages + _PADDING
+        self.runs: list[Run] = []
+        self._pools: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._clock = 0
 
     @property
-    def slots(self) -> Sequence[Slot]:
-        return self._slots
+    def pools(self) -> Mapping[int, tuple[torch.Tensor, torch.Tensor]]:
+        """Each layer's keys and values, of shape (1, heads, tokens of all pages, width)."""
+        return self._pools
 
-    def take(self, slot: Slot | None) -> Slot:
-        """Return a slot for a request: the kept one that is given, or a new one."""
+    @property
+    def page_bytes(self) -> int:
+        """How many bytes a page takes in all layers that have been written to."""
+        tensors = [tensor for pair in self._pools.values() for tensor in pair]
+        return sum(t.shape[1] * PAGE * t.shape[3] * t.element_size() for t in tensors)
+
+    def take(self, tokens: int, spare: Run | None = None) -> Run | None:
+        """Return a run for so many tokens, all of the pool at the most; None where busy runs leave no room. Runs that
+        are only kept are given up for it, the longest unused first, but not ``spare``."""
+        wanted = min(pages_for(tokens), self.pages - _PADDING)
+        while (first := self._gap(wanted)) is None:
+            idle = [run for run in self.runs if not run.busy and run is not spare]
+            if not idle:
+                return None
+            self.drop(min(idle, key=lambda run: run.used))
         self._clock += 1
-        if slot is None:
-            free = min(set(range(len(self._slots) + 1)) - {s.index for s in self._slots})
-            slot = Slot(free)
-            self._slots.append(slot)
-        slot.busy, slot.used = True, self._clock
-        return slot
+        run = Run(first, wanted, used=self._clock)
+        self.runs.append(run)
+        return run
 
-    def keep(self, slot: Slot) -> None:
+    def keep(self, run: Run) -> None:
         """The request is done; what was computed for it stays as long as there is room."""
-        slot.busy = False
-        idle = self._idle()
-        for old in idle[: max(0, len(idle) - self._most_kept)]:
-            self.drop(old)
+        run.busy = False
+        run.pages = pages_for(len(run.ids))
 
-    def drop(self, slot: Slot) -> None:
-        self._slots.remove(slot)
+    def drop(self, run: Run) -> None:
+        self.runs.remove(run)
 
     def drop_idle(self) -> bool:
         """Forget all that is only kept; whether there was anything."""
-        busy = [s for s in self._slots if s.busy]
-        found = len(busy) < len(self._slots)
-        self._slots = busy
-        if found:
-            self._places = len(busy)
-            self._move(self._capacity)
+        busy = [run for run in self.runs if run.busy]
+        found = len(busy) < len(self.runs)
+        self.runs = busy
         return found
 
-    def reserve(self, length: int, more: int = 0) -> None:
-        """Make room for rows of this length and for more slots; what is only kept goes where memory is short."""
-        needed = len(self._slots) + more
-        if length <= self._capacity and needed <= self._places:
-            return
-        capacity = self._capacity
-        if length > capacity:
-            capacity = -(-max(length, capacity * 3 // 2) // _STEP) * _STEP
-        room = self._budget // max(1, capacity * self._bytes_a_token())
-        for old in self._idle()[: max(0, needed - room)]:
-            self.drop(old)
-        needed = len(self._slots) + more
-        self._places = max(needed, min(2 * self._places, needed + self._most_kept, room))
-        self._move(capacity)
+    def clean(self, run: Run) -> None:
+        """Overwrite what a run holds: numbers that aren't finite would reach its next owner through a mask."""
+        end = run.start + min(run.room, len(run.ids) + PAGE)
+        for tensor in (tensor for pair in self._pools.values() for tensor in pair):
+            tensor[:, :, run.start : end] = 0
 
-    def _idle(self) -> list[Slot]:
-        return sorted((s for s in self._slots if not s.busy), key=lambda s: s.used)
-
-    def _bytes_a_token(self) -> int:
-        tensors = [*self._keys.values(), *self._values.values()]
-        return sum(t.shape[1] * t.shape[3] * t.element_size() for t in tensors)
-
-    def _move(self, capacity: int) -> None:
-        """Bring what is stored into tensors of the size that is needed now."""
-        before = [s.index for s in self._slots]
-        for tensors in (self._keys, self._values):
-            for layer, old in tensors.items():
-                new = old.new_empty((self._places, old.shape[1], capacity, old.shape[3]))
-                for place, (index, slot) in enumerate(zip(before, self._slots, strict=True)):
-                    if slot.ids:
-                        new[place, :, : len(slot.ids)] = old[index, :, : len(slot.ids)]
-                tensors[layer] = new
-        for place, slot in enumerate(self._slots):
-            slot.index = place
-        self._capacity = capacity
-
-    def copy(self, source: Slot, target: Slot, length: int) -> None:
-        """Give a slot the first tokens of another."""
-        if source is not target:
-            for tensors in (self._keys, self._values):
-                for tensor in tensors.values():
-                    tensor[target.index, :, :length] = tensor[source.index, :, :length]
+    def copy(self, source: Run, target: Run, length: int) -> None:
+        """Give a run the first tokens of another."""
+        for tensor in (tensor for pair in self._pools.values() for tensor in pair):
+            tensor[:, :, target.start : target.start + length] = tensor[:, :, source.start : source.start + length]
         target.ids = source.ids[:length]
         target.prefilled = min(length, source.prefilled)
 
     def write(
-        self, layer: int, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor, places: torch.Tensor
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor, places: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store one layer's keys and values, each (1, heads, tokens, width), and return all that the layer holds."""
-        if layer not in self._keys:
-            for tensors, new in ((self._keys, keys), (self._values, values)):
-                tensors[layer] = new.new_empty((self._places, new.shape[1], self._capacity, new.shape[3]))
-        self._keys[layer][slots, :, places] = keys[0].transpose(0, 1)
-        self._values[layer][slots, :, places] = values[0].transpose(0, 1)
-        return self._keys[layer], self._values[layer]
+        pools = self._pools.get(layer)
+        if pools is None:
+            pools = self._pools[layer] = _zeros(keys, self.pages * PAGE), _zeros(values, self.pages * PAGE)
+        pools[0].index_copy_(2, places, keys)
+        pools[1].index_copy_(2, places, values)
+        return pools
+
+    def _gap(self, wanted: int) -> int | None:
+        """Return the first page of a gap between runs that has so many pages."""
+        begin = _PADDING
+        for run in sorted(self.runs, key=lambda run: run.first):
+            if run.first - begin >= wanted:
+                return begin
+            begin = run.first + run.pages
+        return begin if self.pages - begin >= wanted else None
+
+
+def _zeros(like: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Return a pool for keys or values like these. On a CPU its memory is taken as it is written to."""
+    shape = (1, like.shape[1], tokens, like.shape[3])
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    memory = mmap.mmap(-1, like.element_size() * prod(shape), **_PRIVATE)
+    return torch.frombuffer(memory, dtype=like.dtype).view(shape)
+
+
+def pages_for(tokens: int) -> int:
+    """Return how many pages so many tokens take."""
+    return max(1, -(-tokens // PAGE))

@@ -2,71 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from playbill.backends.common.prefixes import shared_length
-from playbill.backends.engines.huggingface_local.batching.batch_invariant import RowWise
-from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Slot
-from playbill.backends.engines.huggingface_local.batching.packed_attention import Piece, forward
-from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
+from playbill.backends.engines.huggingface_local.batching.kv_cache import Run
+from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step
+from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
 __all__ = ["BatchDecoder"]
 
+_NO_ROOM = (
+    "out of memory: there is room for {} tokens of this request, prompt and answer; lower max_tokens, or take a "
+    "smaller dtype"
+)
+
 
 class BatchDecoder:
-    """Advances up to ``most_rows`` rows with each forward pass: one token of those that answer, and up to ``chunk``
-    prompt tokens of others, the longest first.
+    """Advances rows with each forward pass: prompts first, as many as fit, and then all answers by one token.
 
-    What is known of a prompt's beginning, from the dialogue's earlier turns or from another dialogue, is not computed
-    again. With ``rowwise`` each row gets the bits that it gets alone: each prompt is computed by itself, then the next
-    tokens of all rows together, and only such beginnings are taken as known that have the same bits in every prompt.
+    A row begins when the pages for its prompt and all its new tokens are free. What is known of a prompt's beginning,
+    from the dialogue's earlier turns or from another dialogue, is not computed again. With ``exact`` only what was
+    computed as a prompt counts as known, in whole pieces, since a token has other bits when it is computed as an
+    answer; and an answer's tokens are never computed as a prompt: a row that begins again takes them one by one.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        most_rows: int,
-        rowwise: RowWise | None,
-        row_threads: RowThreads,
-        budget: int,
-        chunk: int = 512,
-    ) -> None:
-        self.most_rows = most_rows
-        self._model = model
-        self._rowwise = rowwise
-        self._row_threads = row_threads
-        self._chunk = chunk
-        keeps = rowwise is None or rowwise.beginnings
-        self._kv_cache = KVCache(most_kept=3 * most_rows if keeps else 0, budget=budget)
+    def __init__(self, step: Step, *, exact: bool, facts: Mapping[str, Any] | None = None) -> None:
+        self.most_rows = step.most_rows
+        self.facts = facts or {}
+        self._step = step
+        self._exact = exact
+        self._kv_cache = step.kv_cache
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[torch.Tensor | None]:
-        for row in sorted(rows, key=lambda r: len(r.ids), reverse=True):
-            if row.kv_cache is None:
-                self._admit(row)
-        work = self._plan(rows)
-        self._kv_cache.reserve(max(len(row.kv_cache.ids) + len(piece.ids) for row, piece in work))
-        logits = self._forward([piece for _, piece in work])
-        found: dict[int, torch.Tensor] = {}
-        for (row, piece), scores in zip(work, logits, strict=True):
-            row.computed += len(piece.ids)
-            if not row.new_ids:
-                row.kv_cache.prefilled = row.computed
-            if row.computed == len(row.ids):
-                found[id(row)] = scores
-        return [found.get(id(row)) for row in rows]
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The pages of rows under way, and of those that are kept for their dialogues' next turns."""
+        return self._kv_cache.runs
 
-    def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
-        if self._rowwise is None:
-            return forward(self._model, self._kv_cache, pieces, self._row_threads, fold=True)
-        only_next = all(len(piece.ids) == 1 for piece in pieces)
-        with self._rowwise.one_each() if only_next else nullcontext():
-            return forward(self._model, self._kv_cache, pieces, self._row_threads)
+    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
+        for row in rows:
+            if row.kv_cache is None and not self._admit(row):
+                break  # those behind it wait with it, lest it wait for ever
+        begun = [row for row in rows if row.kv_cache is not None]
+        prompts = [row for row in begun if row.computed < row.prompt_length]
+        picks = self._prompts(prompts) if prompts else self._answers(begun)
+        return [picks.get(id(row)) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:
         """The row is complete; its dialogue may go on."""
@@ -76,63 +57,85 @@ class BatchDecoder:
 
     def forget(self, row: SampledSequence) -> None:
         if row.kv_cache is not None:
+            self._kv_cache.clean(row.kv_cache)
             self._kv_cache.drop(row.kv_cache)
         row.kv_cache, row.computed = None, 0
-
-    @property
-    def kept_tokens(self) -> int:
-        """How many tokens' keys and values are kept for dialogues that aren't being answered."""
-        return sum(len(slot.ids) for slot in self._kv_cache.slots if not slot.busy)
-
-    @property
-    def beginnings(self) -> Sequence[int]:
-        """The lengths in tokens at which the beginning of a prompt is sure to have the same bits in another one."""
-        return self._rowwise.beginnings if self._rowwise is not None else ()
 
     def make_room(self) -> bool:
         return self._kv_cache.drop_idle()
 
     def close(self) -> None:
-        self._row_threads.close()
-        if self._rowwise is not None:
-            self._rowwise.close()
+        self._step.close()
 
-    def _admit(self, row: SampledSequence) -> None:
-        """Give a row its slot, with the longest known beginning of its ids."""
-        self._kv_cache.reserve(len(row.ids), more=1)
-        usable = [(self._usable(slot, row), not slot.busy, slot.used, slot) for slot in self._kv_cache.slots]
-        length, idle, _, best = max(usable, key=lambda u: u[:3], default=(0, False, 0, None))
-        if best is None or length == 0:
-            slot = self._kv_cache.take(None)
-        else:
+    def _admit(self, row: SampledSequence) -> bool:
+        """Give a row its pages, with the longest known beginning of its prompt; False where they aren't free."""
+        known = [(self._usable(run, row), not run.busy, run.used, run) for run in self._kv_cache.runs]
+        length, idle, _, best = max(known, key=lambda k: k[:3], default=(0, False, 0, None))
+        run = self._kv_cache.take(row.most_tokens, spare=best if length else None)
+        if run is None and idle:
+            length, run = 0, self._kv_cache.take(row.most_tokens)
+        if run is None:
+            return False
+        if best is not None and length:
+            self._kv_cache.copy(best, run, length)
             # What was kept of another dialogue stays, unless most of it is what this one begins with.
-            slot = self._kv_cache.take(best if idle and length >= len(best.ids) // 2 else None)
-            self._kv_cache.copy(best, slot, length)
-        row.kv_cache, row.computed = slot, length
+            if idle and length >= len(best.ids) // 2:
+                self._kv_cache.drop(best)
+        row.kv_cache, row.computed = run, length
         row.cached = max(row.cached or 0, length)
+        return True
 
-    def _usable(self, slot: Slot, row: SampledSequence) -> int:
-        """Return how many of a row's ids needn't be computed, since a slot has them."""
-        shared = min(shared_length(slot.ids, row.ids), len(row.ids) - 1)  # the last id is always computed
-        if self._rowwise is None:
+    def _usable(self, run: Run, row: SampledSequence) -> int:
+        """Return how many of a prompt's tokens needn't be computed, since a run has them."""
+        shared = min(shared_length(run.ids, row.ids), row.prompt_length - 1)  # the last one is always computed
+        if not self._exact:
             return shared
-        return self._rowwise.sure_beginning(min(shared, slot.prefilled), len(row.ids))
+        return min(shared, run.prefilled) // self._step.border * self._step.border
 
-    def _plan(self, rows: Sequence[SampledSequence]) -> list[tuple[SampledSequence, Piece]]:
-        """Return what is computed in one pass."""
-        waiting = sorted(rows, key=lambda r: len(r.ids) - r.computed, reverse=True)
-        if self._rowwise is not None and len(waiting[0].ids) - waiting[0].computed > 1:
-            return [_work(waiting[0], None)]
-        room = self._chunk
-        work = []
-        for row in waiting:
-            missing = len(row.ids) - row.computed
-            if missing == 1 or room > 0:
-                work.append(_work(row, room if missing > 1 else None))
-                room -= missing if missing > 1 else 0
-        return work
+    def _prompts(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
+        """Compute pieces of prompts, and sample after those that are complete now."""
+        pieces: list[Piece] = []
+        ends: dict[int, SampledSequence] = {}
+        room, border = self._step.tokens[-1], self._step.border
+        for row in rows:
+            done = row.computed
+            while done < row.prompt_length and len(pieces) < MOST_PIECES:
+                end = min((done // border + 1) * border, row.prompt_length)
+                if end - done > room:
+                    break
+                pieces.append(Piece(row.kv_cache, done, row.ids[done:end]))
+                room -= end - done
+                done = end
+            if done == row.prompt_length and not row.new_ids:
+                ends[len(pieces) - 1] = row
+        wanted = list(ends.values())
+        logits = self._step.prompts(pieces, list(ends), columns_of([row.sampling for row in wanted]))
+        self._store(rows, pieces)
+        return self._sample(wanted, logits)
 
+    def _answers(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
+        """Compute one more token of each row's answer, and sample the next of those that have no more."""
+        full = {id(row): Pick(fault=_NO_ROOM.format(row.computed)) for row in rows if row.computed >= row.kv_cache.room}
+        rows = [row for row in rows if id(row) not in full]
+        fresh = [row for row in rows if row.computed == len(row.ids) - 1]
+        again = [row for row in rows if row.computed < len(row.ids) - 1]
+        pieces = [Piece(row.kv_cache, row.computed, row.ids[row.computed : row.computed + 1]) for row in fresh + again]
+        if not pieces:
+            return full
+        logits = self._step.answers(pieces, columns_of([row.sampling for row in fresh]))
+        self._store(rows, pieces)
+        return full | self._sample(fresh, logits)
 
-def _work(row: SampledSequence, most: int | None) -> tuple[SampledSequence, Piece]:
-    end = None if most is None else row.computed + most
-    return row, Piece(row.kv_cache, row.ids[row.computed : end])
+    def _store(self, rows: Sequence[SampledSequence], pieces: Sequence[Piece]) -> None:
+        """Note what was computed; an answer's tokens aren't, for a prompt's they count as known."""
+        for piece in pieces:
+            piece.run.ids.extend(piece.ids)
+        for row in rows:
+            row.computed = len(row.kv_cache.ids)
+            row.kv_cache.prefilled = min(row.computed, row.prompt_length)
+
+    def _sample(self, rows: Sequence[SampledSequence], found: Logits) -> dict[int, Pick]:
+        if not rows:
+            return {}
+        picks = pick([row.sampling for row in rows], found.logits, found.columns)
+        return {id(row): pick for row, pick in zip(rows, picks, strict=True)}

@@ -29,9 +29,16 @@ class RowThreads:
             self._pool = ThreadPoolExecutor(self._size, "playbill-rows", compute_with_threads, (1,))
 
     def map(self, compute: Callable[[_T], torch.Tensor], items: Sequence[_T]) -> list[torch.Tensor]:
-        """Return what ``compute`` makes of each item, in their order."""
-        if self._pool is None or len(items) < _LEAST:
+        """Return what ``compute`` makes of each item, in their order, each computed by one thread: with more, a kernel
+        may sum in another order."""
+        if self._pool is None:
             return [compute(item) for item in items]
+        if len(items) < _LEAST:
+            compute_with_threads(1)
+            try:
+                return [compute(item) for item in items]
+            finally:
+                compute_with_threads(self._size)
 
         @torch.inference_mode()
         def share(part: Sequence[_T]) -> list[torch.Tensor]:

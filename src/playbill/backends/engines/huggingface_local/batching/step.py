@@ -1,0 +1,223 @@
+"""One forward pass of a fixed shape over tokens of many rows.
+
+A kernel chooses how it sums by the shape that it is given. So a step of answers always has one of a few numbers of
+rows, and a pass over prompts one of a few numbers of tokens; what isn't needed is padding. All numbers of a pass go to
+the device in one tensor. On CUDA a step of answers is captured once and replayed. Knows no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import torch
+
+from playbill.backends.common.warn import warn_once
+from playbill.backends.engines.huggingface_local.batching.attention import MASKED, VARLEN, Pass, Span
+from playbill.backends.engines.huggingface_local.batching.kv_cache import PAGE, KVCache, Run
+from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
+from playbill.backends.engines.huggingface_local.decoder import first_device
+from playbill.backends.engines.huggingface_local.sampling import COLUMNS
+
+__all__ = ["MOST_PIECES", "Logits", "Piece", "Step"]
+
+MOST_PIECES = 32
+"""Pieces of prompts in a pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next tokens of one row, to follow the first ``done`` in its run."""
+
+    run: Run
+    done: int
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """Logits of shape (rows, vocabulary), of the rows that were asked for and then of padding, and what the sampler
+    sent with them, of shape (rows, COLUMNS)."""
+
+    logits: torch.Tensor
+    columns: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How many tokens, rows and logits a pass has, and how many tokens a row at the most: what makes its shape."""
+
+    size: int
+    rows: int
+    kept: int
+    widest: int
+
+    def numbers(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the parts of the one tensor that was sent, by their names."""
+        sizes = {
+            "ids": self.size,
+            "positions": self.size,
+            "places": self.size,
+            "begin": self.rows + 1,
+            "length": self.rows,
+            "first": self.rows,
+            "last": self.kept,
+            "columns": self.kept * COLUMNS,
+        }
+        return dict(zip(sizes, torch.split(flat, list(sizes.values())), strict=True))
+
+
+class Step:
+    """Computes passes of a model over a KV cache.
+
+    ``rows`` are the numbers of rows that a step of answers may have, ``tokens`` those of a pass over prompts, each in
+    rising order; ``most_rows`` is the largest of the former. A prompt is cut at multiples of ``border``. ``windows``
+    are the layers' sliding windows, where they are to be checked.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        kv_cache: KVCache,
+        way: str,
+        row_threads: RowThreads,
+        *,
+        most_rows: int,
+        windows: Sequence[int | None] | None = None,
+    ) -> None:
+        self.model = model
+        self.kv_cache = kv_cache
+        self.way = way
+        self.most_rows = most_rows
+        self.windows = windows
+        self.device = first_device(model)
+        self.last_device = self.device  # of what the layers make
+        cpu = self.device.type == "cpu"
+        self.border = 64 if cpu else 128
+        self.rows: tuple[int, ...] = (most_rows,)
+        self.tokens: tuple[int, ...] = (128 if cpu else 256,)
+        self._row_threads = row_threads
+        self._graphs: dict[int, _Graph] = {}
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps of answers are replayed as CUDA graphs."""
+        return bool(self._graphs)
+
+    def answers(self, pieces: Sequence[Piece], columns: Sequence[int] = (), *, size: int | None = None) -> Logits:
+        """Return the logits after each row's next token, of which each piece has one."""
+        size = size or _fit(self.rows, len(pieces))
+        layout = _Layout(size, size, size, 1)
+        flat, spans = self._lay_out(layout, pieces, (), columns)
+        graph = self._graphs.get(size)
+        if graph is not None:
+            return graph.replay(flat)
+        return self._compute(layout, flat.to(self.device, non_blocking=True), spans)
+
+    def prompts(
+        self, pieces: Sequence[Piece], ends: Sequence[int], columns: Sequence[int] = (), *, size: int | None = None
+    ) -> Logits:
+        """Return the logits after those pieces of prompts whose numbers ``ends`` has. Several may be of one row, in
+        their order."""
+        size = size or _fit(self.tokens, sum(len(piece.ids) for piece in pieces))
+        kept = _fit(self.rows, max(1, len(ends)))
+        layout = _Layout(size, MOST_PIECES + -(-size // self.border), kept, self.border)
+        flat, spans = self._lay_out(layout, pieces, ends, columns)
+        return self._compute(layout, flat.to(self.device, non_blocking=True), spans)
+
+    def capture(self) -> None:
+        """Capture the steps of answers where that can be, before any is computed: all are replayed then, or none."""
+        if self.way != VARLEN or self.device.type != "cuda" or self.last_device != self.device:
+            return
+        try:
+            for size in self.rows:
+                layout = _Layout(size, size, size, 1)
+                flat, _ = self._lay_out(layout, (), (), ())
+                self._graphs[size] = _Graph(partial(self._compute, layout, spans=()), flat, self.device)
+        except Exception as e:  # noqa: BLE001 - a model that synchronises, or allocates, can't be captured
+            self._graphs.clear()
+            warn_once(f"steps are computed without a CUDA graph, since capturing failed ({type(e).__name__}: {e})")
+
+    def close(self) -> None:
+        self._graphs.clear()
+        self._row_threads.close()
+
+    def _compute(self, layout: _Layout, flat: torch.Tensor, spans: Sequence[Span]) -> Logits:
+        numbers = layout.numbers(flat)
+        ids, positions, numbers["places"] = flat[: 3 * layout.size].long().view(3, layout.size)
+        longest = max((span.length for span in spans), default=1) if self.way == MASKED else self.kv_cache.pages * PAGE
+        this = Pass(
+            kv_cache=self.kv_cache,
+            way=self.way,
+            size=layout.size,
+            widest=layout.widest,
+            longest=longest,
+            row_threads=self._row_threads,
+            windows=self.windows,
+            spans=spans,
+            numbers={name: numbers[name] for name in ("places", "begin", "length", "first")},
+        )
+        last: Any = 0 if layout.widest == 1 else numbers["last"].to(self.last_device, non_blocking=True).long()
+        output = self.model(
+            input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=last, playbill_pass=this
+        )
+        logits: torch.Tensor = output.logits[0]
+        return Logits(logits, numbers["columns"].to(logits.device, non_blocking=True).view(layout.kept, COLUMNS))
+
+    def _lay_out(
+        self, layout: _Layout, pieces: Sequence[Piece], ends: Sequence[int], columns: Sequence[int]
+    ) -> tuple[torch.Tensor, list[Span]]:
+        """Return all numbers of a pass in one tensor, and the spans of its rows."""
+        ids, positions, places, spans = list[int](), list[int](), list[int](), list[Span]()
+        for piece in pieces:
+            begin, done, new = len(ids), piece.done, len(piece.ids)
+            spans.append(Span(piece.run.start, begin, begin + new, done + new))
+            ids += piece.ids
+            positions += range(done, done + new)
+            places += range(piece.run.start + done, piece.run.start + done + new)
+        rest = layout.size - len(ids)
+        padding = [min(layout.widest, rest - i) for i in range(0, rest, layout.widest)]
+        missing = layout.rows - len(spans) - len(padding)
+        news = [span.end - span.begin for span in spans] + padding + [0] * missing
+        last = [spans[end].end - 1 for end in ends]
+        flat = [
+            *(*ids, *[0] * rest),
+            *(*positions, *[0] * rest),
+            *(*places, *(i % PAGE for i in range(rest))),
+            *accumulate(news, initial=0),
+            *(*(span.length for span in spans), *padding, *[1] * missing),
+            *(*(span.start // PAGE for span in spans), *[0] * (len(padding) + missing)),
+            *(*last, *[0] * (layout.kept - len(last))),
+            *(*columns, *[0] * (layout.kept * COLUMNS - len(columns))),
+        ]
+        return torch.tensor(flat, dtype=torch.int32, pin_memory=self.device.type == "cuda"), spans
+
+
+class _Graph:
+    """A computation captured as a CUDA graph: all its kernels are started by one call."""
+
+    def __init__(self, compute: Callable[[torch.Tensor], Logits], flat: torch.Tensor, device: torch.device) -> None:
+        self._flat = flat.to(device)
+        aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(aside):
+            for _ in range(2):
+                compute(self._flat)
+        torch.cuda.current_stream(device).wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._found = compute(self._flat)
+
+    def replay(self, flat: torch.Tensor) -> Logits:
+        """Return what is computed of other numbers, valid until the next call."""
+        self._flat.copy_(flat, non_blocking=True)
+        self._graph.replay()
+        return self._found
+
+
+def _fit(sizes: Sequence[int], needed: int) -> int:
+    """Return the smallest size that has room."""
+    return next(size for size in sizes if size >= needed)
