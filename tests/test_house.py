@@ -20,6 +20,7 @@ import pytest
 
 import playbill
 import playbill.backends
+import playbill.replicas
 
 ROOT = Path(playbill.__file__).parent
 HEAVY = (
@@ -30,6 +31,7 @@ HEAVY = (
     "openai",
     "anthropic",
     "google.genai",
+    "ray",
     "rich",
     "click",
 )
@@ -38,8 +40,9 @@ BELOW = {
     "backends": {"backends"},
     "bench": {"backends", "bench"},
     "proof": {"backends", "proof"},
-    "runs": {"backends", "runs"},
-    "serve": {"backends", "runs", "mock_services", "serve"},
+    "replicas": {"backends", "replicas"},
+    "runs": {"backends", "replicas", "runs"},
+    "serve": {"backends", "replicas", "runs", "mock_services", "serve"},
     "mock_services": {"backends", "mock_services"},
     "bridges": {"backends", "runs", "serve", "bridges"},
 }
@@ -236,7 +239,8 @@ def signatures(name, thing):
 def test_every_type_in_a_public_signature_is_public(package):
     """A caller can name whatever a public function takes or returns."""
     module = importlib.import_module(package)
-    public = {getattr(m, n) for m in (module, playbill.backends) for n in m.__all__ if inspect.isclass(getattr(m, n))}
+    known = (module, playbill.backends, playbill.replicas)
+    public = {getattr(m, n) for m in known for n in m.__all__ if inspect.isclass(getattr(m, n))}
     for name in module.__all__:
         thing = getattr(module, name)
         if not (inspect.isclass(thing) or inspect.isfunction(thing)):

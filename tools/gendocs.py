@@ -83,8 +83,23 @@ PYTHON: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "playbill.runs": {
         "runs": ("run", "RunResult", "RunInterrupted", "ModelSummary", "parse_model", "read_records"),
+        "shards": ("Shard", "merge", "Merged"),
         "inputs": ("open_inputs", "Inputs", "InputFile", "Dialogue"),
         "observers": ("Observer", "Silent", "Plan", "Workload", "Tick"),
+    },
+    "playbill.replicas": {
+        "use": ("LocalPlaces", "ReplicatedModel", "ReplicaStatus"),
+        "places": (
+            "Places",
+            "Place",
+            "Event",
+            "LoadOrder",
+            "Ask",
+            "Answer",
+            "Portrait",
+            "PathPortrait",
+            "ReplicaEngine",
+        ),
     },
     "playbill.mock_services": {
         "server": ("MockServer", "serve_forever", "MockOptions", "ModelRule", "REASONING"),

@@ -82,6 +82,7 @@ def main():
     full, tiny, adapter, merged = sys.argv[1:]
     found: dict = {}
     found["bad_quantization"] = failure(folder=tiny, quantization="nonsense")
+    found["exact_on_a_cpu"] = failure(folder=tiny, batching="exact")
     found["too_many_gpus"] = failure(folder=tiny, number_gpus=7)
     with load_model(entry(full, dtype="float32")) as model:
         answers(model, found)

@@ -28,6 +28,7 @@ __all__ = [
     "PlaybillError",
     "QuotaUsedUp",
     "Refused",
+    "ReplicasLost",
     "RequestRefused",
     "RunError",
     "SelectionError",
@@ -166,6 +167,10 @@ class QuotaUsedUp(EngineError):
 
 class RequestRefused(EngineError):
     """A service refuses every request of an entry alike: a parameter, or the model's name; nothing more is sent."""
+
+
+class ReplicasLost(EngineError):
+    """Every replica of a model died, or could not be loaded; further requests would fail as well."""
 
 
 class InputError(PlaybillError):

@@ -73,6 +73,11 @@ class Model:
         return str(self.spec["model_name"])
 
     @property
+    def wishes(self) -> Mapping[str, Any]:
+        """The entry, with what its repository recommends below it: where parameters that nobody asks for are from."""
+        return self._wishes
+
+    @property
     def cleaning(self) -> CleaningRule:
         """The rule by which raw texts become answers; part of a run's manifest."""
         return self._rule

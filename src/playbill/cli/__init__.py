@@ -43,6 +43,7 @@ _COMMANDS = {
     "bench": "playbill.cli.bench:bench",
     "demo": "playbill.cli.demo:demo",
     "audit": "playbill.cli.audit:audit",
+    "merge": "playbill.cli.merge:merge",
     "replay": "playbill.cli.replay:replay",
     "report": "playbill.cli.report:report",
     "keys": "playbill.cli.keys:keys",

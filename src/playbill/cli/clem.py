@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,10 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.places import opened_places, ray_option, replicas_option, tell
+
+if TYPE_CHECKING:
+    from playbill.bridges.clem.play import Played
 
 __all__ = ["clem"]
 
@@ -70,6 +74,8 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
     "-r", "--results", type=click.Path(path_type=Path, file_okay=False), default="results", help="As clem's -r."
 )
 @click.option("--episodes", type=click.IntRange(1), help="Episodes at once; as many as fill the models, by default.")
+@replicas_option
+@ray_option
 @click.option("--clem-python", metavar="PATH", help="The Python that has clemcore; looked for, by default.")
 @parameter_option
 @trust_option
@@ -85,6 +91,8 @@ def run(
     results: Path,
     episodes: int | None,
     clem_python: str | None,
+    replicas: int | None,
+    ray: str | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
     registries: tuple[Path, ...],
@@ -106,33 +114,40 @@ def run(
     models += more
     python = find_clem_python(clem_python)
     given = read_parameters(params)
-    loaders = make_loaders(
-        dict.fromkeys(models),
-        registry=ModelRegistry.load(registries),
-        credentials=Credentials.load(key_files),
-        params=given,
-        trust_remote_code=trust_remote_code,
-        dialogues=None if episodes is None else episodes * _dialogues_of_an_episode(models),
-    )
-    label_of = dict(zip(dict.fromkeys(models), loaders, strict=True))
-    asked = Asked(
-        games=games,
-        players=[label_of[model] for model in models],
-        results=results,
-        experiment=experiment,
-        instances=instances,
-        params={name: given[name] for name in ("temperature", "max_tokens") if name in given},
-        at_once=episodes,
-    )
-    played = play(asked, loaders, python, _tell)
+    with opened_places(replicas, ray) as places:
+        loaders = make_loaders(
+            dict.fromkeys(models),
+            registry=ModelRegistry.load(registries),
+            credentials=Credentials.load(key_files),
+            params=given,
+            trust_remote_code=trust_remote_code,
+            dialogues=None if episodes is None else episodes * _dialogues_of_an_episode(models),
+            places=places,
+            key_files=key_files,
+            say=tell,
+        )
+        label_of = dict(zip(dict.fromkeys(models), loaders, strict=True))
+        asked = Asked(
+            games=games,
+            players=[label_of[model] for model in models],
+            results=results,
+            experiment=experiment,
+            instances=instances,
+            params={name: given[name] for name in ("temperature", "max_tokens") if name in given},
+            at_once=episodes,
+        )
+        played = play(asked, loaders, python, _tell)
+    _print(played, results, as_json)
+    return 0 if played.ok else 1
+
+
+def _print(played: Played, results: Path, as_json: bool) -> None:
     if as_json:
         names = ("episodes", "finished_before", "failed", "unplayable")
-        click.echo(
-            printable_json({name: getattr(played, name) for name in names} | {"results": str(results)}, indent=None)
-        )
+        found = {name: getattr(played, name) for name in names} | {"results": str(results)}
+        click.echo(printable_json(found, indent=None))
     else:
         click.echo(printable(str(results)))
-    return 0 if played.ok else 1
 
 
 def _tell(event: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -28,6 +29,8 @@ from playbill.backends.common.downloads import shown_by
 from playbill.backends.common.terminal import printable
 from playbill.backends.common.words import counted
 from playbill.cli.messages import said_above, say
+from playbill.cli.replica_words import replicas_in_full, replicas_in_short
+from playbill.replicas import ReplicaStatus
 from playbill.runs import ModelSummary, Plan, Silent, Tick, Workload
 from playbill.runs.summary import kind_of_fault
 
@@ -53,6 +56,9 @@ class _Speed(ProgressColumn):
         waiting = task.fields["waiting_since"]
         if waiting is not None and not task.finished and time.monotonic() - waiting > _LONG_WAIT:
             text += f"  waiting for {time.monotonic() - waiting:.0f} s"
+        replicas = task.fields.get("replicas")
+        if replicas is not None and not task.finished:
+            text += f"  {replicas_in_short(replicas())}"
         return Text(text, style="dim")
 
 
@@ -81,6 +87,7 @@ class RunProgress(Silent):
         self._line_every = line_every
         self._tasks: dict[str, TaskID] = {}
         self._since: dict[str, tuple[float, int]] = {}
+        self._replicas: dict[str, Callable[[], Sequence[ReplicaStatus]] | None] = {}
         self._next_line: dict[str, float] = {}
         self._loading = ""
         self._problems: set[str] = set()
@@ -121,6 +128,7 @@ class RunProgress(Silent):
 
     def started(self, label: str, work: Workload) -> None:
         self._since[label] = time.monotonic(), work.recorded
+        self._replicas[label] = work.replicas
         self._next_line[label] = time.monotonic() + self._line_every
         if self._live:
             self._progress.update(
@@ -129,6 +137,7 @@ class RunProgress(Silent):
                 total=work.turns,
                 completed=work.recorded,
                 since=time.monotonic(),
+                replicas=work.replicas,
             )
         else:
             there = f", {work.recorded} of them recorded before" if work.recorded else ""
@@ -152,7 +161,9 @@ class RunProgress(Silent):
             )
         elif (now := time.monotonic()) > self._next_line[label]:
             self._next_line[label] = now + self._line_every
-            self._log(f"{label}: {self._pace(label, tick, now)}")
+            replicas = self._replicas.get(label)
+            more = f"; {replicas_in_full(replicas())}" if replicas is not None else ""
+            self._log(f"{label}: {self._pace(label, tick, now)}{more}")
 
     def _pace(self, label: str, tick: Tick, now: float) -> str:
         """Say how far a model is, how fast, and how long the rest will take at the pace of this start."""

@@ -23,10 +23,13 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.places import opened_places, ray_option, replicas_option
 from playbill.cli.tables import echo_wrapped, print_columns
 
 if TYPE_CHECKING:
-    from playbill.runs import RunResult
+    from playbill.cli.progress import RunProgress
+    from playbill.cli.progress_json import JsonProgress
+    from playbill.runs import RunInterrupted, RunResult
 
 __all__ = ["run"]
 
@@ -39,12 +42,15 @@ _REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again, as job schedulers underst
 @click.option("-o", "--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the records go.")
 @click.option("--repeat", metavar="N", default=1, type=click.IntRange(min=1), help="Samples of each dialogue.")
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Seed; each turn of each sample gets its own.")
+@click.option("--shard", metavar="I/N", help="Run the I-th of N parts of the dialogues; `playbill merge` joins them.")
 @click.option(
     "--concurrency",
     metavar="N",
     type=click.IntRange(min=1),
     help="Requests that a service gets at once. Without it the number adapts to what the service takes.",
 )
+@replicas_option
+@ray_option
 @parameter_option
 @trust_option
 @fetch_option
@@ -57,7 +63,10 @@ def run(
     out: Path | None,
     repeat: int,
     seed: int | None,
+    shard: str | None,
     concurrency: int | None,
+    replicas: int | None,
+    ray: str | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
     fetch_pictures: bool,
@@ -75,25 +84,25 @@ def run(
     playbill run dialogues.jsonl -m mock -m 'warm={"model_name": "mock", "temperature": 0.7}'
 
     Ctrl-C ends it soon; SIGTERM and SIGUSR1 finish the answers that are running, and a second one ends at once.
-    Exits with 1 where records ended in an error, and with 75 after SIGTERM or SIGUSR1, where the same command would
-    go on.
+    Exits with 1 where records ended in an error, and with 75 after SIGTERM or SIGUSR1: the same command goes on.
     """
-    # Imported here: these bring rich, and `run` alone needs it.
-    from playbill.cli.progress import RunProgress
     from playbill.runs import RunInterrupted, parse_model
     from playbill.runs import run as run_dialogues
 
-    progress = RunProgress()
+    progress = _progress(as_json)
     try:
-        with progress:
+        with opened_places(replicas, ray) as places, progress:
             result = run_dialogues(
                 list(inputs),
                 [parse_model(text) for text in models],
                 out=out,
                 repeat=repeat,
                 seed=seed,
+                shard=shard,
                 params=read_parameters(params),
                 concurrency=concurrency,
+                places=places,
+                key_files=key_files,
                 registry=ModelRegistry.load(registries),
                 credentials=Credentials.load(key_files),
                 observer=progress,
@@ -103,15 +112,27 @@ def run(
                 command=["playbill", *sys.argv[1:]],
             )
     except RunInterrupted as e:
-        _print(e.result, as_json)
-        click.echo(printable(f"playbill: {e}"), err=True)
-        return _REQUEUE if e.drained else 130
+        return _interrupted(e, as_json)
     except PlaybillError as e:
         if progress.has_said(str(e)):
             return 2
         raise
     _print(result, as_json)
     return 0 if result.ok else 1
+
+
+def _interrupted(e: RunInterrupted, as_json: bool) -> int:
+    _print(e.result, as_json)
+    click.echo(printable(f"playbill: {e}"), err=True)
+    return _REQUEUE if e.drained else 130
+
+
+def _progress(as_json: bool) -> RunProgress | JsonProgress:
+    # Imported here: these bring rich, and `run` alone needs it.
+    from playbill.cli.progress import RunProgress
+    from playbill.cli.progress_json import JsonProgress
+
+    return JsonProgress() if as_json else RunProgress()
 
 
 def _print(result: RunResult, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.places import opened_places, ray_option, replicas_option, tell
 from playbill.serve.loaders import make_loaders
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class _Size(click.ParamType[int]):
 @click.option("--max-body", type=_Size(), default="16MB", show_default=True, help="The largest request taken.")
 @click.option("--max-requests", type=click.IntRange(1), default=1024, show_default=True, help="Requests at a time.")
 @click.option("--dialogues", type=click.IntRange(1), help="How many dialogues to expect at once.")
+@replicas_option
+@ray_option
 @parameter_option
 @trust_option
 @registry_option
@@ -72,6 +75,8 @@ def serve(
     max_body: int,
     max_requests: int,
     dialogues: int | None,
+    replicas: int | None,
+    ray: str | None,
     params: tuple[str, ...],
     trust_remote_code: bool,
     registries: tuple[Path, ...],
@@ -83,16 +88,20 @@ def serve(
     or `playbill keys set serve`) every client needs it; without one no other machine may ask.
     """
     credentials = Credentials.load(key_files)
-    loaders = make_loaders(
-        names,
-        registry=ModelRegistry.load(registries),
-        credentials=credentials,
-        # Clients know what they send: messages go on as they were given, unless -p says otherwise.
-        params={"consecutive_roles": "keep", **read_parameters(params)},
-        trust_remote_code=trust_remote_code,
-        dialogues=dialogues,
-    )
-    _serve(loaders, host, port, hosts, origins, credentials, unload_after, memory, max_body, max_requests)
+    with opened_places(replicas, ray) as places:
+        loaders = make_loaders(
+            names,
+            registry=ModelRegistry.load(registries),
+            credentials=credentials,
+            # Clients know what they send: messages go on as they were given, unless -p says otherwise.
+            params={"consecutive_roles": "keep", **read_parameters(params)},
+            trust_remote_code=trust_remote_code,
+            dialogues=dialogues,
+            places=places,
+            key_files=key_files,
+            say=tell,
+        )
+        _serve(loaders, host, port, hosts, origins, credentials, unload_after, memory, max_body, max_requests)
 
 
 def _serve(

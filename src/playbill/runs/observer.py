@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from playbill.backends.generation import Outcome
+from playbill.replicas import ReplicaStatus
 from playbill.runs.summary import ModelSummary
 
 __all__ = ["Observer", "Plan", "Silent", "Tick", "Workload"]
@@ -25,12 +27,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A model's work as it starts: ``turns`` in all, ``recorded`` of them before this start."""
+    """A model's work as it starts: ``turns`` in all, ``recorded`` of them before this start.
+
+    ``in_flight`` is the most requests that will be under way at once. ``replicas`` tells how each replica does,
+    whenever it is called and from any thread; None where the model has none.
+    """
 
     turns: int
     recorded: int
     in_flight: int
-    """The most requests that will be under way at once."""
+    replicas: Callable[[], Sequence[ReplicaStatus]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,65 +25,31 @@ from playbill.backends.model import Model
 from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.spec import ModelSpec
+from playbill.replicas import Places, ReplicatedModel
+from playbill.replicas.places import REPLICATED
+from playbill.replicas.wire import LoadOrder
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
 from playbill.runs.folder.manifest import Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
 from playbill.runs.folder.pictures import PictureFolder
 from playbill.runs.folder.proof import describe_proof
-from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, FolderFailed, RecordStore, read_records
 from playbill.runs.inputs.inputs import DialogueSource, Inputs, open_inputs
+from playbill.runs.inputs.shard import Shard, parse_shard
 from playbill.runs.observer import Observer, Plan, Silent
 from playbill.runs.release import release
+from playbill.runs.result import RunInterrupted, RunResult
 from playbill.runs.schedule import Schedule, Stop
 from playbill.runs.selection import Chosen, ModelChoice, choose_models
 from playbill.runs.signals import RunSignals
 from playbill.runs.summary import ModelSummary, Tally
 
-__all__ = ["RunInterrupted", "RunResult", "run"]
+__all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 _SERVICES_END = 2.0  # seconds that other threads get to record what is finished
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What came of a run: its folder, a summary for each model, and where each one's records are."""
-
-    folder: Path
-    models: Mapping[str, ModelSummary]
-    files: Mapping[str, Path]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every turn of every model was recorded, none of them as an `error`."""
-        return not any(m.errors or m.missing or m.problem for m in self.models.values())
-
-    def records(self, label: str | None = None) -> Iterator[Record]:
-        """Yield the records of one model, or of all, as they stand in their files."""
-        for path in self.files.values() if label is None else [self.files[label]]:
-            if path.exists():
-                yield from read_records(path)
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """A signal ended a run. What was finished is recorded, and ``result`` says how far it came.
-
-    ``drained``: it was SIGTERM or SIGUSR1, and what was running was finished first.
-    """
-
-    def __init__(self, result: RunResult, *, drained: bool = False) -> None:
-        how = "asked to end" if drained else "interrupted"
-        if not any(summary.records for summary in result.models.values()):
-            said = f"{how} before anything was recorded; the same call begins anew"
-        elif drained:
-            said = f"{how}; running answers were finished, and the same call goes on in {result.folder}"
-        else:
-            said = f"{how}; {result.folder} keeps what is finished, and the same call goes on there"
-        super().__init__(said)
-        self.result = result
-        self.drained = drained
 
 
 def run(
@@ -93,8 +59,11 @@ def run(
     out: str | os.PathLike[str] | None = None,
     repeat: int = 1,
     seed: int | None = None,
+    shard: str | tuple[int, int] | Shard | None = None,
     params: Mapping[str, Any] | None = None,
     concurrency: int | None = None,
+    places: Places | None = None,
+    key_files: Iterable[str | os.PathLike[str]] = (),
     registry: ModelRegistry | None = None,
     credentials: Credentials | None = None,
     observer: Observer | None = None,
@@ -108,8 +77,11 @@ def run(
     ``dialogues``: paths of JSONL or JSON files, folders of them, ``-`` for stdin, or dialogues as dictionaries.
     ``models``: names, selectors, loaded Models, or (label, one of these). ``params`` override every entry.
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
-    supports one. ``concurrency`` fixes how many requests services get at once; ``fetch_pictures`` as `load_model`.
-    The same call on the same folder goes on where it stopped, and tries ``error`` again (`runs.folder.manifest`).
+    supports one. ``shard`` I/N runs the I-th of N parts of the dialogues, for `playbill.runs.merge` to put together.
+    ``concurrency`` fixes how many requests services get at once; ``fetch_pictures`` as `load_model`. With ``places``
+    (`playbill.replicas.LocalPlaces`, or those of a Ray cluster) local models run in replicas there, which look into
+    ``key_files`` for their keys. The same call on the same folder goes on where it stopped, and tries ``error`` again;
+    `playbill.runs.folder.manifest` says which changes it takes.
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
     Ctrl-C; and what a load raises, if no model can be loaded (else its summary has the ``problem``).
@@ -120,25 +92,20 @@ def run(
     ...     [record["text"] for record in result.records()]
     ['Hello!']
     """
-    if repeat < 1:
-        raise RunError(f"repeat is {repeat}; at least one sample of each dialogue is taken")
-    registry = registry if registry is not None else ModelRegistry.load()
-    overrides = {key: value for key, value in (params or {}).items() if value is not None}
-    chosen = choose_models(models, registry, overrides)
-    inputs = open_inputs(dialogues)
+    chosen = _chosen(models, registry, params)
+    inputs = open_inputs(dialogues, parse_shard(shard) if shard is not None else None)
     folder = Path(out) if out is not None else Path("runs") / run_name(inputs.name, [c.label for c in chosen])
     with locked(folder), undone_if_refused(folder):
-        manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
-        for one in chosen:
-            manifest.check_spec(one.label, one.spec)
         job = _Job(
             inputs=inputs,
-            chosen=tuple(chosen),
+            chosen=chosen,
             folder=folder,
-            manifest=manifest,
+            manifest=_opened_manifest(folder, inputs, chosen, repeat, seed),
             repeat=repeat,
             seed=seed,
             concurrency=concurrency,
+            places=places,
+            key_files=tuple(Path(file).absolute() for file in key_files),
             credentials=credentials,
             observer=observer if observer is not None else Silent(),
             trust_remote_code=trust_remote_code,
@@ -146,6 +113,22 @@ def run(
             fetch_pictures=fetch_pictures,
         )
         return job.run(command)
+
+
+def _opened_manifest(folder: Path, inputs: Inputs, chosen: Iterable[Chosen], repeat: int, seed: int | None) -> Manifest:
+    if repeat < 1:
+        raise RunError(f"repeat is {repeat}; at least one sample of each dialogue is taken")
+    manifest = Manifest.open(folder, inputs, repeat=repeat, seed=seed)
+    for one in chosen:
+        manifest.check_spec(one.label, one.spec)
+    return manifest
+
+
+def _chosen(
+    models: ModelChoice | Iterable[ModelChoice], registry: ModelRegistry | None, params: Mapping[str, Any] | None
+) -> tuple[Chosen, ...]:
+    overrides = {key: value for key, value in (params or {}).items() if value is not None}
+    return tuple(choose_models(models, registry if registry is not None else ModelRegistry.load(), overrides))
 
 
 @dataclass(kw_only=True)
@@ -159,6 +142,8 @@ class _Job:
     repeat: int
     seed: int | None
     concurrency: int | None
+    places: Places | None
+    key_files: tuple[Path, ...]
     credentials: Credentials | None
     observer: Observer
     trust_remote_code: bool
@@ -186,7 +171,7 @@ class _Job:
         self.observer.planned(Plan(self.folder, tuple(labels), len(self.inputs), self.repeat, self.manifest.resumed))
         for text in said:
             self.observer.said("", f"since the last start in this folder, {text}")
-        remote = [one for one in self.chosen if _asks_service(one)]
+        remote = [one for one in self.chosen if _asks_service(one) or self._waits_for_room(one)]
         threads = [threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in remote]
         with self.signals.taken():
             for thread in threads:
@@ -207,6 +192,13 @@ class _Job:
         if self.faults and len(self.faults) == len(self.chosen):
             raise next(iter(self.faults.values()))
         return result
+
+    def _is_replicated(self, one: Chosen) -> bool:
+        return self.places is not None and one.model is None and one.spec.get("backend") in REPLICATED
+
+    def _waits_for_room(self, one: Chosen) -> bool:
+        """Whether the model may be started at any time, since its replicas wait for their resources elsewhere."""
+        return self.places is not None and self.places.side_by_side and self._is_replicated(one)
 
     def _await(self, threads: list[threading.Thread]) -> None:
         for thread in threads:
@@ -286,7 +278,9 @@ class _Job:
             described |= describe_proof(one.entry, one.spec, model.prompt_path)
             with self.manifest_lock:
                 said = self.manifest.set_model(one.label, described, load_seconds)
+                self.manifest.set_missing(one.label, None)
                 self.manifest.write()
+            self._note_replicas(one, model)
             if "not_greedy" in described:
                 self.observer.said(one.label, f"can't be greedy, so its answers are samples: {described['not_greedy']}")
             for text in said:
@@ -304,7 +298,19 @@ class _Job:
                     stop=self.stop,
                     pictures=self.pictures,
                 )
-                return schedule.run(self.inputs, self.inputs.turns * self.repeat)
+                summary = schedule.run(self.inputs, self.inputs.turns * self.repeat)
+            self._note_replicas(one, model)
+            with self.manifest_lock:
+                self.manifest.set_missing(one.label, summary.missing)
+                self.manifest.write()
+            return summary
+
+    def _note_replicas(self, one: Chosen, model: Model | None) -> None:
+        """Keep in the manifest which replicas there are, where, and how many turns each answered."""
+        if isinstance(model, ReplicatedModel):
+            with self.manifest_lock:
+                self.manifest.set_replicas(one.label, model.census())
+                self.manifest.write()
 
     @contextmanager
     def _opened(self, one: Chosen) -> Iterator[Model]:
@@ -312,11 +318,12 @@ class _Job:
         if one.model is not None:
             yield one.model
             return
-        self.loading = not _asks_service(one) or self.loading
+        alone = not (_asks_service(one) or self._waits_for_room(one))
+        self.loading = alone or self.loading
         try:
             model = self._load(one)
         finally:
-            self.loading = _asks_service(one) and self.loading
+            self.loading = not alone and self.loading
         self.signals.listen()
         with model:
             yield model
@@ -328,15 +335,40 @@ class _Job:
             overrides["date"] = self.manifest.date.isoformat()
         if ENTRY_KEYS["concurrency"].is_read_by(backend) and self.concurrency is not None:
             overrides["concurrency"] = self.concurrency
+        spec = one.spec.override(overrides) if overrides else one.spec
+        dialogues = len(self.inputs) * self.repeat
+        if self.places is not None and self._is_replicated(one):
+            return self._load_replicated(one, spec, dialogues)
         return load_spec(
-            one.spec.override(overrides) if overrides else one.spec,
+            spec,
             credentials=self.credentials,
             trust_remote_code=self.trust_remote_code,
-            dialogues=len(self.inputs) * self.repeat,
+            dialogues=dialogues,
             extent=self.inputs.extent,
             progress=self.progress,
             fetch_pictures=self.fetch_pictures,
         )
+
+    def _load_replicated(self, one: Chosen, spec: ModelSpec, dialogues: int) -> Model:
+        assert self.places is not None
+        order = LoadOrder(
+            spec=spec,
+            key_files=self.key_files,
+            trust_remote_code=self.trust_remote_code,
+            fetch_pictures=self.fetch_pictures,
+            dialogues=dialogues,
+            extent=self.inputs.extent,
+        )
+        loaded: list[Model] = []
+
+        def joined() -> None:
+            self._note_replicas(one, loaded[0] if loaded else None)
+
+        model = ReplicatedModel.load(
+            self.places, order, say=lambda text: self.observer.said(one.label, text), joined=joined
+        )
+        loaded.append(model)
+        return model
 
     def _seed_of(self, one: Chosen, model: Model) -> int | None:
         """Return the seed from which those of single answers are derived.

@@ -31,7 +31,7 @@ __all__ = ["Schedule", "Stop", "most_in_flight"]
 
 _log = logging.getLogger(__name__)
 _WAKE = 0.5  # seconds
-_HOPELESS = frozenset(["CredentialsError", "QuotaUsedUp", "EndpointDown", "RequestRefused"])
+_HOPELESS = frozenset(["CredentialsError", "QuotaUsedUp", "EndpointDown", "RequestRefused", "ReplicasLost"])
 """Errors after which every further request would fail as well."""
 
 
@@ -133,7 +133,8 @@ class Schedule:
         """Ask until all is recorded or a stop is wanted. ``turns`` is how many answers all samples ask for."""
         started = time.monotonic()
         self._turns = turns
-        self._observer.started(self._label, Workload(turns, len(self._store), self._most))
+        replicas = getattr(self._model, "statuses", None)
+        self._observer.started(self._label, Workload(turns, len(self._store), self._most, replicas))
         self._stop.wakes(self._done)
         talks = self._open_talks(dialogues)
         try:
@@ -217,7 +218,7 @@ class Schedule:
 
     def _take(self, asked: _Asked) -> None:
         """Record what came, and ask the next turn."""
-        generation = asked.failed if asked.failed is not None else _result(asked)
+        generation = asked.failed if asked.failed is not None else self._result(asked)
         if generation is None or (self._stop and generation.outcome is Outcome.ERROR):
             return  # it was cancelled, or failed because all is ending: not asked, then
         del self._under_way[asked]
@@ -231,6 +232,19 @@ class Schedule:
         if not (talk.over or self._stop or self._stop.draining or self._problem):
             self._ask(talk)
         self._tell(asked.key, generation.outcome, fault_of(record))
+
+    def _result(self, asked: _Asked) -> Generation | None:
+        """Return the generation, or None where it was cancelled."""
+        if asked.future is None:
+            return None
+        try:
+            return asked.future.result()
+        except CancelledError:
+            return None
+        except ParameterError:
+            raise
+        except PlaybillError as e:  # a model elsewhere refuses a conversation when it has seen it, not at once
+            return self._refused(e)
 
     def _count(self, talk: Conversation, generation: Generation) -> None:
         self._new += 1
@@ -282,13 +296,3 @@ class Schedule:
                 return None
             if asked is not None:
                 return asked
-
-
-def _result(asked: _Asked) -> Generation | None:
-    """Return the generation, or None where it was cancelled."""
-    if asked.future is None:
-        return None
-    try:
-        return asked.future.result()
-    except CancelledError:
-        return None

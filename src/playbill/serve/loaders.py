@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.findings import Severity
@@ -13,6 +14,8 @@ from playbill.backends.loading import judge_spec, load_spec
 from playbill.backends.model import Model
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
+from playbill.replicas import LoadOrder, Places, ReplicatedModel
+from playbill.replicas.places import REPLICATED
 from playbill.runs.selection import choose_models, parse_model
 
 __all__ = ["make_loaders"]
@@ -26,24 +29,33 @@ def make_loaders(
     params: Mapping[str, Any],
     trust_remote_code: bool = False,
     dialogues: int | None = None,
+    places: Places | None = None,
+    key_files: Iterable[Path] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Callable[[], Model]]:
     """For each NAME, selector or LABEL={selector} the function that loads its model, by name or label.
 
-    Raises what finding and judging an entry raises: a server may run for long before it loads anything.
+    With ``places`` local models get replicas there, which look into ``key_files`` for keys; ``say`` is told what
+    becomes of them. Raises what finding and judging an entry raises: a server may run for long before it loads
+    anything.
     """
     chosen = choose_models([parse_model(text) for text in models], registry, params)
     for one in chosen:
         _check(one.spec)
-    return {
-        one.label: partial(
-            load_spec,
-            one.spec,
-            credentials=credentials,
-            trust_remote_code=trust_remote_code,
-            dialogues=dialogues,
-        )
-        for one in chosen
-    }
+    files = tuple(file.absolute() for file in key_files)
+    found: dict[str, Callable[[], Model]] = {}
+    for one in chosen:
+        shared: dict[str, Any] = {"trust_remote_code": trust_remote_code, "dialogues": dialogues}
+        if places is not None and one.spec.get("backend") in REPLICATED:
+            order = LoadOrder(spec=one.spec, key_files=files, **shared)
+            found[one.label] = partial(ReplicatedModel.load, places, order, say=partial(_say, say, one.label))
+        else:
+            found[one.label] = partial(load_spec, one.spec, credentials=credentials, **shared)
+    return found
+
+
+def _say(say: Callable[[str], None], label: str, text: str) -> None:
+    say(f"{label}: {text}")
 
 
 def _check(spec: ModelSpec) -> None:

@@ -42,6 +42,7 @@ VALUES = {
     **{"temperature": 0.5, "max_tokens": 10, "max_thinking_tokens": 2000, "top_p": 0.5, "top_k": 4, "min_p": 0.1},
     **{"stop": ["x"], "seed": 3, "repetition_penalty": 1.1, "presence_penalty": 0.5, "frequency_penalty": 0.5},
     **{"logprobs": 2, "engine_args": {"max_memory": {"cpu": "9GiB"}}},
+    **{"num_gpus": 1, "num_cpus": 2, "memory": "9GB", "resources": {"a": 1}, "dialogues_per_replica": 4},
 }
 """A legal value of each key that asks for something."""
 

@@ -202,6 +202,15 @@ def test_an_interrupted_run_goes_on_where_it_was(clem, folder):
     assert len(said(folder, "slow")) == EPISODES
 
 
+def test_replicas_play_as_the_model_itself_does(clem, folder):
+    """The same words, from two processes each; and none of them is left."""
+    assert run(clem, "-m", "talker", "echo", "-r", "plain").returncode == 0
+    done = run(clem, "-m", "talker", "echo", "-r", "replicas", "--replicas", "2")
+    assert done.returncode == 0, done.stderr
+    assert "talker: replica" in done.stderr
+    assert said(folder, "talker--echo", "replicas") == said(folder, "talker--echo", "plain") != {}
+
+
 def test_what_a_model_does_not_say_aborts_the_game_by_its_own_rules(clem, folder):
     """An empty answer reaches the game as such: it is the game that judges it."""
     assert run(clem, "-m", "silent").returncode == 0

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from importlib import metadata
 
-__all__ = ["installed_version"]
+__all__ = ["installed_version", "package_versions"]
+
+_OF_ANSWERS = (
+    "jinja2",
+    "transformers",
+    "tokenizers",
+    "torch",
+    "xllamacpp",
+    "vllm",
+    "gguf",
+    "sentencepiece",
+    "accelerate",
+    "openai",
+    "anthropic",
+    "google-genai",
+    "httpx2",
+)
 
 
 def installed_version(name: str) -> str | None:
@@ -13,3 +29,8 @@ def installed_version(name: str) -> str | None:
         return metadata.version(name) or None  # None for metadata without a version, on older Pythons
     except Exception:  # noqa: BLE001 - PackageNotFoundError, KeyError, TypeError, OSError: by Python and by damage
         return None
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the installed packages that answers may depend on."""
+    return {name: found for name in _OF_ANSWERS if (found := installed_version(name)) is not None}

@@ -40,7 +40,6 @@ _FILE_FORMAT = "a GGUF file has the format that it has; name another file in `fi
 _OF_FILE = "a GGUF file brings its own tokenizer"
 _ADAPTER = "llama.cpp takes no PEFT adapter; merge it into the weights, or take another backend"
 _SPREAD = "the layers are spread over all GPUs that CUDA_VISIBLE_DEVICES shows"
-_BATCHES = "vLLM forms its batches itself"
 _NEEDS = "weights and dialogues take the memory that they need"
 _ENDS = "`eos_to_cull` names what ends answers"
 _MARKER = "the tokenizer says it; what a prompt begins with stands in its template"
@@ -93,7 +92,6 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
         _HF: _no(f'with `device_map` "auto" {_SPREAD}'),
         _GGUF: _no(f"with `execute_on` gpu {_SPREAD}"),
     },
-    "batching": {_VLLM: _no(_BATCHES)},
     "prefix_caching": {_HF: _no("`batching` says what may be kept"), _VLLM: _no("it always does, in whole blocks")},
     "n_ctx": {_HF: _no(f"{_NEEDS}; `context_size` is the limit")},
     "gpu_memory_utilization": {_HF: _no(_NEEDS), _GGUF: _no("`n_ctx` says what a dialogue takes")},

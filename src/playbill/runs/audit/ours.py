@@ -90,7 +90,7 @@ def expected_records(path: Path, run: str) -> Iterator[Expected]:
     """Yield what the manifest of a file's run says of it; nothing where there is none that says it."""
     content = _manifest_of(path)
     inputs, repeat = _mapping(content.get("inputs")), content.get("repeat")
-    dialogues, turns = inputs.get("dialogues"), inputs.get("turns")
+    dialogues, turns = inputs.get("shard_dialogues", inputs.get("dialogues")), inputs.get("turns")
     labels = [name for name, m in (content.get("models") or {}).items() if m.get("folder", name) == path.parent.name]
     if labels and isinstance(dialogues, int) and isinstance(repeat, int):
         asked = turns * repeat if isinstance(turns, int) else None

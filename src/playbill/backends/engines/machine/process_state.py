@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = [
+    "BATCH_INVARIANT",
     "VLLM_SETTINGS",
     "compute_with_threads",
     "hide_torch",
     "interrupts_wait",
+    "prepare_ray",
     "prepare_vllm",
     "quiet_libraries",
     "show_torch",
@@ -28,6 +30,7 @@ __all__ = [
     "wait_briefly",
 ]
 
+BATCH_INVARIANT = "VLLM_BATCH_INVARIANT"
 VLLM_SETTINGS = {
     # In this process there is one start instead of three, no second import of the user's script, and no children.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -123,9 +126,11 @@ def use_tiled_kernels(wanted: bool) -> str:
     return os.environ.setdefault("GGML_CPU_TILED_MM", "1" if wanted else "0")
 
 
-def prepare_vllm(*, cpu: bool, eager: bool) -> None:
+def prepare_vllm(*, cpu: bool, eager: bool, exact: bool = False) -> None:
     """Set what vLLM reads from the environment, before vLLM is imported. ``cpu``: its package for machines without
-    GPU."""
+    GPU; ``exact``: its batch-invariant kernels."""
+    if exact:
+        os.environ[BATCH_INVARIANT] = "1"
     for name, value in VLLM_SETTINGS.items():
         os.environ.setdefault(name, value)
     if os.environ["VLLM_LOGGING_LEVEL"] == VLLM_SETTINGS["VLLM_LOGGING_LEVEL"]:
@@ -139,3 +144,15 @@ def prepare_vllm(*, cpu: bool, eager: bool) -> None:
         # With a number of requests that the threads don't divide, its attention splits one among them, and they spin
         # until all are done: where another process has the core, for milliseconds, in each layer.
         os.environ.setdefault("VLLM_CPU_ATTN_SPLIT_KV", "0")
+
+
+def prepare_ray(*, loopback: bool = False) -> None:
+    """Set what Ray reads from the environment, before it is imported or joined.
+
+    ``loopback``: the cluster is on this machine alone. Ray else puts the machine's own address in its place, and
+    listens on the network.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it warns of a change to come otherwise
+    if loopback:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

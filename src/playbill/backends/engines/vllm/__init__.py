@@ -24,6 +24,7 @@ from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
 from playbill.backends.engines.vllm.engine import VllmEngine
 from playbill.backends.engines.vllm.environment import engine_failures, prepare_environment
+from playbill.backends.engines.vllm.exact import asks_for_exact, try_exact
 from playbill.backends.engines.vllm.pictures import VllmPictures
 from playbill.backends.errors import EntryError
 from playbill.backends.prompt.prompt_path import PromptPath
@@ -47,10 +48,20 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     if isinstance(path.processor, CheckpointProcessor):
         path = replace(path, processor=VllmPictures(path.processor))
     with engine_failures(str(entry.get("model_name"))):
-        from playbill.backends.engines.vllm.driver import start_vllm
+        from playbill.backends.engines.vllm.driver import Driver, start_vllm
+
+        def start() -> Driver:
+            driver = start_vllm(entry, source, path.context_size, adapter, trust=trust, progress=context.progress)
+            try:
+                if asks_for_exact(entry):
+                    try_exact(driver, str(entry.get("model_name")))
+            except BaseException:
+                driver.close()
+                raise
+            return driver
 
         engine = VllmEngine(
-            lambda: start_vllm(entry, source, path.context_size, adapter, trust=trust, progress=context.progress),
+            start,
             decode=path.decode,
             facts=lambda: _facts(entry, source, path, adapter),
             threads=entry.get("threads") or usable_cores(),

@@ -10,7 +10,7 @@ from playbill.backends.common.downloads import download_display
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.vllm.adapter import Adapter
 from playbill.backends.errors import WeightsError
-from playbill.backends.registry.fields.local import dtype_of
+from playbill.backends.registry.fields.local import batch_limit, dtype_of
 from playbill.backends.registry.fields.multimodality import pictures_taken
 from playbill.backends.registry.fields.table import setting
 
@@ -33,7 +33,7 @@ def engine_arguments(
     cpu_memory: int | None,
 ) -> dict[str, Any]:
     """Return the arguments of ``EngineArgs``. ``cpu_memory`` is the free memory in bytes, None where a GPU computes."""
-    seats = entry.get("batch_size") or _SEATS
+    seats = (batch_limit(entry) if entry.get("batching") == "single" else entry.get("batch_size")) or _SEATS
     arguments: dict[str, Any] = {
         "model": str(source.folder),
         **_media(entry),

@@ -5,6 +5,7 @@ All calls come from one thread.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.machine.memory import free_memory
+from playbill.backends.engines.machine.process_state import BATCH_INVARIANT
 from playbill.backends.engines.vllm.adapter import Adapter
 from playbill.backends.engines.vllm.pictures import RENDERED, SHOWN
 
@@ -194,6 +196,7 @@ class _VllmDriver:
             "quantization": config.model_config.quantization,
             "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
             "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
+            "batch_invariant": os.environ.get(BATCH_INVARIANT) == "1",
             "enforce_eager": bool(config.model_config.enforce_eager),
         }
 

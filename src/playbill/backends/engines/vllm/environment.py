@@ -6,7 +6,9 @@ says which.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -14,7 +16,7 @@ from typing import Any
 
 from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
-from playbill.backends.engines.machine.process_state import prepare_vllm
+from playbill.backends.engines.machine.process_state import BATCH_INVARIANT, prepare_vllm
 from playbill.backends.errors import BackendUnavailable, EngineError, PlaybillError
 
 __all__ = ["clashes", "engine_failures", "prepare_environment", "vllm_distribution"]
@@ -30,7 +32,26 @@ def prepare_environment(entry: Mapping[str, Any]) -> None:
     """Set what vLLM reads from the environment, unless the user did; before vLLM is imported."""
     found = vllm_distribution()
     cpu = found is not None and found.name == _FOR_CPU
-    prepare_vllm(cpu=cpu, eager=entry.get("enforce_eager") is not False)
+    exact = entry.get("batching") == "exact"
+    if exact:
+        _refuse_exact(str(entry.get("model_name")), f"{found.name} {found.version}" if found and cpu else None)
+    prepare_vllm(cpu=cpu, eager=entry.get("enforce_eager") is not False, exact=exact)
+
+
+def _refuse_exact(model_name: str, for_cpu: str | None) -> None:
+    """Raise EngineError where vLLM's batch-invariant mode can't be had: on a CPU, and where vLLM runs without it."""
+    if for_cpu is not None:
+        raise EngineError(
+            f"{model_name}: batching 'exact' can't be had: {for_cpu} computes on a CPU, and vLLM's batch-invariant "
+            "kernels are for GPUs; take huggingface_local or llamacpp, whose exact batching runs on CPUs, or leave "
+            "batching out"
+        )
+    if "vllm" in sys.modules and os.environ.get(BATCH_INVARIANT) != "1":
+        raise EngineError(
+            f"{model_name}: batching 'exact' can't be had: vLLM was loaded without it first, and one process has it "
+            "for all its models or for none; load this model first, give it a process of its own with --replicas 1, "
+            f"or set {BATCH_INVARIANT}=1"
+        )
 
 
 def vllm_distribution() -> Distribution | None:

@@ -221,8 +221,9 @@ LOCAL_KEYS = (
         "batching",
         v.choice("fast", "exact", "single"),
         "How requests that wait together are computed. `single`: one after the other. `exact`: together, in a way "
-        "that makes no answer depend on which others are computed with it. `fast`: together, with no such promise.",
-        ("huggingface_local", "llamacpp"),
+        "that makes no answer depend on which others are computed with it. `fast`: together, with no such promise. "
+        "vllm is `fast` unless `exact` is asked for, which needs a GPU.",
+        LOCAL,
         default="exact",
     ),
     EntryKey(

@@ -14,6 +14,7 @@ from playbill.backends.registry.fields.entry_key import EVERY, METADATA, EntryKe
 from playbill.backends.registry.fields.local import LOCAL, LOCAL_KEYS
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.remote import SERVICE_KEYS
+from playbill.backends.registry.fields.replicas import REPLICA_KEYS
 from playbill.backends.registry.services import REMOTE
 
 __all__ = ["ALIASES", "EVERY", "ENTRY_KEYS", "LOCAL", "METADATA", "PACE", "PATHS", "UNREAD", "EntryKey", "setting"]
@@ -80,6 +81,7 @@ _TABLE = (
         (*LOCAL, *REMOTE),
     ),
     *LOCAL_KEYS,
+    *REPLICA_KEYS,
     *SERVICE_KEYS,
     # programmatic
     EntryKey(
@@ -123,8 +125,9 @@ PATHS = frozenset(key.name for key in ENTRY_KEYS.values() if key.is_path)
 
 PACE = frozenset(
     ["concurrency", "max_attempts", "retry_pause", "time_budget", "timeout", "connect_timeout", "ca_bundle"]
+    + [key.name for key in REPLICA_KEYS]
 )
-"""Keys that say how fast and how patiently a service is asked, and never what: a run may go on under others."""
+"""Keys that say how fast and how patiently a model is asked, and never what: a run may go on under others."""
 
 UNREAD: dict[str, str] = {
     "padding_side": "no engine pads prompts in a way that reaches an answer, so neither side changes anything",

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 
 __all__ = [
+    "AMOUNTS",
     "ANY",
     "BOOLEAN",
+    "BYTES",
     "COUNT",
     "DATE",
     "FACTOR",
@@ -32,10 +34,12 @@ __all__ = [
     "WAIVERS",
     "ValueType",
     "choice",
+    "parse_bytes",
     "parse_date",
     "parse_token_count",
 ]
 
+_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 _TOKEN_COUNT = re.compile(r"\s*([0-9]{1,18})\s*([km]?)\s*", re.IGNORECASE)
 
 
@@ -59,6 +63,16 @@ def parse_token_count(value: object) -> int | None:
     if match is None or not int(match[1]):
         return None
     return int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[2].lower()]
+
+
+def parse_bytes(value: object) -> int | None:
+    """Return a size in bytes: a number, or a text as ``"8GB"`` or ``"500 MiB"``, each step 1,024; None for others."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value > 0 else None
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")) or None
 
 
 def parse_date(value: object) -> datetime | None:
@@ -99,6 +113,16 @@ COUNT = ValueType("an integer of 0 or more", {"type": "integer", "minimum": 0}, 
 POSITIVE = ValueType("an integer of 1 or more", {"type": "integer", "minimum": 1}, lambda v: _is_integer(v) and v >= 1)
 NUMBER = ValueType("a number of 0 or more", {"type": "number", "minimum": 0}, lambda v: _is_number(v) and v >= 0)
 FACTOR = ValueType("a number above 0", {"type": "number", "exclusiveMinimum": 0}, lambda v: _is_number(v) and v > 0)
+BYTES = ValueType(
+    'a number of bytes, as 8000000000 or "8GB"',
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "string", "pattern": r"^\s*[0-9.]+\s*[kKmMgGtT]?i?[bB]?\s*$"},
+        ]
+    },
+    lambda v: parse_bytes(v) is not None,
+)
 SIGNED = ValueType("a number", {"type": "number"}, _is_number)
 SHARE = ValueType(
     "a number from 0 to 1",
@@ -118,6 +142,11 @@ LITERALS = ValueType(
 )
 OBJECT = ValueType(
     "an object", {"type": "object"}, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v)
+)
+AMOUNTS = ValueType(
+    "an object of numbers above 0",
+    {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+    lambda v: isinstance(v, dict) and all(isinstance(k, str) and _is_number(n) and n > 0 for k, n in v.items()),
 )
 LICENSE = ValueType(
     "a string, or an object with 'name' and 'url'",

@@ -1,0 +1,372 @@
+"""The engine of a model with replicas: hands out turns, takes answers, and outlives the replicas' deaths.
+
+One thread owns all state. Nothing is retried by anybody else: a turn whose replica died is handed out again from here,
+so that it is known at any time where each turn is. Knows neither Ray nor processes; `places` start replicas.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.errors import EngineError, PlaybillError, ReplicasLost
+from playbill.backends.generation import FinishReason, Generation
+from playbill.replicas.dispatch import Dispatcher, Turn
+from playbill.replicas.places import Event, Places, ReplicaStatus
+from playbill.replicas.slot import Slot, mismatch
+from playbill.replicas.wire import Answer, Ask, LoadOrder, Portrait
+
+__all__ = ["ReplicaEngine", "Whole"]
+
+_log = logging.getLogger(__name__)
+_TICK = 0.5  # seconds
+_MOST_DEATHS_AT_LOAD = 2
+_MOVED = 0.1  # of a death: a place that was taken away before anything could load there
+_MOST_REPLICAS = 1000
+_LONG_WAIT = 5.0  # seconds
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole(Completion):
+    """A completion that a replica has made a Generation of, rendered and cleaned."""
+
+    generation: Generation = field(default=None)  # type: ignore[assignment]
+
+
+class _TurnFuture(Future[Any]):
+    """The future of a turn, which gets a Completion, or the Generation alone. Cancelling it tells the replica."""
+
+    def __init__(self, cancelled: Callable[[], None], wants_generation: bool) -> None:
+        super().__init__()
+        self._told = cancelled
+        self.wants_generation = wants_generation
+
+    def cancel(self) -> bool:
+        found = super().cancel()
+        if found:
+            self._told()
+        return found
+
+
+@dataclass(slots=True)
+class _Waiting:
+    future: _TurnFuture
+    on_text: OnText | None
+
+
+class ReplicaEngine:
+    """Completes requests by replicas. A request's messages and parameters are the caller's own; see `Whole`."""
+
+    def __init__(
+        self, places: Places, order: LoadOrder, *, say: Callable[[str], None], joined: Callable[[], None]
+    ) -> None:
+        self.supported_parameters: frozenset[str] = frozenset()
+        self._places = places
+        self._order = places.order(order)
+        self._say = say
+        self._joined = joined
+        self._name = str(order.spec.get("model_name"))
+        count = min(places.count(order.spec), max(1, order.dialogues or _MOST_REPLICAS))
+        self._slots = [Slot(number) for number in range(1, count + 1)]
+        self._dispatcher = Dispatcher()
+        self._waiting: dict[int, _Waiting] = {}
+        self._numbers = itertools.count()
+        self._processes = itertools.count(1)
+        self._by_process: dict[int, Slot] = {}
+        self._events: queue.SimpleQueue[tuple[int, Event] | Turn | int | None] = queue.SimpleQueue()
+        self._cancelled: dict[int, list[int]] = {}
+        self._first: Portrait | None = None
+        self._lost: Exception | None = None
+        self._settled = threading.Event()
+        self._closing = self._ended = False
+        self._thread = threading.Thread(target=self._work, name="playbill-replicas", daemon=True)
+        self._thread.start()
+
+    # What an engine offers.
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests fill all replicas, those too that are still to come: theirs wait here until then."""
+        first = self._first.concurrency if self._first is not None else 1
+        wanted = [s.portrait.concurrency if s.portrait else first for s in self._slots if not s.is_given_up]
+        return max(1, sum(wanted))
+
+    def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
+        return self._put(self._ask(request, on_text), on_text)
+
+    def generate(self, request: Request, on_text: OnText | None = None) -> Future[Generation]:
+        """Do as `submit`, and return the Generation that the replica makes."""
+        return self._put(self._ask(request, on_text), on_text, wants_generation=True)
+
+    def _ask(self, request: Request, on_text: OnText | None) -> Ask:
+        stream = on_text is not None
+        number = next(self._numbers)
+        return Ask(number, request.messages, request.params, request.dialogue, request.folder, stream)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, by any replica's tokenizer. Waits for it."""
+        completion: Completion = self._put(Ask(next(self._numbers), decode=tuple(ids)), None).result()
+        return completion.text or ""
+
+    def facts(self) -> Mapping[str, Any]:
+        return dict(self._first.facts) if self._first is not None else {}
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._events.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(10)
+
+    def wait_ready(self) -> Portrait:
+        """Return the portrait of the first replica that is ready; raise the error of the last one if none ever is."""
+        while not self._settled.wait(0.2):
+            pass
+        if self._first is None:
+            raise self._lost if self._lost is not None else EngineError(f"{self._name} was closed while it was loading")
+        return self._first
+
+    def statuses(self) -> Sequence[ReplicaStatus]:
+        """Return how each replica does now. May be asked from any thread."""
+        waits = self._places.waits_for(self._order.spec) if any(s.state == "waiting" for s in self._slots) else ""
+        return [slot.status(self._dispatcher.under_way(slot.replica), waits) for slot in self._slots]
+
+    def census(self) -> Sequence[Mapping[str, Any]]:
+        """Return every replica's every process that was ready, and how many turns each answered."""
+        return [dict(entry) for slot in self._slots for entry in list(slot.history)]
+
+    def _put(self, ask: Ask, on_text: OnText | None, *, wants_generation: bool = False) -> Future[Any]:
+        future = _TurnFuture(lambda: self._events.put(ask.number), wants_generation)
+        if self._lost is not None or self._closing:
+            future.set_exception(self._lost or EngineError(f"{self._name} is closed"))
+            return future
+        self._waiting[ask.number] = _Waiting(future, on_text)
+        self._events.put(Turn(ask))
+        if self._ended:
+            self._fail(ask.number, EngineError(f"{self._name} is closed"))
+        return future
+
+    # The rest runs in the engine's own thread.
+
+    def _work(self) -> None:
+        try:
+            for slot in self._slots:
+                self._start(slot)
+            while self._take_events():
+                self._check_silence()
+                self._tell_of_waiting()
+                self._hand_out()
+        except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
+            _log.debug("the replicas' thread ended", exc_info=e)
+            self._lost = e if isinstance(e, PlaybillError) else ReplicasLost(f"{self._name}: {type(e).__name__}: {e}")
+        self._end()
+
+    def _take_events(self) -> bool:
+        """Take what has come, all of it, before anything is handed out; False at the end."""
+        try:
+            event = self._events.get(timeout=_TICK)
+            while True:
+                if event is None:
+                    return False
+                self._take(event)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            return True
+
+    def _take(self, event: tuple[int, Event] | Turn | int) -> None:
+        if isinstance(event, Turn):
+            if self._lost is not None:
+                self._fail(event.ask.number, self._lost)
+            elif event.ask.number in self._waiting:
+                self._dispatcher.add(event)
+        elif isinstance(event, int):
+            self._cancel(event)
+        else:
+            slot = self._by_process.get(event[0])
+            if slot is not None:
+                self._take_news(slot, event[1])
+
+    def _take_news(self, slot: Slot, event: Event) -> None:
+        slot.heard = time.monotonic()
+        if event.kind == "placed":
+            if slot.state == "waiting":  # this news may come after that it is ready
+                slot.state = "loading"
+        elif event.kind == "ready":
+            self._join(slot, event.value)
+        elif event.kind == "answers":
+            for answer in event.value:
+                self._deliver(slot, answer)
+            if slot.place is not None:
+                slot.place.answered()
+        elif event.kind == "refused":
+            self._give_up(slot, event.value)
+        elif event.kind == "died":
+            self._bury(slot, event)
+
+    def _start(self, slot: Slot) -> None:
+        slot.restart(next(self._processes))
+        self._by_process[slot.process] = slot
+        process = slot.process
+        try:
+            slot.place = self._places.start(slot.replica, self._order, lambda event: self._events.put((process, event)))
+        except PlaybillError as e:
+            self._give_up(slot, e)
+
+    def _join(self, slot: Slot, portrait: Portrait) -> None:
+        if self._first is not None and (said := mismatch(self._first, portrait)):
+            self._give_up(
+                slot,
+                ReplicasLost(
+                    f"it is another than the first one, and answers of two kinds don't go into one file: {said}"
+                ),
+            )
+            return
+        slot.take_portrait(portrait)
+        slot.died_at_load = 0
+        most = portrait.concurrency
+        self._dispatcher.join(slot.replica, most + max(1, most // 4) if most > 1 else 1)
+        if self._first is None:
+            self._first, self.supported_parameters = portrait, portrait.supported
+            self._settled.set()
+        if len(self._slots) > 1:
+            self._say(f"replica {slot.replica} is ready on {portrait.node} ({portrait.device})")
+        if slot.place is not None:
+            slot.place.answered()
+        self._joined()
+
+    def _deliver(self, slot: Slot, answer: Answer) -> None:
+        if answer.is_piece:
+            waiting = self._waiting.get(answer.number)
+            if waiting is not None and waiting.on_text is not None and answer.text is not None:
+                waiting.on_text(answer.text)
+            return
+        if self._dispatcher.finish(answer.number) is None:
+            return
+        waiting = self._waiting.pop(answer.number, None)
+        if answer.generation is not None:
+            slot.count(answer.generation.usage.output_tokens or 0)
+        if waiting is None or not waiting.future.set_running_or_notify_cancel():
+            return
+        if answer.error is not None:
+            waiting.future.set_exception(answer.error)
+        else:
+            waiting.future.set_result(_result(slot, answer, waiting.future.wants_generation))
+
+    def _cancel(self, number: int) -> None:
+        turn, replica = self._dispatcher.cancel(number)
+        if turn is not None:
+            self._waiting.pop(number, None)
+        elif replica is not None:
+            self._cancelled.setdefault(replica, []).append(number)
+        else:
+            self._waiting.pop(number, None)
+
+    def _hand_out(self) -> None:
+        given = self._dispatcher.hand_out()
+        for replica in {*given, *self._cancelled}:
+            slot = self._slots[replica - 1]
+            if slot.place is not None:
+                slot.place.send(given.get(replica, ()), self._cancelled.get(replica, ()))
+        self._cancelled.clear()
+
+    def _check_silence(self) -> None:
+        now, patience = time.monotonic(), self._places.silence
+        for slot in self._slots:
+            if slot.is_ready and now - slot.heard > patience:
+                self._bury(slot, Event(slot.replica, "died", EngineError(f"no sign of life for {patience:.0f} s")))
+
+    def _tell_of_waiting(self) -> None:
+        """Say once what replicas have been waiting for, where that takes long."""
+        now = time.monotonic()
+        waiting = [s for s in self._slots if s.state == "waiting" and not s.is_told and now - s.started > _LONG_WAIT]
+        if waiting:
+            numbers = ", ".join(str(slot.replica) for slot in waiting[:_MOST_NAMED])
+            more = f" and {len(waiting) - _MOST_NAMED} more" if len(waiting) > _MOST_NAMED else ""
+            self._say(f"replica {numbers}{more}: {self._places.waits_for(self._order.spec)}")
+            for slot in waiting:
+                slot.is_told = True
+
+    def _bury(self, slot: Slot, event: Event) -> None:
+        """Take a replica down whose process died, and start it again, unless that failed twice."""
+        at_load = not slot.is_ready
+        where = f" on {slot.portrait.node}" if slot.portrait is not None else ""
+        redone = self._take_down(slot)
+        if at_load:
+            slot.died_at_load += _MOVED if event.moved else 1
+        error = f"{event.value}{_log_end(event.log)}"
+        if slot.died_at_load >= _MOST_DEATHS_AT_LOAD:
+            self._give_up(slot, ReplicasLost(f"replica {slot.replica} died twice while it was loading: {error}"))
+            return
+        if at_load:
+            said = f"replica {slot.replica} died while it was loading, and is started again: {error}"
+        else:
+            said = f"replica {slot.replica}{where} died, and is started again; {redone} turns go elsewhere: {error}"
+        self._say(said)
+        self._start(slot)
+
+    def _take_down(self, slot: Slot) -> int:
+        """End a replica's process; return how many turns are handed out again."""
+        self._by_process.pop(slot.process, None)
+        if slot.place is not None:
+            slot.place.kill()
+            slot.place = None
+        before = self._dispatcher.under_way(slot.replica)
+        guilty = self._dispatcher.lose(slot.replica)
+        self._cancelled.pop(slot.replica, None)
+        for turn in guilty:
+            died = f"{turn.deaths} replicas died while this turn was under way; it is not tried again"
+            self._fail(turn.ask.number, EngineError(died))
+        return before - len(guilty)
+
+    def _give_up(self, slot: Slot, error: PlaybillError) -> None:
+        self._take_down(slot)
+        slot.state = "given up"
+        if all(each.is_given_up for each in self._slots):
+            self._lost = error if self._first is None else ReplicasLost(f"{self._name}: no replica is left: {error}")
+            self._settled.set()
+            for turn in self._dispatcher.drain():
+                self._fail(turn.ask.number, self._lost)
+        else:
+            self._say(f"replica {slot.replica} is given up: {error}")
+
+    def _fail(self, number: int, error: Exception) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None and waiting.future.set_running_or_notify_cancel():
+            waiting.future.set_exception(error)
+
+    def _end(self) -> None:
+        self._closing = self._ended = True
+        for slot in self._slots:
+            self._by_process.pop(slot.process, None)
+            if slot.place is not None:
+                slot.place.kill()
+        error = self._lost or EngineError(f"{self._name} was closed before it answered")
+        for number in list(self._waiting):
+            self._fail(number, error)
+        self._settled.set()
+
+
+def _result(slot: Slot, answer: Answer, wants_generation: bool) -> Completion | Generation:
+    """Return what the caller gets, which names the replica."""
+    made = answer.generation
+    if made is None:
+        return Completion(finish_reason=FinishReason.UNKNOWN, text=answer.text)
+    node = slot.portrait.node if slot.portrait is not None else ""
+    made = replace(made, details={**made.details, "replica": f"{node}/{slot.replica}"})
+    if wants_generation:
+        return made
+    reason = made.finish_reason or FinishReason.UNKNOWN
+    return Whole(finish_reason=reason, text=made.raw, thinking=made.thinking, usage=made.usage, generation=made)
+
+
+def _log_end(log: str) -> str:
+    return f"\n  the end of its log:\n    {log.strip().replace(chr(10), chr(10) + '    ')}" if log.strip() else ""

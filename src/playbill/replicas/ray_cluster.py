@@ -1,0 +1,180 @@
+"""Join a Ray cluster, or start a local one; say what it has, and what a replica lacks there.
+
+Addresses are tried over TCP first, since Ray would wait for minutes; and what Ray prints goes into the log, since
+stdout is for results.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from playbill.backends.engines.machine.process_state import prepare_ray
+from playbill.backends.errors import BackendUnavailable, RunError
+from playbill.replicas.places import Wanted, said_resources
+
+__all__ = ["LOCAL", "Cluster", "joined_cluster"]
+
+_log = logging.getLogger(__name__)
+LOCAL = "local"
+_AUTO = "auto"
+_TCP_SECONDS = 3.0
+
+
+class Cluster:
+    """A cluster that this process has joined; ``ray`` is the module, ``dashboard`` a link, or the empty string."""
+
+    def __init__(self, ray: Any, dashboard: str) -> None:
+        self.ray = ray
+        self.dashboard = dashboard
+
+    def nodes(self) -> Sequence[Mapping[str, float]]:
+        """Return all that each living node has, in Ray's names of resources."""
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def is_alive(self, node_id: str) -> bool:
+        return any(node["NodeID"] == node_id and node["Alive"] for node in self.ray.nodes())
+
+    def has_gpus(self) -> bool:
+        return any(node.get("GPU") for node in self.nodes())
+
+    def places_for(self, wanted: Wanted) -> int:
+        """Return how many replicas the cluster holds, if nothing else runs in it."""
+        need = wanted.as_bundle()
+        if not need:
+            return 1 << 10
+        return sum(
+            min(int(node.get(name, 0) / amount + 1e-9) for name, amount in need.items()) for node in self.nodes()
+        )
+
+    def lack(self, wanted: Wanted) -> str:
+        """Return why no node holds a replica, in words."""
+        need = wanted.as_bundle()
+        nodes = self.nodes()
+        for name, amount in need.items():
+            most = max((node.get(name, 0) for node in nodes), default=0)
+            if most < amount:
+                asked, has = said_resources({name: amount}), said_resources({name: most})
+                return f"a replica needs {asked}, and the largest of {len(nodes)} nodes has {has}"
+        return f"no single one of {len(nodes)} nodes has {wanted} together"
+
+    def free(self, wanted: Wanted) -> str:
+        """Return what is free now of the resources that a replica asks for, in words."""
+        free = self.ray.available_resources()
+        return said_resources({name: round(free.get(name, 0), 2) for name in wanted.as_bundle()}) or "nothing is asked"
+
+
+class _Log(io.TextIOBase):
+    """Where Ray's prints go instead of stdout: pages of its processes' states among them, so into the debug log."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            _log.debug("ray: %s", text.rstrip())
+        return len(text)
+
+
+@contextmanager
+def joined_cluster(address: str) -> Iterator[Cluster]:
+    """Join the cluster at ``HOST:PORT``, the one there is (``auto``), or one that is started here (``local``).
+
+    Raises RunError within seconds where there is none, and BackendUnavailable where Ray isn't installed.
+    """
+    _require_ray()
+    found = _checked(address)
+    import ray  # it reads its settings while it is imported
+
+    handlers = _handlers()
+    with redirect_stdout(_Log()):
+        try:
+            context = ray.init(
+                address=found,
+                logging_level="ERROR",
+                log_to_driver=False,
+                configure_logging=True,
+                include_dashboard=None,
+            )
+        except Exception as e:
+            raise RunError(f"can't join the Ray cluster at {found}: {_first_line(e)}") from e
+        _restore(handlers)
+        url = str(context.dashboard_url or "")
+        try:
+            yield Cluster(ray, f"http://{url}" if url and "//" not in url else url)
+        finally:
+            ray.shutdown()
+            _restore(handlers)
+
+
+def _require_ray() -> None:
+    if find_spec("ray") is None:
+        raise BackendUnavailable(
+            'a Ray cluster needs ray, which is not installed here; install with: pip install "playbill[ray]"'
+        )
+    prepare_ray()
+
+
+def _checked(address: str) -> str:
+    """Return the address for Ray, once something answers there."""
+    if address == LOCAL:
+        prepare_ray(loopback=True)
+        return LOCAL
+    if address == _AUTO:
+        address = _current()
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not host or not port.isdecimal():
+        raise RunError(
+            f"{address!r} is no address of a Ray cluster: give HOST:PORT of its head, `auto` for the one that this "
+            "machine belongs to, or none to start one here"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _TCP_SECONDS).close()
+    except (OSError, OverflowError) as e:
+        raise RunError(
+            f"no Ray cluster answers at {address}: {e}; `ray start --head` starts one, and says its address"
+        ) from e
+    if host in ("127.0.0.1", "localhost", "[::1]"):
+        prepare_ray(loopback=True)
+    return address
+
+
+def _current() -> str:
+    """Return the address of the cluster that this machine belongs to."""
+    if given := os.environ.get("RAY_ADDRESS"):
+        return given
+    for folder in (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp"):
+        try:
+            return Path(folder or "/tmp", "ray", "ray_current_cluster").read_text().strip()
+        except OSError:
+            continue
+    raise RunError(
+        "this machine belongs to no Ray cluster: `ray start --address HOST:PORT` joins one; or give the HOST:PORT of "
+        "its head"
+    )
+
+
+def _handlers() -> dict[int, Any]:
+    """Return who takes Ctrl-C and SIGTERM, which Ray takes for itself."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _first_line(e: Exception) -> str:
+    return next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
