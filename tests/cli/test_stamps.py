@@ -11,7 +11,7 @@ import support.proof_planted as planted
 from playbill import __version__
 from playbill.mock_services import MockServer
 from playbill.runs.report.collect import collect
-from support.tiny_gguf import tiny_gguf
+from support.gguf_smollm2 import write_tiny
 
 MINE = {**planted.MOCK, "model_name": "mine", "answers": ["Paris"]}
 TODAY = date.today().isoformat()
@@ -187,8 +187,9 @@ def test_a_waived_warning_stays_in_the_manifest_and_the_report(playbill, place, 
 def test_a_prompt_path_is_stamped_with_its_hashes(playbill, place, write):
     """With another template in the file the stamp is stale: each command sees it by the file, `--full` names it."""
     pytest.importorskip("xllamacpp")
-    (place / "m.gguf").write_bytes(tiny_gguf())
-    write({**planted.GGUF, "model_name": "mine", "huggingface_id": "./m.gguf", "premade_chat_template": True})
+    pytest.importorskip("gguf")
+    write_tiny(place)
+    write({**planted.GGUF, "model_name": "mine", "huggingface_id": "./tiny.gguf", "premade_chat_template": True})
     playbill("check", "mine", "--stamp")
     (stamp,) = stamps(place)
     assert (stamp["depth"], list(stamp["versions"])) == ("prompt-path", ["playbill", "xllamacpp"])
@@ -196,11 +197,13 @@ def test_a_prompt_path_is_stamped_with_its_hashes(playbill, place, write):
     assert "against" not in stamp
     assert "prompt-path" in playbill("list", "mine")[1]
     assert "stamp: proven prompt-path" in playbill("show", "mine", "--full")[1]
-    (place / "m.gguf").write_bytes(tiny_gguf(planted.CHATML.replace("user", "human") + " "))
+    write_tiny(place, templates={"default": planted.CHATML + " "})
+    assert "prompt-path?" in playbill("list", "mine")[1]  # it hashes no large file
+    said = playbill("show", "mine", "--full")[1]
+    assert "stale: the weights have changed (sha256 " in said
+    assert "the chat template has changed" in said
     assert "stale" in playbill("list", "mine")[1]
-    assert "stale: the weights have changed (sha256 " in playbill("show", "mine")[1]
-    assert "the chat template has changed" in playbill("show", "mine", "--full")[1]
     held = {**stamp, "tokenizer": "sha256:0"}
-    (place / "m.gguf").write_bytes(tiny_gguf())
+    write_tiny(place)
     (place / "model_registry.stamps.json").write_text(json.dumps([held]))
     assert "stale: the tokenizer gives other ids" in playbill("show", "mine", "--full")[1]

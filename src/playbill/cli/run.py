@@ -114,9 +114,18 @@ def run(
     except RunInterrupted as e:
         return _interrupted(e, as_json)
     except PlaybillError as e:
-        if progress.has_said(str(e)):
-            return 2
-        raise
+        return _failed(e, progress)
+    return _ended(result, as_json)
+
+
+def _failed(e: PlaybillError, progress: RunProgress | JsonProgress) -> int:
+    """Return the exit code of a run whose only error was said already; raise any other."""
+    if not progress.has_said(str(e)):
+        raise e
+    return 2
+
+
+def _ended(result: RunResult, as_json: bool) -> int:
     _print(result, as_json)
     return 0 if result.ok else 1
 

@@ -79,9 +79,8 @@ def run(
     ``repeat`` samples are taken of each dialogue; with a ``seed``, each turn of each gets its own, where the engine
     supports one. ``shard`` I/N runs the I-th of N parts of the dialogues, for `playbill.runs.merge` to put together.
     ``concurrency`` fixes how many requests services get at once; ``fetch_pictures`` as `load_model`. With ``places``
-    (`playbill.replicas.LocalPlaces`, or those of a Ray cluster) local models run in replicas there, which look into
-    ``key_files`` for their keys. The same call on the same folder goes on where it stopped, and tries ``error`` again;
-    `playbill.runs.folder.manifest` says which changes it takes.
+    (`playbill.replicas.LocalPlaces`, or a Ray cluster's) local models run in replicas there, which find keys in
+    ``key_files``. The same call on the same folder goes on, and tries ``error`` again (`runs.folder.manifest`).
 
     Raises InputError, SelectionError, ParameterError and RunError before anything is loaded; RunInterrupted on
     Ctrl-C; and what a load raises, if no model can be loaded (else its summary has the ``problem``).

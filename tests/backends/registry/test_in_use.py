@@ -24,7 +24,7 @@ FILES = {
     "clembench_2024-03_58_entries_flat": {"unknown-backend": 4},
     "clemcore_2025-09_230_entries_nested": {
         "unknown-backend": 5,
-        "refused-key": 6,
+        "refused-key": 7,
         "other-checkpoint": 13,
         "setting-elsewhere": 8,
     },

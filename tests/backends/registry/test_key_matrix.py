@@ -41,6 +41,13 @@ VALUES = {
     **{"connect_timeout": 2, "ca_bundle": "ca.pem", "answers": ["a"], "delay": 1, "fail_every": 2, "records": "r"},
     **{"temperature": 0.5, "max_tokens": 10, "max_thinking_tokens": 2000, "top_p": 0.5, "top_k": 4, "min_p": 0.1},
     **{"stop": ["x"], "seed": 3, "repetition_penalty": 1.1, "presence_penalty": 0.5, "frequency_penalty": 0.5},
+    **{
+        "bnb_4bit_compute_dtype": "float16",
+        "bnb_4bit_quant_type": "fp4",
+        "pictures_per_prompt": 3,
+        "white_space": "keep",
+    },
+    **{"providers": ["deepinfra"], "quantizations": ["bf16"], "require_parameters": False, "safety_settings": "OFF"},
     **{"logprobs": 2, "engine_args": {"max_memory": {"cpu": "9GiB"}}},
     **{"num_gpus": 1, "num_cpus": 2, "memory": "9GB", "resources": {"a": 1}, "dialogues_per_replica": 4},
 }

@@ -194,8 +194,9 @@ def test_nothing_is_claimed_that_nobody_says(playbill, place, tiny_files):
     folder = place / "mine"
     folder.mkdir()
     for name, content in tiny_files.items():
-        if name != "README.md":
-            (folder / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        if isinstance(content, Path):
+            (folder / name).write_bytes(content.read_bytes())
+    (folder / "model.safetensors").symlink_to(tiny_files["config.json"].with_name("model.safetensors"))
     code, out, _ = playbill("add", "mine", "-y", "--json")
     entry = json.loads(out)["added"][0]["entry"]
     assert code == 0

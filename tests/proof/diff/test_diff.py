@@ -145,12 +145,13 @@ def test_another_template_is_a_difference(playbill, place, smol):
 
 
 def test_two_engines_render_and_tokenize_alike(playbill, smol):
-    """transformers' tokenizer and llama.cpp's, of one model in two formats."""
+    """transformers' tokenizer and llama.cpp's, of one model in two formats; llama.cpp ends at more tokens by itself."""
     pytest.importorskip("torch")
     from support.smollm2 import smollm2_folder
 
     code, out, _ = playbill("diff", str(smol), str(smollm2_folder()))
-    assert (code, out.splitlines()[-1]) == (0, "no difference")
+    differing = "stops differ: only A ends an answer at 0:'<|endoftext|>', 4:'<reponame>'"
+    assert (code, out.splitlines()[2:]) == (1, [differing])
 
 
 def test_a_model_without_a_prompt_path_is_an_error(playbill):

@@ -72,7 +72,10 @@ def _tried(file: Path, folder: Path) -> str | None:
         process.wait()
     if process.returncode == 0:
         return None
-    found = _WHY.search(said.read_text("utf-8", "replace"))
+    text = said.read_text("utf-8", "replace")
+    found = _WHY.search(text)
+    if found is None and "ImportError" in text.replace("ModuleNotFoundError", "ImportError"):
+        raise WeightsError(f"llama.cpp can't be tried in a process of its own: {text.strip().splitlines()[-1]}")
     if found is None:
         return f"it ended with code {process.returncode}, and said nothing of it"
     return (found[1] or found[2]).strip().replace(f"{folder}/", "")
