@@ -55,6 +55,8 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
     "use_bf16": {_GGUF: _refuse(_FILE_FORMAT)},
     "load_in_8bit": {_GGUF: _refuse(_FILE_FORMAT), _VLLM: _refuse("`quantization` says it, in vLLM's words")},
     "load_in_4bit": {_GGUF: _refuse(_FILE_FORMAT), _VLLM: _refuse("`quantization` says it, in vLLM's words")},
+    "bnb_4bit_quant_type": {_GGUF: _refuse(_FILE_FORMAT), _VLLM: _no("vLLM chooses it itself")},
+    "bnb_4bit_compute_dtype": {_GGUF: _no("a GGUF file has kernels of its own"), _VLLM: _no("`dtype` says it")},
     "quantization": {
         _HF: _refuse("a quantized checkpoint says it itself; on load there are `load_in_8bit` and `load_in_4bit`"),
         _GGUF: _refuse(_FILE_FORMAT),

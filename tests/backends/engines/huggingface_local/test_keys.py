@@ -257,7 +257,9 @@ def test_weights_are_quantized_on_load(bits):
     """By bitsandbytes, on a CPU too; the facts say it, and the noise that it makes about itself is kept out."""
     pytest.importorskip("bitsandbytes")
     with load_model(entry_of(**{f"load_in_{bits}bit": True})) as model:
-        assert model.engine.facts()["quantization"] == {"method": "bitsandbytes", "bits": bits}
+        found = model.engine.facts()["quantization"]
+        assert (found["method"], found["bits"]) == ("bitsandbytes", bits)
+        assert found.get("bnb_4bit_quant_type") == (None if bits == 8 else "nf4")
         assert model.generate(CHAT).output_ids
 
 

@@ -28,15 +28,26 @@ def checkpoint_footprint(entry: Mapping[str, Any], context: Context) -> Footprin
     """
     source = fetch(entry, context, weights=False, code=False)
     config = _object(source.folder / "config.json")
-    stored = None if entry.get("gguf_file") else _stored(entry, context, source)
+    stored = None if entry.get("gguf_file") else _stored(source) or _on_hub(entry, context, source)
     if stored is None:
         return None
+    computed = _WIDTH.get(dtype_of(entry), _width(config))
+    return Footprint(int(stored * _share(entry, config)), _kv_per_token(config, computed))
+
+
+def weights_size(entry: Mapping[str, Any], source: Source) -> int | None:
+    """Return the bytes that weights take once they are loaded; None where the files, which are here, don't tell."""
+    stored = None if entry.get("gguf_file") else _stored(source)
+    return None if stored is None else int(stored * _share(entry, _object(source.folder / "config.json")))
+
+
+def _share(entry: Mapping[str, Any], config: Mapping[str, Any]) -> float:
+    """Return the bytes in memory for each byte that is stored."""
     width = _width(config)
-    computed = _WIDTH.get(dtype_of(entry), width)
-    share = 1.0 if config.get("quantization_config") else computed / width
+    share = 1.0 if config.get("quantization_config") else _WIDTH.get(dtype_of(entry), width) / width
     for key, size in _QUANTIZED.items():
         share = size / width if entry.get(key) else share
-    return Footprint(int(stored * share), _kv_per_token(config, computed))
+    return share
 
 
 def _width(config: Mapping[str, Any]) -> int:
@@ -46,7 +57,7 @@ def _width(config: Mapping[str, Any]) -> int:
     return next((_WIDTH[name] for name in stated if isinstance(name, str) and name in _WIDTH), 2)
 
 
-def _stored(entry: Mapping[str, Any], context: Context, source: Source) -> int | None:
+def _stored(source: Source) -> int | None:
     """Return the bytes of the weights as they are stored."""
     for index in _INDICES:
         metadata = _object(source.folder / index).get("metadata")
@@ -56,11 +67,14 @@ def _stored(entry: Mapping[str, Any], context: Context, source: Source) -> int |
     for name in _SINGLE:
         if (source.folder / name).is_file():
             return (source.folder / name).stat().st_size
-    return None if source.commit is None else _on_hub(entry, context, source.commit)
+    return None
 
 
-def _on_hub(entry: Mapping[str, Any], context: Context, commit: str) -> int | None:
+def _on_hub(entry: Mapping[str, Any], context: Context, source: Source) -> int | None:
     """Ask for the size of the weights' one file."""
+    commit = source.commit
+    if commit is None:
+        return None
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
 
     repo, token = str(entry["huggingface_id"]), hub_token(entry, context.credentials)

@@ -6,17 +6,16 @@ import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.checkpoint.config import own_config
+from playbill.backends.engines.checkpoint.footprint import weights_size
 from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.huggingface_local.placement import Placement, free_of_cards, need_accelerate, place
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
 from playbill.backends.registry.fields.local import dtype_of
 from playbill.backends.registry.fields.table import setting
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["check_packages", "load_weights"]
 
@@ -36,9 +35,11 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
         **_quantized(entry),
         **(entry.get("engine_args") or {}),
     }
-    device_map, device = _placement(entry)
-    if device_map is not None:
-        options["device_map"] = device_map
+    stored = options["config"].to_dict().get("quantization_config")
+    quantized = not entry.get("gguf_file") and bool(options.get("quantization_config") or stored)
+    placement = _placement(entry, source, quantized=quantized)
+    if placement.device_map is not None:
+        options["device_map"] = placement.device_map
     loader: Any = AutoModelForCausalLM
     model, info = loader.from_pretrained(source.name, **options)
     missing = sorted(info.get("missing_keys") or ())
@@ -52,8 +53,8 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
             f"{entry.get('model_name')}: {len(unused)} tensors of {source.name} are of no use to the model that its "
             f"configuration describes ({', '.join(unused[:3])} …)"
         )
-    if device is not None and not model.config.to_dict().get("quantization_config"):
-        model.to(device)
+    if placement.move_to is not None and not quantized:
+        model.to(placement.move_to)
     return _with_adapter(entry, model, adapter).eval()
 
 
@@ -79,13 +80,17 @@ def _quantized(entry: Mapping[str, Any]) -> dict[str, Any]:
     bits = {key: True for key in ("load_in_8bit", "load_in_4bit") if entry.get(key)}
     if not bits:
         return {}
+    import torch
     from transformers import BitsAndBytesConfig
 
-    _need_accelerate(entry, next(iter(bits)))
+    need_accelerate(entry, next(iter(bits)))
     # It says at every layer of every step that it rounds, which is what it was asked for.
     logging.getLogger("bitsandbytes.autograd").setLevel(logging.ERROR)
     configuration: Any = BitsAndBytesConfig
-    return {"quantization_config": configuration(**bits)}
+    # The library's own defaults, fp4 and computing in float32, are not what the field means by 4 bits.
+    kinds = {key: setting(entry, key) for key in ("bnb_4bit_quant_type", "bnb_4bit_compute_dtype")}
+    kinds["bnb_4bit_compute_dtype"] = getattr(torch, kinds["bnb_4bit_compute_dtype"])
+    return {"quantization_config": configuration(**bits, **(kinds if "load_in_4bit" in bits else {}))}
 
 
 def _with_adapter(entry: Mapping[str, Any], model: Any, adapter: Path | None) -> Any:
@@ -103,39 +108,20 @@ def _gguf_options(entry: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     from transformers import GgufConfig
 
-    _need_accelerate(entry, "gguf_file")
+    need_accelerate(entry, "gguf_file")
     return {"gguf_file": file, "quantization_config": GgufConfig(gguf_file=file, dequantize=True)}
 
 
-def _placement(entry: Mapping[str, Any]) -> tuple[Any, torch.device | None]:
-    """Return the ``device_map`` for transformers, or else the one device that everything is moved to afterwards.
-
-    Only a real distribution needs accelerate; one device doesn't.
-    """
+def _placement(entry: Mapping[str, Any], source: Source, *, quantized: bool) -> Placement:
     import torch
 
-    wish = setting(entry, "device_map")
-    if wish is None or wish == "auto":
-        if torch.cuda.is_available():
-            return ("auto", None) if find_spec("accelerate") else (None, torch.device("cuda"))
-        return None, torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    single = wish.get("") if isinstance(wish, dict) and set(wish) == {""} else wish
-    if isinstance(single, int):
-        return None, torch.device("cuda", single)
-    if isinstance(single, str) and single not in ("balanced", "balanced_low_0", "sequential"):
-        try:
-            return None, torch.device(single)
-        except RuntimeError as e:
-            raise WeightsError(
-                f"{entry.get('model_name')}: device_map '{single}' is no device: say 'auto', 'cpu', 'cuda:0' or such"
-            ) from e
-    _need_accelerate(entry, "device_map")
-    return wish, None
-
-
-def _need_accelerate(entry: Mapping[str, Any], key: str) -> None:
-    if find_spec("accelerate") is None:
-        raise BackendUnavailable(
-            f"{entry.get('model_name')}: {key} needs accelerate, which is not installed here; install with: "
-            "pip install accelerate"
-        )
+    elsewhere = "mps" if torch.backends.mps.is_available() else "cpu"
+    size = weights_size(entry, source)
+    return place(
+        entry,
+        setting(entry, "device_map"),
+        size=size,
+        cards=free_of_cards(),
+        elsewhere=elsewhere,
+        quantized=quantized,
+    )

@@ -45,7 +45,7 @@ _GROUPS = (
     ),
     (
         "write load_in_8bit or load_in_4bit for huggingface_local, quantization for vllm",
-        "quantization_config bnb_4bit_compute_dtype bnb_4bit_quant_type bits gptq_bits use_exllama",
+        "quantization_config bits gptq_bits use_exllama",
     ),
     (
         "the cache of keys and values keeps the format of the weights; take it out",

@@ -173,13 +173,34 @@ LOCAL_KEYS = (
         default=False,
     ),
     EntryKey(
+        "bnb_4bit_quant_type",
+        v.choice("nf4", "fp4"),
+        "The number format of weights with `load_in_4bit`.",
+        _HF,
+        default="nf4",
+    ),
+    EntryKey(
+        "bnb_4bit_compute_dtype",
+        v.choice("bfloat16", "float16", "float32"),
+        "The number format that is computed in with `load_in_4bit`.",
+        _HF,
+        default="bfloat16",
+    ),
+    EntryKey(
         "attn_implementation",
         v.STRING,
         "transformers' name of the attention, as `sdpa` or `eager`. With another than `sdpa` requests are computed "
         "one after the other.",
         _HF,
     ),
-    EntryKey("device_map", v.ANY, "Where the weights go, as transformers' `device_map`.", _HF, default="auto"),
+    EntryKey(
+        "device_map",
+        v.ANY,
+        "Where the weights go, as transformers' `device_map`. `auto` is one GPU where they fit, the one with the most "
+        "free memory, else all.",
+        _HF,
+        default="auto",
+    ),
     EntryKey(
         "trust_remote_code",
         v.BOOLEAN,
