@@ -4,7 +4,8 @@ python tools/build_registry.py           writes it where it is out of date
 python tools/build_registry.py --check   writes nothing; exits with 1 where it is out of date
 
 A source is a list of entries. Beside its keys an entry has ``origin``, where its values were taken from, and may have
-``decided``: by key, what else was said and why this value stands. Neither is written. Knows no key and no model.
+``decided``: by key, what else was said and why this value stands. Where the origin is "documented", ``documented`` says
+by key where it stands. None of these is written. Knows no key and no model.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SOURCES = Path(__file__).parents[1] / "models"
 ABSENT = SOURCES / "absent.json"
 """The models of registries in use that the packaged one leaves out: name to reason."""
 LAST = "no-model.json"
-NOTES = ("origin", "decided")
+NOTES = ("origin", "decided", "documented")
 
 
 def sources() -> list[Path]:

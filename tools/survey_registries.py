@@ -30,11 +30,14 @@ HEAD = """\
 Registries of clembench and clemcore, judged entry by entry as by `playbill check FILE` (as written, without opening
 a model), and imported as by `playbill import FILE`. What happens with each entry stands on a page of its own for each
 file. All of them are generated: `python tools/survey_registries.py FILE...`. How to read a code: [rules.md](rules.md).
+[What clemcore and Playbill send](registries/clembench-3.0-requests.md) compares the requests under clembench 3.0's
+entries, field by field.
 """
 KINDS = {
     "flattened": "taken out of `model_config`",
     "literal": "`eos_to_cull`, a pattern, written as the literal that it stands for",
     "alias": "a key or a backend under another name, read as what it is called here",
+    "path": "a relative path written whole, for the new file lies elsewhere",
     "dropped": "a key left out that nothing reads",
     "renamed": "an unknown key kept with `x_` in front",
 }

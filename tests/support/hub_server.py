@@ -27,6 +27,7 @@ class Repo:
     files: Mapping[str, bytes | Path]
     gated: frozenset[str] | None = None
     private: bool = False
+    created: str = "2026-01-01T00:00:00.000Z"
     revisions: tuple[str, ...] = ("main", COMMIT)
 
     def read(self, name: str) -> bytes | None:
@@ -78,7 +79,7 @@ def _answer(hub: Hub, path: str, token: str | None) -> _Answer:
         return _Answer(200, json.dumps([_listed(name, repo) for name in repo.files]).encode())
     names = [{"rfilename": name} for name in repo.files]
     info = {"_id": "1", "id": "/".join(parts[:2]), "sha": COMMIT, "private": repo.private, "siblings": names}
-    info["gated"] = "manual" if repo.gated is not None else False
+    info |= {"gated": "manual" if repo.gated is not None else False, "createdAt": repo.created}
     return _Answer(200, json.dumps(info).encode())
 
 

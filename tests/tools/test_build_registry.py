@@ -46,12 +46,28 @@ def test_the_packaged_registry_is_built_from_its_sources(tool):
 
 
 def test_every_entry_says_where_its_facts_are_from(tool, items):
-    """A file of a registry in use, the table of families, or an older edition of this registry."""
+    """A file of a registry in use, the table of families, or documents, key by key."""
     families = {f"the table of families: {family.name}" for family in model_families()}
-    assert {item["origin"] for item in items} <= {*FILES, "Playbill 1", *families}
+    assert {item["origin"] for item in items} <= {*FILES, "documented", "Playbill itself: no model", *families}
     for item in items:
-        assert all(isinstance(reason, str) and reason for reason in item.get("decided", {}).values())
+        told = {**item.get("decided", {}), **item.get("documented", {})}
+        assert all(isinstance(reason, str) and reason for reason in told.values())
         assert item.keys() - set(tool.NOTES) <= ENTRY_KEYS.keys()
+
+
+OUR_OWN = {"model_name", "backend", "huggingface_id", "premade_chat_template", "filename", "system_role"}
+
+
+def test_what_is_documented_says_where_each_fact_stands(tool, items):
+    """An address, a command, or another registry; names and what only Playbill reads are its own."""
+    for item in items:
+        if item["origin"] == "Playbill itself: no model":
+            assert item.keys() == {"model_name", "backend", "origin"}
+        elif item["origin"] == "documented":
+            named = {key.strip() for keys in item["documented"] for key in keys.split(",")}
+            assert item.keys() - set(tool.NOTES) - OUR_OWN <= named
+            for where in item["documented"].values():
+                assert where.startswith("as SmolLM2") or any(w in where for w in ("https://", "`playbill add`", *FILES))
 
 
 def test_no_name_of_a_registry_in_use_is_missing(tool, items):
@@ -73,7 +89,7 @@ def test_what_was_not_decided_is_what_the_import_gives(items):
         for imported in import_registry(IN_USE / f"{name}.json").entries:
             given.setdefault(label, {}).setdefault(imported.name, []).append(imported.entry)
     for item in items:
-        if item["origin"] not in FILES or item["model_name"] == "gpt-oss-120b-openrouter":
+        if item["origin"] not in FILES or item["model_name"] == "gpt-oss-120b-openrouter":  # which has another name
             continue
         reasoned = {key.strip() for keys in item.get("decided", {}) for key in keys.split(",")} | OURS
         asked = reasoned | ({"reasoning_model"} if "reasoning_effort" in reasoned else set())

@@ -29,7 +29,7 @@ def import_(file: Path, output: Path | None, yes: bool, as_json: bool) -> int:
     The registry goes to stdout, or with -o into a file; each change, and each entry that could not be read, to
     stderr. With --json the report goes to stdout instead. Exits with 1 where an entry could not be read.
     """
-    imported = import_registry(file)
+    imported = import_registry(file, output.parent if output is not None else Path())
     if as_json:
         click.echo(printable_json([entry.to_dict() for entry in imported.entries]))
     else:

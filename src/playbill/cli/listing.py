@@ -137,8 +137,8 @@ def print_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Rows as aligned columns; the last column is as long as it likes."""
     table = [tuple(head), *(tuple(printable(cell).replace("\n", " ") for cell in row) for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    for row in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    click.echo("\n".join(lines))
 
 
 @click.command("backends")

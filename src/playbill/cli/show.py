@@ -12,8 +12,9 @@ from playbill.backends.common.findings import Severity
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
+from playbill.backends.registry.fields.table import PATHS
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.backends.registry.spec import ModelSpec
+from playbill.backends.registry.spec import ModelSpec, path_in
 from playbill.cli.listing import describe, print_columns
 from playbill.cli.options import (
     json_option,
@@ -49,6 +50,7 @@ def show(name: str, full: bool, params: tuple[str, ...], registries: tuple[Path,
         content = {
             "spec": spec.to_dict(),
             "sources": spec.sources(),
+            "paths": meant_paths(spec),
             "findings": [finding.to_dict() for finding in findings],
             **({"prompt_path": describe_path(spec, path)} if full else {}),
         }
@@ -83,6 +85,12 @@ def describe_thinking(spec: ModelSpec, path: PromptPath | None) -> dict[str, Any
     return found if rule.response is None else {**found, "response_template": dict(rule.response)}
 
 
+def meant_paths(spec: ModelSpec) -> dict[str, str]:
+    """Return for each key with a path, whose file or folder is there, where that is."""
+    there = {key: path_in(spec, key).absolute() for key in spec if key in PATHS and isinstance(spec[key], str)}
+    return {key: str(path) for key, path in there.items() if path.exists()}
+
+
 def _print(spec: ModelSpec, path: PromptPath | None) -> None:
     sources = spec.sources()
     rows = [(key, printable_json(value, indent=None), sources[key]) for key, value in spec.to_dict().items()]
@@ -92,6 +100,9 @@ def _print(spec: ModelSpec, path: PromptPath | None) -> None:
     else:
         for key, value, source in rows:
             click.echo(printable(f"{key}: {value}\n    from {source}"))
+    for key, meant in meant_paths(spec).items():
+        if spec[key] != meant:
+            click.echo(printable(f"{key} is {meant}"))
     if path is not None:
         click.echo("")
         for key, value in (describe_path(spec, path) or {}).items():

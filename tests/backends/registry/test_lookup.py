@@ -250,11 +250,15 @@ def test_the_packaged_registry_is_without_fault(place):
     names = [entry.name for entry in registry]
     assert len(set(names)) == len(names) > 250
     assert {"SmolLM2-135M-Instruct-Q4", "human", "terminal", "mock", "programmatic"} <= set(names)
+    undescribed = set()  # their languages stand nowhere; models/ says why
     for entry in registry:
         said = [f for f in entry.findings if f.severity is not Severity.NOTE or "waived on" not in f.message]
         assert said == [], entry.name
         if "huggingface_id" in entry.spec:
-            assert {"release_date", "open_weight", "languages"} <= set(entry.spec)
+            assert {"release_date", "open_weight"} <= set(entry.spec)
+            if "languages" not in entry.spec:
+                undescribed.add(entry.name)
+    assert undescribed == {"QwQ-32B-Preview", *(f"Qwen2.5-Coder-{size}B-Instruct" for size in (7, 14, 32))}
 
 
 def test_the_shipped_schema_is_the_generated_one():

@@ -164,3 +164,51 @@ def test_each_family_is_told_to_think_and_not_to(service, family):
         assert "$" not in str(body(service, family.model, thinking=wish))
     if family.thinking.can_be_off and family.thinking.default not in ("unknown",):
         assert plan_thinking({**plain, "thinking": "off"}, SERVICES[service], family, family.model).off
+
+
+SAYS_SO = [
+    ("openrouter", "other/model", {"reasoning": {"enabled": True}}, {"reasoning": {"enabled": False}}),
+    ("openrouter", "other/model", {"reasoning": {"effort": "low"}}, {"reasoning": {"effort": "none"}}),
+    ("openrouter", "google/gemini-3-x", {"reasoning": {"max_tokens": 9}}, {"reasoning": {"max_tokens": 0}}),
+    ("openai", "gpt-5.1", {"reasoning_effort": "low"}, {"reasoning_effort": "none"}),
+    ("deepseek", "deepseek-flash", {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}),
+    ("anthropic", "claude-sonnet-5", {"thinking": {"type": "adaptive"}}, {"thinking": {"type": "disabled"}}),
+    (
+        "openai_compatible",
+        "qwen3-8b",
+        {"chat_template_kwargs": {"enable_thinking": True}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("backend", "model_id", "on", "off"), SAYS_SO)
+def test_thinking_in_extra_body_leaves_room_as_the_keys_do(backend, model_id, on, off):
+    """Switched on there, tokens are left for thinking; switched off, the limit is the answer's alone."""
+
+    def limit(**entry):
+        found = body(backend, model_id, **entry)
+        return found.get("max_tokens") or found["max_completion_tokens"]
+
+    assert limit(extra_body=on) > 300
+    assert limit(extra_body=off) == 300
+    assert limit(extra_body=off, reasoning_model=True) == 300
+    assert off.items() <= body(backend, model_id, extra_body=off).items()
+
+
+def test_extra_body_and_the_keys_may_not_contradict_each_other():
+    """One of both would be read by nothing."""
+    for entry in ({"thinking": "on"}, {"reasoning_effort": "high"}):
+        with pytest.raises(ThinkingProblem, match=r"extra_body switches .*off; take one of them out"):
+            body("openrouter", "other/model", extra_body={"reasoning": {"enabled": False}}, **entry)
+    with pytest.raises(ThinkingProblem, match="extra_body switches it on"):
+        body("openrouter", "other/model", extra_body={"reasoning": {"enabled": True}}, thinking="off")
+
+
+def test_who_always_thinks_keeps_its_room_whatever_extra_body_says():
+    """The service thinks all the same, and would cut the answer."""
+    assert body("openrouter", "moonshotai/kimi-k2-thinking", extra_body={"reasoning": {"enabled": False}}) == {
+        "max_tokens": 25300,
+        "temperature": 0.0,
+        "reasoning": {"enabled": False},
+    }

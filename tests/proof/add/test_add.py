@@ -183,7 +183,27 @@ def test_a_repository_of_the_hub_gives_an_entry(place, tiny_files):
     assert added["entry"]["languages"] == ["en", "de"]
     assert added["entry"]["huggingface_id"] == "org/smol"
     assert added["origins"]["languages"] == "the model card"
+    assert added["entry"]["open_weight"] is True
     assert json.loads((place / "model_registry.json").read_text()) == [added["entry"]]
+
+
+def test_nothing_is_claimed_that_nobody_says(playbill, place, tiny_files):
+    """A folder is no publication, nor is a private repository; a day on which a repository was made is no release."""
+    folder = place / "mine"
+    folder.mkdir()
+    for name, content in tiny_files.items():
+        if name != "README.md":
+            (folder / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    code, out, _ = playbill("add", "mine", "-y", "--json")
+    entry = json.loads(out)["added"][0]["entry"]
+    assert code == 0
+    assert not {"open_weight", "license", "languages", "release_date"} & entry.keys()
+    repo = hub_server.Repo(tiny_files, private=True, created="2020-01-01T00:00:00.000Z")
+    with hub_server.serve({"org/smol": repo}, tokens=("hf_mine",)) as hub:
+        (place / "key.json").write_text(json.dumps({"huggingface": {"api_key": "hf_mine", "base_url": hub.url}}))
+        done = add_from(hub, place)
+    assert done.returncode == 0, done.stderr
+    assert not {"open_weight", "release_date"} & json.loads(done.stdout)["added"][0]["entry"].keys()
 
 
 def test_a_missing_repository_and_a_silent_hub_are_one_line_each(place):

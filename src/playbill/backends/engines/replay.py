@@ -24,6 +24,7 @@ from playbill.backends.prompt.messages import Message, prepare
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.spec import path_in
 
 __all__ = ["Replay", "load", "preview"]
 
@@ -36,7 +37,7 @@ _FAILED: dict[str, type[EngineError]] = {
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """Return the engine of an entry's ``records``. Raises WeightsError where they can't be read."""
-    path = Path(entry["records"])
+    path = path_in(entry, "records")
     path = path / "records.jsonl" if path.is_dir() else path
     return Loaded(Replay(path, setting(entry, "consecutive_roles"), setting(entry, "system_role")))
 

@@ -18,6 +18,7 @@ from playbill.backends.common.jsonfile import read_json
 from playbill.backends.common.warn import warn_once
 from playbill.backends.errors import FileFormatError, PlaybillError, UnificationError, UnknownModel
 from playbill.backends.registry import rules
+from playbill.backends.registry.fields.table import PATHS
 from playbill.backends.registry.spec import ModelSpec, conflicts
 from playbill.backends.registry.validate import Flat, flatten, judge_entry
 
@@ -43,6 +44,8 @@ class RegistryEntry:
     file: Path
     index: int
     raw: Any
+    folder: str | None = None
+    """Where relative paths in the entry begin: the folder of its file."""
 
     @property
     def where(self) -> str:
@@ -60,7 +63,8 @@ class RegistryEntry:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        return ModelSpec(self.flat.entry, sources=self.flat.paths, findings=self.flat.findings)
+        folders = dict.fromkeys(PATHS, self.folder) if self.folder is not None else None
+        return ModelSpec(self.flat.entry, sources=self.flat.paths, findings=self.flat.findings, folders=folders)
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -220,7 +224,8 @@ def _read(path: Path) -> list[RegistryEntry]:
         raise PlaybillError(f"can't read the registry file {path}: {e.strerror}") from e
     if not isinstance(content, list):
         raise FileFormatError(f"{path}:1:1: a registry is a list of entries, [{{…}}, …]")
-    return [RegistryEntry(path, index, raw) for index, raw in enumerate(content)]
+    folder = os.path.dirname(os.path.abspath(path))
+    return [RegistryEntry(path, index, raw, folder) for index, raw in enumerate(content)]
 
 
 def _disagreements(name: str, asked: ModelSpec, candidates: list[RegistryEntry]) -> str:

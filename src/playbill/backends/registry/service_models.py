@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "Thinking",
     "api_of",
     "asks_for_thinking",
+    "extra_body_thinks",
     "family_of",
     "ignored_by_model",
     "is_told_not_to_think",
@@ -135,6 +136,8 @@ class ModelFamily:
         """Tell whether a model of the family thinks, as the entry sets it up."""
         if is_told_not_to_think(entry) or self.thinking.default == "none":
             return False
+        if extra_body_thinks(entry) is False and self.thinking.can_be_off:
+            return False
         return asks_for_thinking(entry, self) or self.thinking.default in ("on", "always")
 
     def rules_in_force(self, entry: Mapping[str, Any], effect: str) -> Iterator[ModelRule]:
@@ -177,7 +180,11 @@ _MODELS_OF = {"azure_claude": "anthropic"}
 
 def family_of(service: str, model_id: str) -> ModelFamily | None:
     """Return the row for a model at a service; None where the table knows none."""
-    service = _MODELS_OF.get(service, service)
+    return _family_of(_MODELS_OF.get(service, service), model_id)
+
+
+@lru_cache(maxsize=4096)
+def _family_of(service: str, model_id: str) -> ModelFamily | None:
     whole = model_id.lower().lstrip("~")
     last = whole.rpartition("/")[2]
     for family in model_families():
@@ -196,7 +203,37 @@ def asks_for_thinking(entry: Mapping[str, Any], family: ModelFamily | None) -> b
     """Tell whether an entry asks for thinking, or says that its model thinks."""
     if entry.get("thinking_mode") or entry.get("reasoning_model") or entry.get("thinking") == "on":
         return True
+    if extra_body_thinks(entry):
+        return True
     return family is not None and family.thinking.by_effort and bool(entry.get("reasoning_effort"))
+
+
+def extra_body_thinks(entry: Mapping[str, Any]) -> bool | None:
+    """Tell whether the fields in ``extra_body`` switch thinking on or off; None where they say neither.
+
+    Known are the forms of OpenRouter and Together (``reasoning``), OpenAI (``reasoning_effort``), Anthropic and
+    DeepSeek (``thinking``), Google (``generationConfig``), Alibaba (``enable_thinking``) and of servers of one's own
+    (``chat_template_kwargs``).
+    """
+    body = entry.get("extra_body")
+    if not isinstance(body, Mapping):
+        return None
+    reasoning, config = _object(body, "reasoning"), _object(_object(body, "generationConfig"), "thinkingConfig")
+    template, form = _object(body, "chat_template_kwargs"), _object(body, "thinking").get("type")
+    switches = (reasoning.get("enabled"), template.get("enable_thinking"), template.get("thinking"))
+    said = [value for value in (*switches, body.get("enable_thinking")) if isinstance(value, bool)]
+    said += [form != "disabled"] if form in ("disabled", "enabled", "adaptive") else []
+    said += [word != "none" for word in (reasoning.get("effort"), body.get("reasoning_effort")) if word is not None]
+    said += [
+        budget != 0 for budget in (reasoning.get("max_tokens"), config.get("thinkingBudget")) if budget is not None
+    ]
+    said += [True] if config.get("thinkingLevel") is not None else []
+    return said[0] if said else None
+
+
+def _object(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = holder.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def parameters_taken(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.findings import Finding
+from playbill.backends.common.home import expanded
 from playbill.backends.errors import EntryError, UnificationError
 from playbill.backends.registry.validate import flatten
 
-__all__ = ["Conflict", "ModelSpec", "conflicts"]
+__all__ = ["Conflict", "ModelSpec", "conflicts", "not_here", "path_in"]
 
 Conflict = tuple[str, Any, Any]  # path, ours, theirs
 
@@ -25,12 +27,13 @@ class ModelSpec(Mapping[str, Any]):
     'llamacpp'
     """
 
-    __slots__ = ("_content", "_data", "_findings", "_sources")
+    __slots__ = ("_content", "_data", "_findings", "_folders", "_sources")
 
     _data: dict[str, Any]
     _content: Any
     _sources: dict[str, str]
     _findings: tuple[Finding, ...]
+    _folders: dict[str, str]
 
     def __init__(
         self,
@@ -38,19 +41,37 @@ class ModelSpec(Mapping[str, Any]):
         *,
         sources: Mapping[str, str] | None = None,
         findings: tuple[Finding, ...] = (),
+        folders: Mapping[str, str] | None = None,
     ) -> None:
         """Take flat data as it is. Use `from_name` and `from_dict`; a registry adds where each value is from.
 
+        ``folders``: for each key with a path, to which folder that is relative; else to the working directory.
         Raises EntryError for what is not JSON, naming the path.
         """
-        set_ = object.__setattr__
         try:
-            set_(self, "_content", _canonical(dict(data), ""))
+            copied = _copied(dict(data))
+            if copied is None:
+                _canonical(dict(data), "")  # which names the path
         except RecursionError:
             raise EntryError("spec: nested too deeply, or in itself") from None
-        set_(self, "_data", copy.deepcopy(dict(data)))
-        set_(self, "_sources", dict(sources or {}))
+        self._set(copied or {}, dict(sources or {}), findings, dict(folders or {}))
+
+    def _set(
+        self, data: dict[str, Any], sources: dict[str, str], findings: tuple[Finding, ...], folders: dict[str, str]
+    ) -> None:
+        set_ = object.__setattr__
+        set_(self, "_data", data)
+        set_(self, "_content", None)
+        set_(self, "_sources", sources)
         set_(self, "_findings", findings)
+        set_(self, "_folders", {key: folder for key, folder in folders.items() if key in data} if folders else {})
+
+    @property
+    def _hashable(self) -> Any:
+        """The content in a form that compares and hashes, made when it is first asked for."""
+        if self._content is None:
+            object.__setattr__(self, "_content", _canonical(self._data, ""))
+        return self._content
 
     @classmethod
     def from_name(cls, model_name: str) -> ModelSpec:
@@ -77,18 +98,22 @@ class ModelSpec(Mapping[str, Any]):
         if found:
             shown = "; ".join(f"{path}: {ours!r} against {value!r}" for path, ours, value in found)
             raise UnificationError(f"can't unify: {shown}")
-        return ModelSpec(
+        unified = object.__new__(ModelSpec)  # of two specs whose data are checked and never change
+        unified._set(
             _merge(theirs._data, self._data),
-            sources={**self._sources, **theirs._sources},
-            findings=self._findings + theirs._findings,
+            {**self._sources, **theirs._sources},
+            self._findings + theirs._findings,
+            {**self._folders, **theirs._folders},
         )
+        return unified
 
     def override(self, values: Mapping[str, Any], source: str = "the caller") -> ModelSpec:
         """Return a spec in which these values replace those that are there. Unifying selects; this overrides."""
         replaced = {self._sources.get(key) for key in values}
         findings = tuple(f for f in self._findings if f.where not in replaced)
         sources = {**self._sources, **dict.fromkeys(values, source)}
-        return ModelSpec({**self._data, **values}, sources=sources, findings=findings)
+        folders = {key: folder for key, folder in self._folders.items() if key not in values}
+        return ModelSpec({**self._data, **values}, sources=sources, findings=findings, folders=folders)
 
     def __getitem__(self, key: str) -> Any:
         return _fresh(self._data[key])
@@ -115,10 +140,10 @@ class ModelSpec(Mapping[str, Any]):
         return len(self._data)
 
     def __eq__(self, other: object) -> bool:
-        return self._content == other._content if isinstance(other, ModelSpec) else NotImplemented
+        return self._hashable == other._hashable if isinstance(other, ModelSpec) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._content)
+        return hash(self._hashable)
 
     def __repr__(self) -> str:
         return f"ModelSpec({self._data!r})"
@@ -130,7 +155,7 @@ class ModelSpec(Mapping[str, Any]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._data, self._sources, self._findings)
+        return _rebuild, (self._data, self._sources, self._findings, self._folders)
 
     def sources(self) -> dict[str, str]:
         """For each key where its value came from: a file and path in it, or "the caller"."""
@@ -140,13 +165,67 @@ class ModelSpec(Mapping[str, Any]):
         """Return what had to be said when the data was brought into the flat form."""
         return self._findings
 
+    def folders(self) -> dict[str, str]:
+        """For each key with a path from a registry file, the folder of that file."""
+        return dict(self._folders)
 
-def _rebuild(data: dict[str, Any], sources: dict[str, str], findings: tuple[Finding, ...]) -> ModelSpec:
-    return ModelSpec(data, sources=sources, findings=findings)
+
+def path_in(entry: Mapping[str, Any], key: str) -> Path:
+    """Return the file or folder that a key's value may name, there or not.
+
+    A relative path is relative to the folder of the file that holds the entry; to the working directory where a caller
+    said it.
+    """
+    folders = entry.folders() if isinstance(entry, ModelSpec) else {}
+    return Path(folders.get(key, ""), expanded(str(entry[key])))
+
+
+def not_here(entry: Mapping[str, Any], key: str) -> str:
+    """Return the end of a sentence that a path isn't there: what is meant, where the working directory has it."""
+    path = expanded(str(entry[key]))
+    meant = path_in(entry, key)
+    if path.is_absolute() or not path.exists() or path.absolute() == meant:
+        return ""
+    return f" ({path.absolute()} is there, but paths in an entry are relative to the file that holds it)"
+
+
+def _rebuild(
+    data: dict[str, Any], sources: dict[str, str], findings: tuple[Finding, ...], folders: dict[str, str]
+) -> ModelSpec:
+    return ModelSpec(data, sources=sources, findings=findings, folders=folders)
 
 
 def _fresh(value: Any) -> Any:
     return copy.deepcopy(value) if isinstance(value, (dict, list)) else value
+
+
+def _copied(value: Any) -> Any:
+    """Return a JSON value with containers of its own; None where it is, or holds, something else. Null stays so inside.
+
+    Faster than `copy.deepcopy`, which would find no fault.
+    """
+    found = _copied_inside(value)
+    return None if found is _NOT_JSON else found
+
+
+_NOT_JSON = object()
+_PLAIN = (str, int, bool, type(None))
+
+
+def _copied_inside(value: Any) -> Any:
+    if isinstance(value, _PLAIN) or (isinstance(value, float) and value - value == 0):
+        return value
+    if isinstance(value, dict):
+        copied = {key: inner if type(inner) is str else _copied_inside(inner) for key, inner in value.items()}
+        return _NOT_JSON if any(v is _NOT_JSON for v in copied.values()) or not all(map(_is_text, copied)) else copied
+    if isinstance(value, list):
+        items = [inner if type(inner) is str else _copied_inside(inner) for inner in value]
+        return _NOT_JSON if any(item is _NOT_JSON for item in items) else items
+    return _NOT_JSON
+
+
+def _is_text(key: object) -> bool:
+    return isinstance(key, str)
 
 
 def _canonical(value: Any, path: str) -> Any:

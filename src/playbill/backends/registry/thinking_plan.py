@@ -17,6 +17,7 @@ from playbill.backends.registry.service_models import (
     ModelFamily,
     Thinking,
     asks_for_thinking,
+    extra_body_thinks,
     is_told_not_to_think,
 )
 from playbill.backends.registry.services import Service
@@ -86,12 +87,17 @@ def plan_thinking(entry: Mapping[str, Any], service: Service, family: ModelFamil
     Raises ThinkingProblem for what the family is known to refuse, and for `thinking` that nobody knows how to ask for.
     """
     wish, effort = entry.get("thinking"), entry.get("reasoning_effort")
+    in_body = extra_body_thinks(entry)
+    also = family is not None and not family.thinking.by_effort  # how much is written at all, thinking or not
+    _check_extra_body(wish, None if also else effort, in_body)
     if is_told_not_to_think(entry):
         return _off(wish, effort, family, model)
     if effort == "none":
         raise ThinkingProblem(
             "reasoning_effort", "thinking: on and effort 'none' contradict each other", "take one out"
         )
+    if in_body is False and (family is None or family.thinking.can_be_off):
+        return ThinkingPlan(off=True, effort=effort if also else None)  # extra_body itself is the fragment
     mode = setting(entry, "thinking_mode")
     asked = asks_for_thinking(entry, family)
     if family is None:
@@ -169,6 +175,20 @@ def _off(wish: Any, effort: Any, family: ModelFamily | None, model: str) -> Thin
         message = f"thinking: off and effort '{kept}' contradict each other"
         raise ThinkingProblem("reasoning_effort", message, "take one of them out")
     return ThinkingPlan(off=True, effort=kept, fragment=off)
+
+
+def _check_extra_body(wish: Any, effort: Any, in_body: bool | None) -> None:
+    """Raise ThinkingProblem where the entry's keys and the fields in its ``extra_body`` contradict each other."""
+    if in_body is None:
+        return
+    told = "on" if in_body else "off"
+    if wish in ("on", "off") and wish != told:
+        raise ThinkingProblem(
+            "thinking", f"thinking: {wish}, but extra_body switches it {told}", "take one of them out"
+        )
+    if effort is not None and (effort != "none") is not in_body:
+        message = f"effort '{effort}', but extra_body switches thinking {told}"
+        raise ThinkingProblem("reasoning_effort", message, "take one of them out")
 
 
 def _asking(thinking: Thinking, model: str, effort: str | None) -> Mapping[str, Any]:

@@ -47,10 +47,11 @@ _ENDS = "`eos_to_cull` names what ends answers"
 _MARKER = "the tokenizer says it; what a prompt begins with stands in its template"
 
 UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
+    "engine_args": {_GGUF: _refuse("no argument of llama.cpp is handed through")},
     "multimodal": {_HF: _TEXT_ONLY, _GGUF: _TEXT_ONLY, _VLLM: _TEXT_ONLY},
     "generation_config": {_GGUF: _refuse("what a GGUF file recommends is not read; set the parameters of generation")},
-    "slow_tokenizer": {_GGUF: _no(_OF_FILE)},
-    "tokenizer_mode": {_HF: _no("`slow_tokenizer` says it"), _GGUF: _no(_OF_FILE)},
+    "slow_tokenizer": {_GGUF: _refuse(_OF_FILE)},
+    "tokenizer_mode": {_HF: _refuse("`slow_tokenizer` says it"), _GGUF: _refuse(_OF_FILE)},
     "dtype": {_GGUF: _refuse(_FILE_FORMAT)},
     "use_bf16": {_GGUF: _refuse(_FILE_FORMAT)},
     "load_in_8bit": {_GGUF: _refuse(_FILE_FORMAT), _VLLM: _refuse("`quantization` says it, in vLLM's words")},
@@ -62,7 +63,7 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
         _GGUF: _refuse(_FILE_FORMAT),
     },
     "peft_model": {_GGUF: _refuse(_ADAPTER)},
-    "gguf_file": {_GGUF: _no("`filename` names it"), _VLLM: _refuse("a GGUF file runs under llamacpp")},
+    "gguf_file": {_GGUF: _refuse("`filename` names it"), _VLLM: _refuse("a GGUF file runs under llamacpp")},
     "filename": {
         _HF: _refuse("`gguf_file` names a GGUF file; the files of a checkpoint are found by themselves"),
         _VLLM: _refuse("a GGUF file runs under llamacpp; the files of a checkpoint are found by themselves"),
@@ -77,8 +78,8 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
         _VLLM: _no("vLLM chooses its attention itself"),
     },
     "trust_remote_code": {_GGUF: _no("llama.cpp runs no code of a repository")},
-    "bos_string": {_HF: _no(_MARKER), _VLLM: _no(_MARKER)},
-    "eos_string": {_HF: _no(_ENDS), _VLLM: _no(_ENDS)},
+    "bos_string": {_HF: _refuse(_MARKER), _VLLM: _refuse(_MARKER)},
+    "eos_string": {_HF: _refuse(_ENDS), _VLLM: _refuse(_ENDS)},
     "device_map": {
         _GGUF: _no("`execute_on` and `gpu_layers_offloaded` say it"),
         _VLLM: _no("`number_gpus` and `pipeline_parallel_size` say it"),

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
@@ -18,7 +19,7 @@ from playbill.backends.registry import rules
 from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend_names
 from playbill.backends.registry.clemcore_differed import clemcore_differed
 from playbill.backends.registry.fields.conflicts import field_conflicts
-from playbill.backends.registry.fields.elsewhere import ELSEWHERE
+from playbill.backends.registry.fields.elsewhere import ELSEWHERE, advice_for
 from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, LOCAL, UNREAD, EntryKey
 from playbill.backends.registry.hosted_models import judge_hosted_model
 from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
@@ -71,7 +72,8 @@ def flatten(raw: Mapping[str, Any], where: str = "entry") -> Flat:
             paths[key] = path
     findings.extend(_served_elsewhere(entry, paths))
     findings.extend(_rename_aliases(entry, paths))
-    for key in [key for key, value in entry.items() if _is_deeper(value, _DEEPEST)]:
+    containers = [(key, value) for key, value in entry.items() if isinstance(value, (dict, list))]
+    for key in [key for key, value in containers if _is_deeper(value, _DEEPEST)]:
         del entry[key]
         findings.append(rules.WRONG_TYPE.at(paths[key], "is nested too deeply to be read"))
     if isinstance(raw.get(NESTED_KEY), dict):
@@ -173,13 +175,18 @@ def judge_entry(flat: Flat, where: str = "entry") -> tuple[Finding, ...]:
 
 def _missing(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
     backend = entry.get("backend")
-    for key in (*ENTRY_KEYS.values(), *_own_keys(backend)):
+    for key in (*_required(str(backend)), *_own_keys(backend)):
         if key.name not in entry and key.is_required_by(str(backend)):
             yield rules.MISSING_KEY.at(
                 where,
                 f"'{key.name}' is missing",
                 f"add it: {key.summary[0].lower()}{key.summary[1:]}",
             )
+
+
+@cache
+def _required(backend: str) -> tuple[EntryKey, ...]:
+    return tuple(key for key in ENTRY_KEYS.values() if key.is_required_by(backend))
 
 
 def _backend(flat: Flat) -> Iterator[Finding]:
@@ -257,6 +264,9 @@ def _unknown(name: str, path: str, known: list[str]) -> Iterator[Finding]:
     near = get_close_matches(name, known, n=1, cutoff=0.8)
     if near:
         yield rules.UNKNOWN_KEY.at(path, "unknown key", f"did you mean '{near[0]}'?")
+    elif advice := advice_for(name):
+        message = "nothing reads this key, and by its name answers may depend on it"
+        yield rules.SETTING_ELSEWHERE.at(path, message, f"{advice}; if it is a note of yours, call it 'x_{name}'")
     else:
         yield rules.FOREIGN_KEY.at(
             path,

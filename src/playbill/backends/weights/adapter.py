@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.home import expanded
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
+from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, only_cached
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapter_folder"]
@@ -25,10 +25,13 @@ def adapter_folder(entry: Mapping[str, Any], credentials: Credentials, *, progre
     name = entry.get("peft_model")
     if not name:
         return None
-    folder = expanded(str(name))
+    folder = path_in(entry, "peft_model")
     if not folder.is_dir():
         if str(name).startswith(("/", "~", "./", "../")):
-            raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; peft_model says there is")
+            raise WeightsError(
+                f"{entry.get('model_name')}: there is no folder {folder}; peft_model says there is"
+                f"{not_here(entry, 'peft_model')}"
+            )
         folder = _download(str(name), entry, credentials, progress=progress)
     for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / file).is_file():

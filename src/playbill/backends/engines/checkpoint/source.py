@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.home import expanded
+from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Context, Fetched
 from playbill.backends.errors import WeightsError
+from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
 from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, not_cached, only_cached
 
@@ -50,11 +51,16 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
     """
     name, revision = str(entry["huggingface_id"]), entry.get("revision")
     token = hub_token(entry, context.credentials)
-    folder = expanded(name)
+    folder = path_in(entry, "huggingface_id")
     if folder.is_dir():
         return _folder(entry, folder)
     if name.startswith(("/", "~", "./", "../")):
-        raise WeightsError(f"{entry.get('model_name')}: there is no folder {name}; huggingface_id says there is")
+        raise WeightsError(
+            f"{entry.get('model_name')}: there is no folder {folder}; huggingface_id says there is"
+            f"{not_here(entry, 'huggingface_id')}"
+        )
+    if hint := not_here(entry, "huggingface_id"):
+        warn_once(f"huggingface_id {name}: the hub's repository is meant{hint}")
     with hub_progress(context.progress), hub_errors(name, revision=revision, token=token):
         downloads = _Downloads(name, revision, token, only_cached())
         folder = downloads.fetch([*_SMALL, *(_CODE if code else ())])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +24,7 @@ from playbill.backends.engines.remote.limiter import LimiterKey
 from playbill.backends.errors import CredentialsError, EngineError, EntryError
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.services import Service
+from playbill.backends.registry.spec import not_here, path_in
 
 __all__ = ["NO_KEY", "Connection", "model_id", "open_connection"]
 
@@ -98,9 +98,10 @@ def open_connection(entry: Mapping[str, Any], service: Service, credentials: Cre
     if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
         raise EntryError(f"the entry '{entry.get('model_name')}': base_url {base_url!r} is no http or https address")
     key = _key_for(base_url, section, service, credential)
-    ca_bundle = entry.get("ca_bundle")
-    if ca_bundle is not None and not Path(ca_bundle).is_file():
-        raise EntryError(f"the entry '{entry.get('model_name')}': there is no ca_bundle {ca_bundle}")
+    ca_bundle = path_in(entry, "ca_bundle") if entry.get("ca_bundle") is not None else None
+    if ca_bundle is not None and not ca_bundle.is_file():
+        missing = f"there is no ca_bundle {ca_bundle.absolute()}{not_here(entry, 'ca_bundle')}"
+        raise EntryError(f"the entry '{entry.get('model_name')}': {missing}")
     seconds = float(setting(entry, "timeout"))
     return Connection(
         service=service,
@@ -110,7 +111,7 @@ def open_connection(entry: Mapping[str, Any], service: Service, credentials: Cre
         key_from=credential.source if credential is not None and key is not None else None,
         timeout=httpx2.Timeout(seconds, connect=float(setting(entry, "connect_timeout")), pool=None),
         seconds=seconds,
-        ca_bundle=ca_bundle,
+        ca_bundle=str(ca_bundle) if ca_bundle is not None else None,
         fixed=setting(entry, "concurrency"),
     )
 

@@ -19,7 +19,8 @@ class EntryKey:
 
     ``read_by`` names the backends whose code reads the key (``EVERY``: all; ``METADATA``: none, it is for people), and
     ``required_by`` those that need it. `setting` returns ``default`` where an entry doesn't have the key. ``aliases``
-    are other names under which the key is read, as its older name.
+    are other names under which the key is read, as its older name. ``is_path``: a value may name a file or a folder,
+    relative to the file that holds the entry.
     """
 
     name: str
@@ -29,6 +30,7 @@ class EntryKey:
     required_by: tuple[str, ...] = ()
     default: Any = None
     aliases: tuple[str, ...] = ()
+    is_path: bool = False
 
     def is_read_by(self, backend: str) -> bool:
         """Tell whether the code of this backend reads the key."""

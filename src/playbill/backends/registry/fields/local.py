@@ -29,6 +29,7 @@ LOCAL_KEYS = (
         "file in a PyPI wheel: `pypi:PACKAGE==VERSION/PATH#sha256=…`.",
         LOCAL,
         LOCAL,
+        is_path=True,
     ),
     EntryKey(
         "premade_chat_template",
@@ -269,12 +270,13 @@ LOCAL_KEYS = (
         "An adapter (PEFT, safetensors only): a folder, or a repository on the hub. Every request uses it. For vllm "
         "it must be a LoRA adapter.",
         _HF_FILES,
+        is_path=True,
     ),
     EntryKey(
         "engine_args",
         v.OBJECT,
         "Further arguments of the engine, handed through: vLLM's `EngineArgs`, as `kv_cache_dtype`, or transformers' "
-        "`from_pretrained`, as `max_memory`. Only those that can name no code, file or address.",
+        "`from_pretrained`, as `max_memory`. Only those that can name no code, path or address.",
         _HF_FILES,
     ),
     # vllm

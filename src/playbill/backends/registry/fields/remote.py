@@ -45,7 +45,13 @@ SERVICE_KEYS = (
         "show their thinking. Without it, Responses for families that answer only there.",
         tuple(name for name in REMOTE if SERVICES[name].wire == "openai"),
     ),
-    EntryKey("extra_body", v.OBJECT, "Further fields of the request's body; they win over all others.", REMOTE),
+    EntryKey(
+        "extra_body",
+        v.OBJECT,
+        "Further fields of the request's body; they win over all others. Where they switch thinking on, tokens are "
+        "left for it as by `thinking`; where they contradict the entry's keys, that is an error.",
+        REMOTE,
+    ),
     EntryKey(
         "multimodality",
         v.OBJECT,
@@ -114,5 +120,7 @@ SERVICE_KEYS = (
     EntryKey("time_budget", v.NUMBER, "Seconds after the first request within which attempts may begin.", REMOTE),
     EntryKey("timeout", v.NUMBER, "Seconds that one attempt may take.", REMOTE, default=600),
     EntryKey("connect_timeout", v.NUMBER, "Seconds until a connection must stand.", REMOTE, default=10),
-    EntryKey("ca_bundle", v.STRING, "A file of certificates to trust, for servers with a private CA.", REMOTE),
+    EntryKey(
+        "ca_bundle", v.STRING, "A file of certificates to trust, for servers with a private CA.", REMOTE, is_path=True
+    ),
 )

@@ -15,7 +15,7 @@ from playbill.backends.registry.fields.local import LOCAL, LOCAL_KEYS
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.remote import SERVICE_KEYS
 
-__all__ = ["ALIASES", "EVERY", "ENTRY_KEYS", "LOCAL", "METADATA", "PACE", "UNREAD", "EntryKey", "setting"]
+__all__ = ["ALIASES", "EVERY", "ENTRY_KEYS", "LOCAL", "METADATA", "PACE", "PATHS", "UNREAD", "EntryKey", "setting"]
 
 _TABLE = (
     EntryKey(
@@ -96,6 +96,7 @@ _TABLE = (
         "it got then.",
         ("replay",),
         ("replay",),
+        is_path=True,
     ),
 )
 
@@ -108,6 +109,9 @@ ENTRY_KEYS: dict[str, EntryKey] = {key.name: key for key in (*_TABLE, *_paramete
 
 ALIASES: dict[str, str] = {alias: key.name for key in ENTRY_KEYS.values() for alias in key.aliases}
 """Other names of keys to the names that are shown and written."""
+
+PATHS = frozenset(key.name for key in ENTRY_KEYS.values() if key.is_path)
+"""Keys whose values may name a file or folder; `playbill.backends.registry.spec.path_in` says which."""
 
 PACE = frozenset(
     ["concurrency", "max_attempts", "retry_pause", "time_budget", "timeout", "connect_timeout", "ca_bundle"]

@@ -1,4 +1,4 @@
-"""Read what a model card and the hub say of a model: licence, languages, gated or not, number of parameters.
+"""Read what a model card and the hub say of a model: licence, languages, published, gated, number of parameters.
 
 A card is a stranger's text, so only plain values of its head are taken.
 """
@@ -16,6 +16,8 @@ from playbill.proof.add.sources.proposal import Proposal
 from playbill.proof.add.sources.size import shown_count
 
 __all__ = ["put_card", "put_hub_card"]
+
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 
 def put_card(proposal: Proposal, card: Path) -> None:
@@ -66,17 +68,16 @@ def put_hub_card(proposal: Proposal, repo: str, context: Context) -> list[str]:
     with hub_errors(repo, token=token):
         info = HfApi(token=token).model_info(repo)
         names = [file.rfilename for file in info.siblings or []]
-        if info.gated:
-            proposal.put("requires_api_key", True, "the hub says that the model is gated")
+        if info.gated or info.private:
+            proposal.put("requires_api_key", True, f"the hub says that it is {'gated' if info.gated else 'private'}")
             token = hub_token({"huggingface_id": repo, "requires_api_key": True}, context.credentials)
         if "README.md" in names:
             put_card(proposal, Path(hf_hub_download(repo, "README.md", token=token)))
     total = getattr(info.safetensors, "total", None)
     if isinstance(total, int) and total > 0:
         proposal.put("parameters", shown_count(total), "the hub's count of the weights")
-    created = getattr(info, "created_at", None)
-    if created is not None:
-        proposal.put("release_date", created.date().isoformat(), "when the repository was made")
+    if getattr(info, "private", None) is False and any(name.endswith(_WEIGHTS) for name in names):
+        proposal.put("open_weight", True, "the hub has the weights, and the repository isn't private")
     return names
 
 

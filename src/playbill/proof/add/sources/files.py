@@ -11,6 +11,7 @@ from playbill.backends.loading import open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.spec import ModelSpec
+from playbill.backends.weights.wheel import PREFIX
 from playbill.proof.add.sources.card import put_card, put_hub_card
 from playbill.proof.add.sources.prompt import put_prompt_values
 from playbill.proof.add.sources.proposal import Proposal
@@ -32,6 +33,8 @@ def from_gguf(source: str, context: Context, filename: str | None = None, name: 
     proposal.put("filename", filename, "given")
     file = find_weights({"model_name": source, **proposal.values}, context.credentials, progress=context.progress).path
     proposal.put("model_name", name or file.stem, "the file's name")
+    if source.startswith(PREFIX):
+        proposal.put("open_weight", True, "the package index has the weights")
     _put_header(proposal, file)
     _put_prompt(proposal, context, "the GGUF file")
     return proposal
@@ -46,7 +49,6 @@ def _put_header(proposal: Proposal, file: Path) -> None:
     licence = values.get("general.license.name") or values.get("general.license")
     proposal.put("license", _licence(licence, values.get("general.license.link")), "general.license in the GGUF file")
     proposal.put("languages", values.get("general.languages"), "general.languages in the GGUF file")
-    proposal.put("open_weight", True, "the weights are here")
 
 
 def _licence(name: Any, link: Any) -> Any:
@@ -105,7 +107,6 @@ def _for_huggingface(source: str, names: list[str], facts: Proposal, context: Co
     counted = count_parameters(files.folder)
     if counted is not None:
         proposal.put("parameters", shown_count(counted.number), counted.origin)
-    proposal.put("open_weight", True, "the weights are published")
     _put_prompt(proposal, context, "the model's configuration")
     return proposal
 
