@@ -114,6 +114,7 @@ MEANT = {
     **{"slow_tokenizer": True, "use_bf16": True, "load_in_8bit": True, "load_in_4bit": True, "gguf_file": "a.gguf"},
     **{"filename": "*Q4.gguf", "bos_string": "<s>", "eos_string": "</s>", "peft_model": "a/b", "quantization": "awq"},
     **{"tokenizer_mode": "slow", "torch_dtype": "float16"},
+    **{"bnb_4bit_quant_type": "fp4", "bnb_4bit_compute_dtype": "float16", "engine_args": {"max_memory": {"0": "9GiB"}}},
 }
 ASKED = {
     **{

@@ -72,9 +72,10 @@ def _engine(
     # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more
     # than cores. So what computes before the engine's own thread does is a thread that ends, and its helpers with it.
     with quiet(context.progress), load_failures(name, "the weights", preview=False), ThreadPoolExecutor(1) as apart:
-        model = apart.submit(load_weights, entry, source, trust=trust, adapter=adapter).result()
+        weights = apart.submit(load_weights, entry, source, trust=trust, adapter=adapter).result()
+        model = weights.model
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
-        computation = computation_facts(model, threads)
+        computation = computation_facts(weights, threads, name=name)
         decoder = apart.submit(choose_decoder, entry, model, threads).result()
     computation["batching"] = dict(decoder.facts)
     return TransformersEngine(
