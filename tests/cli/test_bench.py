@@ -16,7 +16,7 @@ from playbill.bench.report import describe_load, describe_machine_line, missed, 
 from playbill.bench.ways import Job
 from playbill.bench.worker import measure_way
 from playbill.cli import main
-from support.smollm2 import tiny_folder
+from support.smollm2 import GGUF, gguf_folder, tiny_folder
 
 pytest.importorskip("torch")
 SMALL = ("--rows", "1,3,33", "--prompt", "9", "--tokens", "2", "--repeats", "1")
@@ -100,6 +100,18 @@ def test_what_is_computed_one_at_a_time_is_not_measured_together():
     assert limited["left"] == [4]
 
 
+@pytest.mark.slow
+def test_a_gguf_file_is_measured():
+    """By the same interface; its slots are as many as the requests need, and its context as long."""
+    pytest.importorskip("xllamacpp")
+    spec = {"huggingface_id": str(gguf_folder()), "filename": GGUF, "backend": "llamacpp"}
+    found = measure_way(job("playbill", 1, 9, **spec))
+    assert (found["error"], found["left"]) == (None, [])
+    assert [rate["rows"] for load in found["loads"] for rate in load["rates"]] == [1, 9]
+    assert {load["facts"]["n_ctx"] for load in found["loads"]} == {256}
+    assert "checkpoints of transformers, and tiny is a GGUF file" in measure_way(job("generate", 2, **spec))["error"]
+
+
 def test_clemcore_answers_in_its_own_environment(tmp_path):
     """Asked by lines of JSON; an environment without its HuggingFace backend is said, with what to type."""
     bare = tmp_path / "python"
@@ -109,7 +121,6 @@ def test_clemcore_answers_in_its_own_environment(tmp_path):
     assert found["error"] == (
         f'clemcore\'s environment has no torch; install with: {bare} -m pip install "clemcore[huggingface]"'
     )
-    assert "GGUF file" in measure_way(job("clemcore", 2, backend="llamacpp"))["error"]
 
 
 @pytest.mark.parametrize(

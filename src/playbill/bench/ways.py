@@ -67,13 +67,14 @@ def _by_playbill(job: Job, **keys: Any) -> Iterator[Running]:
     spec = job.spec.override(keys) if keys else job.spec
     if spec.get("backend") not in LOCAL:
         raise InputError(f"{spec.get('model_name')} runs elsewhere; bench measures models that run here")
+    gguf = spec["backend"] == "llamacpp"
     if job.batch_size is not None:
-        spec = spec.override({"batch_size": job.batch_size})
-    if spec["backend"] == "llamacpp" and "n_ctx" not in spec:
+        spec = spec.override({"batch_size": _slots(job.batch_size) if gguf else job.batch_size})
+    if gguf and "n_ctx" not in spec:
         spec = spec.override({"n_ctx": work.prompt + work.tokens + _SPARE})
     options: dict[str, Any] = {"trust_remote_code": job.trust_remote_code, "progress": sys.stderr.isatty()}
     credentials = Credentials.load(job.key_files)
-    with load_spec(spec, credentials=credentials, dialogues=max(work.rows), **options) as model:
+    with load_spec(spec, credentials=credentials, dialogues=_slots(max(work.rows)), **options) as model:
 
         def complete(prompts: Sequence[Sequence[int]], new: int) -> Completed:
             params = {"temperature": 0.0, "max_tokens": new}
@@ -83,6 +84,11 @@ def _by_playbill(job: Job, **keys: Any) -> Iterator[Running]:
             return Completed(sum(map(len, prompts)), came)
 
         yield Running(complete, model.engine.facts, model.concurrency)
+
+
+def _slots(rows: int) -> int:
+    """Return the slots of llama.cpp with which so many requests are computed at once: a fifth is for those waiting."""
+    return rows + max(1, (rows + 3) // 4)
 
 
 def _own(**keys: Any) -> Callable[[Job], AbstractContextManager[Running]]:
