@@ -141,6 +141,18 @@ def test_what_cannot_be_measured_is_said(playbill, args, words):
     assert words in err
 
 
+def test_a_model_that_cannot_be_loaded_is_no_success(playbill, tmp_path):
+    """The reason is said once, and kept."""
+    code, out, err = playbill("bench", "tiny", "-p", f"huggingface_id={tmp_path}/nowhere", "--json", "kept.json")
+    assert code == 2
+    assert (
+        err.strip()
+        == f"playbill: not measured: tiny: there is no folder {tmp_path}/nowhere; huggingface_id says there is"
+    )
+    assert "there is no folder" in json.loads((tmp_path / "kept.json").read_text())["ways"][0]["error"]
+    assert "REQUESTS" not in out
+
+
 class Clock:
     """Completes nothing, and takes a second a prompt token and ten a step."""
 

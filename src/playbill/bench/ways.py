@@ -158,8 +158,10 @@ def _by_generate_batch(job: Job) -> Iterator[Running]:
             "this version of transformers has no generate_batch; install with: pip install --upgrade transformers"
         )
     on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
+    keeps = hasattr(model, "destroy_cached_continuous_batching_manager")
+    sized: list[int] = []
 
-    def complete(prompts: Sequence[Sequence[int]], new: int) -> Completed:
+    def generate(prompts: Sequence[Sequence[int]], new: int) -> Completed:
         from transformers import ContinuousBatchingConfig
 
         # By itself it takes nine tenths of the memory that is free, which on a CPU is other programs' too; and it
@@ -167,11 +169,25 @@ def _by_generate_batch(job: Job) -> Iterator[Running]:
         pages = len(prompts) * (2 + (len(prompts[0]) + new) // 256) if on_cpu else None
         batching = ContinuousBatchingConfig(num_blocks=pages, auto_switch_to_flash=False)
         config = GenerationConfig(do_sample=False, max_new_tokens=new, eos_token_id=-1, pad_token_id=0)
-        given = [list(prompt) for prompt in prompts]
-        found = model.generate_batch(given, generation_config=config, continuous_batching_config=batching)
+        given, kept = [list(prompt) for prompt in prompts], {"persistent_manager": True} if keeps else {}
+        found = model.generate_batch(given, generation_config=config, continuous_batching_config=batching, **kept)
         return Completed(sum(map(len, given)), sum(len(output.generated_tokens) for output in found.values()))
 
-    yield Running(complete, lambda: facts)
+    def drop() -> None:
+        if keeps:
+            model.destroy_cached_continuous_batching_manager()
+
+    def complete(prompts: Sequence[Sequence[int]], new: int) -> Completed:
+        if sized != [len(prompts)]:  # its manager is made once for so much work, outside of what is measured
+            drop()
+            sized[:] = [len(prompts)]
+            generate(prompts, job.work.tokens + 1)
+        return generate(prompts, new)
+
+    try:
+        yield Running(complete, lambda: facts)
+    finally:
+        drop()
 
 
 @contextmanager
