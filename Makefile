@@ -24,7 +24,7 @@ WORKERS ?= 2
 # How long `make fuzz` looks for faults, all targets together.
 SECONDS ?= 300
 
-.PHONY: help demo test test-all fuzz lint types format lock docs clean
+.PHONY: help demo test test-all fuzz sdks lint types format lock docs clean
 
 help:
 	@sed -n '1,3s/^# \{0,1\}//p' Makefile
@@ -41,6 +41,10 @@ test-all: test
 
 fuzz: $(VENV)/.test
 	PLAYBILL_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz -k long -rP --timeout=0
+
+# Requests against what the services' own SDKs know, in environments of their own (.venvs, 0.5 GB).
+sdks: $(VENV)/.test
+	$(BIN)/python -m pytest tests/backends/engines/remote/test_other_sdks.py tests/backends/engines/remote/test_sdk_versions.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

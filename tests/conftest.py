@@ -8,10 +8,22 @@ from playbill.backends.registry.services import SERVICES
 from playbill.cli import main
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch):
+    """Nothing is wrapped for a terminal, whose width the tests' own workers state."""
+    for variable in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty working directory and an empty home; nothing of this machine is seen."""
-    for variable in ("PLAYBILL_REGISTRY", *(v for service in SERVICES.values() for v in service.variables)):
+    for variable in (
+        "PLAYBILL_REGISTRY",
+        "COLUMNS",
+        "LINES",
+        *(v for service in SERVICES.values() for v in service.variables),
+    ):
         monkeypatch.delenv(variable, raising=False)
     home = tmp_path / "home"
     for variable in ("HOME", "USERPROFILE"):

@@ -10,14 +10,13 @@ by key where it stands. None of these is written. Knows no key and no model.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.jsonfile import read_json, write_atomically
-from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import packaged_file
+from playbill.proof.registries.formatting import registry_text
 
 SOURCES = Path(__file__).parents[1] / "models"
 ABSENT = SOURCES / "absent.json"
@@ -40,19 +39,9 @@ def read_source(path: Path) -> list[dict[str, Any]]:
 
 
 def build() -> str:
-    """Return the text of the packaged registry."""
-    order = {name: place for place, name in enumerate(ENTRY_KEYS)}
-    entries = []
-    for path in sources():
-        for item in read_source(path):
-            entry = {key: value for key, value in item.items() if key not in NOTES}
-            entries.append(dict(sorted(entry.items(), key=lambda pair: order.get(pair[0], len(order)))))
-    return "[\n" + ",\n".join(_written(entry) for entry in entries) + "\n]\n"
-
-
-def _written(entry: dict[str, Any]) -> str:
-    lines = (f"    {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items())
-    return "  {\n" + ",\n".join(lines) + "\n  }"
+    """Return the text of the packaged registry, as `playbill registry lint` formats one."""
+    items = (item for path in sources() for item in read_source(path))
+    return registry_text([{key: value for key, value in item.items() if key not in NOTES} for item in items])
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -24,8 +24,14 @@ from playbill.backends.registry.fields.engine_arguments import ENGINE_ARGUMENTS
 from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.fields.table import ENTRY_KEYS, EVERY, LOCAL, METADATA, UNREAD, EntryKey
 from playbill.backends.registry.rules import ENTRY_RULES
-from playbill.backends.registry.schema import schema_file, schema_text
-from playbill.backends.registry.service_models import family_of, ignored_by_model, model_families, refusals
+from playbill.backends.registry.schema import schemas
+from playbill.backends.registry.service_models import (
+    ModelFamily,
+    family_of,
+    ignored_by_model,
+    model_families,
+    refusals,
+)
 from playbill.backends.registry.services import REMOTE, SERVICES, Service
 from playbill.backends.registry.unsupported import UNSUPPORTED
 from playbill.cli import cli
@@ -39,6 +45,9 @@ _PINNED = {"api_version": "2023-06-01"}
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 ENTRIES = REFERENCE / "entries.md"
 SERVICES_PAGE = REFERENCE / "services.md"
+HOSTED_PAGE = REFERENCE / "hosted-models.md"
+MAKERS = ("openai", "anthropic", "google", "xai", "deepseek", "mistral", "cohere", "groq", "together", "fireworks")
+"""Services whose models the short tables show; the long one has all."""
 ENGINES_PAGE = REFERENCE / "local-engines.md"
 COMMANDS = REFERENCE / "command-line.md"
 RULES = {
@@ -171,30 +180,83 @@ ERRORS = {
 
 def greedy(service: str, model: str) -> str:
     """How a model is asked for its likeliest tokens, if it can be."""
-    for entry, words in ({}, "yes"), ({"reasoning_effort": "none"}, "with effort none"), (_PINNED, "with the pin"):
-        family = family_of(service, model)
-        switch = family is None or family.thinking.off is not None or "none" in family.thinking.efforts
-        if entry.get("reasoning_effort") and not switch:
+    family = family_of(service, model)
+    ignored = False
+    for entry, words in ({}, "yes"), ({"thinking": "off"}, "with thinking off"), (_PINNED, "with api_version"):
+        if entry.get("thinking") and (family is None or not family.thinking.off):
             continue
         if "temperature" in refusals(service, model, entry):
             continue
-        if "temperature" in ignored_by_model(service, model, entry):
-            return "no: ignored"
-        return words
-    return "no: refused"
+        if "temperature" not in ignored_by_model(service, model, entry):
+            return words
+        ignored = True
+    return "no: ignored" if ignored else "no: refused"
+
+
+def current_families(service: str) -> Iterator[ModelFamily]:
+    """The families that a service has now."""
+    return (f for f in model_families() if service in f.services and service not in f.retired)
+
+
+def ids(family: ModelFamily, most: int = 3) -> str:
+    """The ids of a family's models, as shell patterns."""
+    shown = [f"`{pattern}`" for pattern in family.patterns[:most]]
+    return ", ".join([*shown, *(["…"] if len(family.patterns) > most else [])])
+
+
+def tokens(service: str, family: ModelFamily) -> str:
+    """The limit of tokens in the request of a plain entry: 300 for the answer, and what is left for thinking."""
+    entry = {"model_name": "m", "backend": service, "model_id": family.model}
+    module = import_module(f"playbill.backends.engines.remote.wires.{SERVICES[service].wire}")
+    body = module.request_body(entry, ({"role": "user", "content": "hello"},), {})
+    fields = {**body, **body.get("generationConfig", {})}
+    names = ("max_completion_tokens", "max_output_tokens", "maxOutputTokens", "max_tokens")
+    return f"{next(fields[name] for name in names if name in fields):,}"
 
 
 def family_rows() -> Iterator[list[str]]:
     """The current families of hosted models, by service."""
     for service in REMOTE:
-        for family in model_families():
-            if service not in family.services or service in family.retired:
-                continue
+        for family in current_families(service):
             thinking = family.thinking
-            efforts = ", ".join(thinking.efforts)
-            end = family.retires.get(service, "")
-            ids = ", ".join(f"`{pattern}`" for pattern in family.patterns[:3])
-            yield [f"`{service}`", ids, greedy(service, family.model), thinking.default, efforts, end]
+            words, end = ", ".join(thinking.efforts), family.retires.get(service, "")
+            able = greedy(service, family.model)
+            yield [f"`{service}`", ids(family), able, thinking.default, words, tokens(service, family), end]
+
+
+GREEDY = {"yes": 1, "with thinking off": 2, "with api_version": 2, "no: refused": 3, "no: ignored": 3}
+THINKS = {"always": 1, "on": 2, "off": 3, "none": 4}
+
+
+def short_rows(column: Callable[[str, ModelFamily], int | None], columns: int) -> Iterator[list[str]]:
+    """One row for each maker, with its families in the column that is theirs; catch-alls are left out."""
+    for service in MAKERS:
+        cells: list[list[str]] = [[] for _ in range(columns)]
+        for family in current_families(service):
+            place = column(service, family)
+            if place is not None and family.thinking.default != "unknown":
+                cells[place - 1] += [pattern for pattern in family.patterns if "[" not in pattern]
+        yield [f"`{service}`", *(", ".join(f"`{name}`" for name in shortest(cell)) for cell in cells)]
+
+
+def shortest(patterns: list[str]) -> Iterator[str]:
+    """The patterns without those that another one of them covers."""
+    ends = [pattern.rstrip("*") for pattern in patterns if pattern.endswith("*")]
+    for pattern in patterns:
+        if not any(pattern.startswith(end) and pattern.rstrip("*") != end for end in ends):
+            yield pattern
+
+
+def hosted_parts() -> dict[str, str]:
+    """The generated parts of reference/hosted-models.md."""
+    greedy_head = ["backend", "greedy as they are", "greedy with a key", "never greedy"]
+    thinks_head = ["backend", "always", "unless switched off", "when asked to", "never"]
+    whole_head = ["backend", "models", "greedy", "thinks", "effort words", "limit sent", "ends"]
+    return {
+        "greedy": table(greedy_head, short_rows(lambda name, f: GREEDY[greedy(name, f.model)], 3)),
+        "thinks": table(thinks_head, short_rows(lambda name, f: THINKS.get(f.thinking.default), 4)),
+        "models": table(whole_head, family_rows()),
+    }
 
 
 def service_parts() -> dict[str, str]:
@@ -202,7 +264,6 @@ def service_parts() -> dict[str, str]:
     head = ["backend", "address", "variable", "parameters (and their names there)", "refused by reasoning models"]
     return {
         "services": table(head, (service_row(SERVICES[name]) for name in REMOTE)),
-        "models": table(["backend", "models", "greedy", "thinks", "effort words", "ends"], family_rows()),
         "failures": table(["what happened", "tried again", "error in the end"], map(failure_row, Kind)),
     }
 
@@ -336,10 +397,11 @@ def filled(page: Path, made: dict[str, str]) -> str:
 
 
 def main() -> None:
-    wanted = {ENTRIES: filled(ENTRIES, parts()), schema_file(): schema_text()}
+    wanted = {ENTRIES: filled(ENTRIES, parts()), **schemas()}
     arguments = table(["backend", "arguments", "value"], engine_argument_rows())
     wanted[ENGINES_PAGE] = filled(ENGINES_PAGE, {"engine arguments": arguments})
     wanted[SERVICES_PAGE] = filled(SERVICES_PAGE, service_parts())
+    wanted[HOSTED_PAGE] = filled(HOSTED_PAGE, hosted_parts())
     wanted[REFERENCE / "rules.md"] = rules_page(RULES)
     wanted[COMMANDS] = filled(COMMANDS, {"commands": "\n\n".join(command_pages(cli, "playbill"))})
     for module in PYTHON:

@@ -259,10 +259,10 @@ def test_changes_of_the_messages_are_told():
 
 
 def test_text_streams_as_it_comes_and_the_generation_is_there_after():
-    """The pieces are the raw text; asking again for pieces gives none."""
+    """The pieces are the answer's text; asking again for pieces gives none."""
     with model("abc") as m:
         stream = m.stream(HELLO)
-        assert list(stream) == ["a", "b", "c", "\0"]
+        assert list(stream) == ["a", "b", "c"]
         assert list(stream) == []
         assert stream.generation.text == "abc"
 

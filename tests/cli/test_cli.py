@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,8 @@ def test_show_says_where_each_value_came_from(playbill, registry):
     """The spec as found, value by value with file and path."""
     code, out, _ = playbill("show", "fine", "--registry", registry)
     assert code == 0
-    assert f"{registry} $[1].answers" in out
+    assert out.startswith(f"fine, from {registry} $[1]\n")
+    assert 'answers    ["yes"]\n' in out
 
 
 def test_show_exits_1_for_an_entry_that_cannot_be_used(playbill, registry):
@@ -206,6 +208,33 @@ def test_keys_are_listed_masked(playbill, monkeypatch):
     assert "obviously_fake" not in out
 
 
+def test_keys_says_what_a_key_file_gets_wrong(playbill, home):
+    """A field that is nearly `api_key`, and a name that is nearly a service's, come with what was meant, no value."""
+    content = {"opnai": {"api_key": "not-a-real-key-1"}, "openai": {"key": "not-a-real-key-2"}, "slurk": {}}
+    (home / "key.json").write_text(json.dumps({**content, "groq": {"apikey": "not-a-real-key-3", "organisation": "o"}}))
+    _, out, err = playbill("keys")
+    assert "key.json $.opnai: 'opnai' is no service; did you mean 'openai'?" in err
+    assert "key.json $.openai.key: is not read; did you mean 'api_key'?" in err
+    assert "key.json $.groq.apikey: is not read; did you mean 'api_key'?" in err
+    assert "organisation" not in err
+    assert "slurk" not in err
+    assert "not-a-real" not in out + err
+
+
+def test_keys_names_a_variable_or_says_that_none_is_needed(playbill):
+    """A service without a variable of its own has no `$?`."""
+    _, out, _ = playbill("keys")
+    assert "$?" not in out
+    assert re.search(r"llamacpp_server +\(needs none\)", out)
+
+
+def test_a_near_miss_of_a_service_gets_no_key(playbill):
+    """`keys set opnai` is refused, unless an address says that it is meant."""
+    code, _, err = playbill("keys", "set", "opnai")
+    assert code == 2
+    assert "did you mean 'openai'?" in err
+
+
 def test_keys_set_reads_a_pipe_and_stores_for_the_owner_only(home):
     """The key is never an argument, where others on the machine could see it."""
     done = subprocess.run(
@@ -262,6 +291,13 @@ def test_model_names_complete(home, monkeypatch):
         capture_output=True,
     )
     assert "SmolLM2-135M-Instruct-Q4" in done.stdout
+
+
+def test_a_command_that_is_nearly_one_is_told_which(playbill):
+    """Commands are imported on first need, and known by name all the same."""
+    code, _, err = playbill("shwo", "mock")
+    assert code == 2
+    assert err.count("Did you mean 'show'?") == 1
 
 
 def test_wrong_usage_exits_2(playbill):
@@ -365,3 +401,31 @@ def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "playbill: interrupted\n")
+
+
+def test_keys_shows_where_a_shared_key_serves_as_well(playbill, place):
+    """Hugging Face's token, for its router too; with an address of its own it is for that alone."""
+    (place / "key.json").write_text(json.dumps({"huggingface": {"api_key": "hf_0123456789"}}))
+    rows = {row["service"]: row for row in json.loads(playbill("keys", "--json")[1])}
+    assert rows["huggingface_router"]["key"] == rows["huggingface"]["key"] is not None
+    (place / "key.json").write_text(json.dumps({"huggingface": {"api_key": "hf_01", "base_url": "https://hub.lab"}}))
+    rows = {row["service"]: row for row in json.loads(playbill("keys", "--json")[1])}
+    assert rows["huggingface_router"]["key"] is None
+
+
+def test_prompt_and_diff_take_the_inputs_of_a_run(playbill, home):
+    """Of JSONL the first dialogue's first turn is shown, and it is said how many are left out."""
+    lines = ['{"id": "a", "turns": ["First", "Second"]}', '{"id": "b", "turns": ["Other"]}']
+    (home / "in.jsonl").write_text("\n".join(lines))
+    code, out, err = playbill("prompt", "mock", "in.jsonl")
+    assert code == 0
+    assert json.loads(out) == [{"role": "user", "content": "First"}]
+    assert "the first dialogue of in.jsonl; 1 dialogue left out" in err
+
+
+def test_check_says_nothing_twice(playbill, home):
+    """A finding is a finding of `check`; it is no warning of the load as well."""
+    code, out, err = playbill("check", "gpt-4-0613")
+    assert code == 0
+    assert "retired" in out + err
+    assert "playbill: warning" not in err

@@ -137,3 +137,12 @@ def test_an_interruption_while_modules_are_imported_shows_no_traceback(place):
     """)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "playbill: interrupted\n")
+
+
+def test_the_names_of_folders_are_printed_without_their_control_characters(playbill, place):
+    """A folder's name is a stranger's text too: run, audit, report, replay and demo write it out."""
+    name = "a\x1b[2Jb"
+    (place / "in.jsonl").write_text('{"id": "a", "turns": ["Hi"]}\n')
+    for line in (("run", "in.jsonl", "-m", "mock", "-o"), ("audit",), ("report",), ("replay",), ("demo", "-m", "mock")):
+        _, out, err = playbill(*line, name)
+        assert "\x1b" not in out + err, line

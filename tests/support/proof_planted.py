@@ -45,6 +45,11 @@ ALTERNATING = (
     "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}" + CHATML
 )
 
+HELPFUL = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+) + CHATML
+# As DeepSeek-V3.1: the prompt closes the thinking at once, unless it is asked for.
+ON_DEMAND = CHATML.replace("assistant\n{% endif", "assistant\n{{ '<think>' if thinking else '</think>' }}{% endif")
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
 HOSTED = {"model_name": "m", "backend": "anthropic", "model_id": "claude-haiku-4-5"}
@@ -216,5 +221,7 @@ PATHS: dict[str, tuple[Planted, Planted]] = {
         path_of(THINKER),
         path_of(THINKER, cot_start_tag="<think>", cot_end_tag="</think>"),
     ),
+    "PB223": (path_of(HELPFUL), path_of(HELPFUL.replace("You are a helpful assistant.", ""))),
+    "PB224": (path_of(ON_DEMAND), path_of(ON_DEMAND, chat_template_kwargs={"thinking": False})),
 }
 """Prompt paths by the code of the rule that the first breaks and the second doesn't."""

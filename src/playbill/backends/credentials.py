@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,12 +19,17 @@ from urllib.parse import urlsplit
 from playbill.backends.common.home import MissingHome, config_folder, expanded, home_folder
 from playbill.backends.common.jsonfile import read_json, write_json
 from playbill.backends.common.secret import Secret
+from playbill.backends.common.warn import warn_once
 from playbill.backends.errors import CredentialsError, FileFormatError
+from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.services import SERVICES
 
-__all__ = ["Credential", "Credentials", "allow", "key_files", "set_key", "user_key_file"]
+__all__ = ["Credential", "Credentials", "allow", "key_files", "near_service", "set_key", "user_key_file"]
 
 
+_FIELDS = ("api_key", "base_url", "allowed_urls")
+_MEANT = {"key": "api_key", "token": "api_key", "secret": "api_key", "api_token": "api_key", "access_token": "api_key"}
+_MEANT |= dict.fromkeys(("url", "api_base", "endpoint", "address"), "base_url")
 _HERE = Path("key.json")
 _ODD = re.compile(r"[\\\s\x00-\x20\x7f]")
 
@@ -48,12 +54,17 @@ class Credential:
     def may_go_to(self, url: str) -> bool:
         """Tell whether the key may be sent to this address: scheme, host and port must agree with one allowed."""
         asked = _origin(url)
-        homes = (self.base_url or _own_url(self.service), *self.allowed_urls)
+        own = (self.base_url,) if self.base_url else (_own_url(self.service), *_more_urls(self.service))
+        homes = (*own, *self.allowed_urls)
         return asked is not None and any(asked == _origin(home) for home in homes if home)
 
 
 def _own_url(service: str) -> str | None:
     return SERVICES[service].base_url if service in SERVICES else None
+
+
+def _more_urls(service: str) -> tuple[str, ...]:
+    return SERVICES[service].more_addresses if service in SERVICES else ()
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
@@ -136,6 +147,9 @@ def _united(places: list[Credential]) -> Credential:
 
 def _credentials_of(path: Path) -> list[Credential]:
     sections = _read_sections(path)
+    for name, section in sections.items():
+        for problem in _oddities(name, section):
+            warn_once(f"{path} $.{name}{problem}")
     return [_credential(path, name, section) for name, section in sections.items()]
 
 
@@ -168,6 +182,27 @@ def _read_sections(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(urls, list) or not all(isinstance(u, str) for u in urls):
             raise FileFormatError(f"{path} $.{name}.allowed_urls: is not a list of strings")
     return content
+
+
+def near_service(name: str) -> str | None:
+    """Return the service that a name was probably meant for, where it is none itself.
+
+    >>> near_service("opnai"), near_service("openai"), near_service("slurk")
+    ('openai', None, None)
+    """
+    if name in SERVICES or name in BACKENDS:
+        return None
+    return next(iter(get_close_matches(name.lower().replace("-", "_"), SERVICES, n=1, cutoff=0.8)), None)
+
+
+def _oddities(name: str, section: dict[str, Any]) -> Iterator[str]:
+    """Yield what a section says to nobody: a service that is none, fields that are read by nothing. Shows no value."""
+    if near := near_service(name):
+        yield f": '{name}' is no service; did you mean '{near}'?"
+    for field in section:
+        meant = _MEANT.get(field.lower()) or next(iter(get_close_matches(field.lower(), _FIELDS, n=1)), None)
+        if field not in _FIELDS and meant is not None and meant not in section:
+            yield f".{field}: is not read; did you mean '{meant}'?"
 
 
 def set_key(service: str, api_key: str, base_url: str | None = None, *, path: Path | None = None) -> Path:

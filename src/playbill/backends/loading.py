@@ -13,7 +13,7 @@ from typing import Any
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.warn import warn_once
 from playbill.backends.credentials import Credentials
-from playbill.backends.engines.base import Context, Extent, Fetched, Footprint, Loaded
+from playbill.backends.engines.base import Context, Extent, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.programmatic import Programmatic
 from playbill.backends.errors import BackendUnavailable, EntryError, ParameterError
 from playbill.backends.model import Model
@@ -37,8 +37,10 @@ __all__ = [
     "load_model",
     "load_prompt_path",
     "load_spec",
+    "look_before_load",
     "model_from_function",
     "open_prompt_path",
+    "retirement",
 ]
 
 
@@ -122,6 +124,7 @@ def load_spec(
     problem of the entry), BackendUnavailable, CredentialsError, WeightsError, TemplateError, ParameterError.
     """
     _require_usable(spec)
+    _say_warnings(spec)
     backend, module = _open_backend(spec)
     context = _context(spec, credentials, trust_remote_code, dialogues, extent, progress)
     loaded: Loaded = module.load(spec, context)
@@ -162,6 +165,7 @@ def load_prompt_path(
     Remote code never runs here. Raises as `load_model`.
     """
     spec = find_spec(selector, registry=registry, overrides=params)
+    _say_warnings(spec)
     return spec, open_prompt_path(spec, credentials=credentials, progress=progress)
 
 
@@ -178,6 +182,18 @@ def open_prompt_path(
     if path is not None:
         refuse_stopping_tag(spec, path.stops)
     return path
+
+
+def look_before_load(spec: ModelSpec, *, credentials: Credentials | None = None) -> Look:
+    """Return what can be told, before a load, of what it needs beside the prompt path: packages, weights, a key.
+
+    Loads no weights and sends nothing. Raises as `open_prompt_path`.
+    """
+    backend, module = _open_backend(spec, preview=True)
+    if missing := backend.missing():
+        return Look(unseen=f"the weights, for {', '.join(missing)} isn't installed here: {backend.install}")
+    look: Callable[..., Look] | None = getattr(module, "look", None)
+    return look(spec, _context(spec, credentials, False, None, None, False)) if look is not None else Look()
 
 
 def fetch_model(spec: ModelSpec, *, credentials: Credentials | None = None, progress: bool = False) -> Fetched | None:
@@ -209,19 +225,31 @@ def measure_model(spec: ModelSpec, *, credentials: Credentials | None = None) ->
 
 
 def _require_usable(spec: ModelSpec) -> None:
-    """Judge the entry: raise its errors, and say its warnings once."""
+    """Raise EntryError with every error of the entry."""
     findings = judge_spec(spec)
     errors = [f for f in findings if f.severity is Severity.ERROR]
     if errors:
         lines = "\n".join(f"  {finding}" for finding in errors)
         raise EntryError(f"the entry '{spec.get('model_name')}' can't be used:\n{lines}", errors)
-    for finding in findings:
+
+
+def _say_warnings(spec: ModelSpec) -> None:
+    """Say once what is odd with the entry of a model that is about to be used."""
+    for finding in judge_spec(spec):
         if finding.severity is Severity.WARNING:
             warn_once(str(finding))
-    if retired := spec.get("retired"):
-        since = "" if retired is True else f" since {retired}"
-        instead = f"; take {spec['successor']}" if spec.get("successor") else ""
-        warn_once(f"{spec.get('model_name')} is retired: its service has it no more{since}{instead}")
+    if said := retirement(spec):
+        warn_once(said)
+
+
+def retirement(spec: ModelSpec) -> str | None:
+    """Return since when a model's service has it no more, and what to take instead, as its entry says; else None."""
+    retired = spec.get("retired")
+    if not retired:
+        return None
+    since = "" if retired is True else f" since {retired}"
+    instead = f"; take {spec['successor']}" if spec.get("successor") else ""
+    return f"{spec.get('model_name')} is retired: its service has it no more{since}{instead}"
 
 
 def make_request_body(

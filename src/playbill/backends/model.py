@@ -132,8 +132,10 @@ class Model:
     ) -> Future[Generation]:
         """Hand messages over and return at once; from any thread, any number at a time.
 
-        ``on_text`` gets the generated text as it comes, from another thread. ``dialogue`` names the dialogue
-        that the messages belong to, so that an engine can keep what it computed for its earlier turns.
+        ``on_text`` gets the answer as it comes, from another thread: its texts together are the Generation's
+        ``text``. It is called with an empty text while nothing is certain yet, as during thinking.
+        ``dialogue`` names the dialogue that the messages belong to, so that an engine can keep what it computed for
+        its earlier turns.
         Images that messages name by a path are below ``folder``, the working directory if there is none.
         Raises as `generate`.
         """
@@ -192,12 +194,20 @@ class Model:
 
 
 class Stream:
-    """The texts of a generation as they come. ``generation`` is there once the texts are used up."""
+    """The texts of an answer as they come; together they are the Generation's ``text``.
+
+    ``generation`` is there once the texts are used up. Where a generation fails half-way, its ``text`` is empty, and
+    what was said of it is no answer.
+    """
 
     def __init__(self, model: Model, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> None:
         self._texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._future = model.submit(messages, on_text=self._texts.put, **params)
+        self._future = model.submit(messages, on_text=self._take, **params)
         self._future.add_done_callback(lambda _: self._texts.put(None))
+
+    def _take(self, text: str) -> None:
+        if text:
+            self._texts.put(text)
 
     def __iter__(self) -> Iterator[str]:
         try:

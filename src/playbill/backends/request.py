@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,11 @@ from traceback import format_exception
 from typing import Any
 
 from playbill.backends.answer.clean import Cleaned, CleaningRule, clean
+from playbill.backends.answer.streamed_text import StreamedText
 from playbill.backends.answer.thinking_budget import TokenLimits
 from playbill.backends.common.secret import scrub
 from playbill.backends.common.surrogates import whole_characters
+from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, Engine, OnText, Request, supported_parameters
 from playbill.backends.errors import ContextExceeded, EngineError, PlaybillError, Refused
 from playbill.backends.generation import FinishReason, Generation, Outcome, Usage
@@ -62,14 +64,33 @@ class _GenerationFuture(Future[Generation]):
 
 
 class _Listener:
-    """The caller's ``on_text``. If it raises, the generation is cancelled and the error is raised to the caller."""
+    """The caller's ``on_text``, who hears what is certain to stand in the answer: together it is its text.
 
-    def __init__(self, on_text: OnText, future: _GenerationFuture) -> None:
+    It is called for each piece that the engine gives, with an empty text where nothing became certain. If it raises,
+    the generation is cancelled and the error is raised to the caller.
+    """
+
+    def __init__(self, on_text: OnText, future: _GenerationFuture, rule: CleaningRule) -> None:
         self._on_text = on_text
         self._future = future
+        self._streamed = StreamedText(rule)
         self.error: Exception | None = None
 
-    def __call__(self, text: str) -> None:
+    def expect(self, stop_strings: Sequence[str]) -> None:
+        """Say which texts end the generation, before the engine begins."""
+        self._streamed.hold_back(stop_strings)
+
+    def __call__(self, piece: str) -> None:
+        self._say(self._streamed.feed(piece))
+
+    def end(self, text: str) -> bool:
+        """Say the rest of the whole answer; return False where what was said is not how it begins."""
+        rest = self._streamed.rest(text)
+        if rest:
+            self._say(rest)
+        return rest is not None
+
+    def _say(self, text: str) -> None:
         if self.error is None:
             try:
                 self._on_text(text)
@@ -84,10 +105,12 @@ def submit_request(
 ) -> Future[Generation]:
     """Hand a task to an engine, and return the future of its Generation. A fault of the engine is its outcome."""
     future = _GenerationFuture()
-    listener = _Listener(on_text, future) if on_text is not None else None
+    listener = _Listener(on_text, future, task.rule) if on_text is not None else None
     try:
         request = build_request(task, supported_parameters(engine), dialogue=dialogue, folder=folder)
         task = replace(task, params=replace(task.params, effective=request.params))
+        if listener is not None:
+            listener.expect(request.stop_strings)
         engine_future = engine.submit(request, listener)
     except Exception as e:  # noqa: BLE001 - whatever an engine raises is the fate of this one request
         future.set_result(failed_generation(task, e))
@@ -139,7 +162,7 @@ def _token_limits(
     room = _UNKNOWN_ROOM if context_size is None else context_size - prompt_tokens
     if room < 1:
         raise ContextExceeded(
-            f"the prompt has {prompt_tokens} tokens, which leaves no room for an answer in the context of "
+            f"the prompt has {counted(prompt_tokens, 'token')}, which leaves no room for an answer in the context of "
             f"{context_size}; shorten the dialogue, or take a model with a longer context"
         )
     answer = min(effective.get("max_tokens", room), room)
@@ -151,11 +174,15 @@ def _finish(task: Task, done: Future[Completion], future: _GenerationFuture, lis
     """Turn the engine's completion, or its failure, into the Generation. Runs in the engine's thread."""
     if not future.set_running_or_notify_cancel():
         return
-    if listener is not None and listener.error is not None:
-        future.set_exception(listener.error)
-        return
     try:
-        future.set_result(_generation(task, done))
+        generation = _generation(task, done)
+        answered = not done.cancelled() and done.exception() is None and generation.outcome is not Outcome.ERROR
+        if listener is not None and answered and not listener.end(generation.text):
+            generation = replace(generation, details={**generation.details, "stream_differs": True})
+        if listener is not None and listener.error is not None:
+            future.set_exception(listener.error)
+        else:
+            future.set_result(generation)
     except BaseException as e:  # noqa: BLE001 - left unresolved, the future would be waited for for ever
         future.set_exception(e)
 
@@ -304,9 +331,9 @@ def _outcome(completion: Completion, text: str, thinking: str | None, in_thinkin
     cut = completion.finish_reason is FinishReason.LENGTH
     # Services that hide the thinking count it all the same.
     thought = thinking or completion.usage.thinking_tokens
-    if cut and (in_thinking or (thought and not text)):
+    if cut and (in_thinking or (thought and not text.strip())):
         return Outcome.TRUNCATED_IN_THINKING
-    if not text:
+    if not text.strip():
         return Outcome.EMPTY
     return Outcome.TRUNCATED if cut else Outcome.ANSWERED
 

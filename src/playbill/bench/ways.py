@@ -158,6 +158,7 @@ def _by_generate_batch(job: Job) -> Iterator[Running]:
             "this version of transformers has no generate_batch; install with: pip install --upgrade transformers"
         )
     on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
+    settings: Any = GenerationConfig
     keeps = hasattr(model, "destroy_cached_continuous_batching_manager")
     sized: list[int] = []
 
@@ -168,7 +169,7 @@ def _by_generate_batch(job: Job) -> Iterator[Running]:
         # would fetch compiled kernels.
         pages = len(prompts) * (2 + (len(prompts[0]) + new) // 256) if on_cpu else None
         batching = ContinuousBatchingConfig(num_blocks=pages, auto_switch_to_flash=False)
-        config = GenerationConfig(do_sample=False, max_new_tokens=new, eos_token_id=-1, pad_token_id=0)
+        config = settings(do_sample=False, max_new_tokens=new, eos_token_id=-1, pad_token_id=0)
         given, kept = [list(prompt) for prompt in prompts], {"persistent_manager": True} if keeps else {}
         found = model.generate_batch(given, generation_config=config, continuous_batching_config=batching, **kept)
         return Completed(sum(map(len, given)), sum(len(output.generated_tokens) for output in found.values()))

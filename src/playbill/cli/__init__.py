@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -17,8 +18,10 @@ import click
 from playbill import __version__
 from playbill.backends.common.secret import scrub
 from playbill.backends.common.terminal import printable
-from playbill.backends.engines.machine.process_state import hide_torch
+from playbill.backends.engines.machine.process_state import hide_torch, quiet_libraries
 from playbill.backends.errors import PlaybillError
+from playbill.cli.help import HelpGroup, with_help
+from playbill.cli.messages import say
 
 __all__ = ["cli", "main"]
 
@@ -44,15 +47,17 @@ _COMMANDS = {
     "report": "playbill.cli.report:report",
     "keys": "playbill.cli.keys:keys",
     "serve": "playbill.cli.serve:serve",
+    "registry": "playbill.cli.registry:registry",
     "clem": "playbill.cli.clem:clem",
     "backends": "playbill.cli.listing:list_backends",
     "mock-server": "playbill.cli.mock_server:mock_server",
     "completion": "playbill.cli.completion:completion",
 }
+_OF_PYTHON = re.compile(r"^.*?:\d+: (?:\w+: )?")
 _WITHOUT_WEIGHTS = ("check", "add", "diff", "fetch", "prompt", "show")
 
 
-class _Commands(click.Group):
+class _Commands(HelpGroup):
     """The commands by name; each one's module is imported on first need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -64,10 +69,10 @@ class _Commands(click.Group):
             return None
         module, _, name = target.partition(":")
         command: click.Command = getattr(import_module(module), name)
-        return command
+        return with_help(command)
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and what is logged.")
 def cli(debug: bool) -> None:
@@ -81,8 +86,10 @@ class _Stderr(logging.Handler):
     """What is said beside the results: one line each, on stderr, free of escape sequences and secrets."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = record.levelname.lower()
-        click.echo(f"playbill: {level}: {printable(scrub(record.getMessage()))}", err=True)
+        text = record.getMessage()
+        if record.name == "py.warnings":  # FILE:LINE: CATEGORY: message, and below it the line of code
+            text = _OF_PYTHON.sub("", text.strip().partition("\n")[0])
+        say(f"playbill: {record.levelname.lower()}: {printable(scrub(text))}")
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -94,10 +101,17 @@ def main(args: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a code page that lacks a character shows its escape
             stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in argv
-    log = logging.getLogger("playbill")
-    log.handlers = [_Stderr()]
-    log.setLevel(logging.DEBUG if debug else logging.WARNING)
-    log.propagate = False
+    names = ["playbill"]
+    if args is None:
+        logging.captureWarnings(True)
+        names.append("py.warnings")
+        if not debug:
+            quiet_libraries()
+    for name in names:
+        log = logging.getLogger(name)
+        log.handlers = [_Stderr()]
+        log.setLevel(logging.DEBUG if debug else logging.WARNING)
+        log.propagate = False
     sys.exit(_run([a for a in argv if a != "--debug"], debug))
 
 

@@ -1,8 +1,9 @@
-"""`playbill add SOURCE`: derive a model's entry, show where each value comes from, and write it."""
+"""`playbill add SOURCE...`: derive models' entries, show where each value comes from, and write them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,44 +12,68 @@ import click
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
-from playbill.backends.errors import InputError
+from playbill.backends.errors import InputError, PlaybillError
 from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry
-from playbill.cli.check import print_verdicts
-from playbill.cli.listing import print_columns
-from playbill.cli.options import json_option, key_file_option
+from playbill.cli.options import from_option, jobs_option, json_option, key_file_option, read_lines, state_option
+from playbill.cli.tables import print_columns
+from playbill.cli.verdicts import print_summary, print_verdicts, summary_of
 from playbill.proof.add.insert import Insertion, plan_insertion
+from playbill.proof.add.many import Chosen, Derived, choose_new, derive_many, expand_sources
 from playbill.proof.add.sources import Proposal, propose
-from playbill.proof.check import Options, check_all
+from playbill.proof.bulk import Journal, quiet_downloads
+from playbill.proof.check import Options, Verdict, check_all
+from playbill.proof.check_many import check_many
 
 __all__ = ["add"]
 
+_JOBS = 4
+
 
 @click.command()
-@click.argument("source")
+@click.argument("sources", metavar="SOURCE...", nargs=-1)
 @click.option("--name", metavar="NAME", help="The name of the model; without it, it follows from the source.")
 @click.option("--filename", metavar="GLOB", help="Which GGUF file, where there are several: '*Q4_K_M.gguf'.")
 @click.option("--file", type=click.Path(path_type=Path), default=Path(FILE_NAME), help=f"By default ./{FILE_NAME}.")
+@from_option("A file of sources, one a line, to be added as well.")
+@state_option
+@jobs_option
 @click.option("-y", "--yes", is_flag=True, help="Write without asking.")
 @key_file_option
 @json_option
 def add(
-    source: str,
+    sources: tuple[str, ...],
     name: str | None,
     filename: str | None,
     file: Path,
+    listed: Path | None,
+    state: Path | None,
+    jobs: int | None,
     yes: bool,
     key_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
-    """Derive an entry from SOURCE, and put it into ./model_registry.json.
+    """Derive an entry from each SOURCE, and put it into ./model_registry.json.
 
-    SOURCE is a repository of the hub (org/name), a model's folder, a GGUF file, or the address of an
-    OpenAI-compatible server, each of whose models gets an entry. The rest of the file stays as it is. The new
-    entry is then judged as by `playbill check`.
+    SOURCE is a repository of the hub (org/name), a model's folder, a GGUF file, the address of an OpenAI-compatible
+    server, each of whose models gets an entry; or a folder of models' folders, or the hub's cache. The rest of the
+    file stays as it is. The new entries are then judged as by `playbill check`.
+
+    Of many sources several are read side by side, one that can't be had stops no other, and with --state a second
+    call goes on where the first one ended. Exits with 1 where an entry has errors or a source gave none.
     """
     credentials = Credentials.load(key_files)
-    context = Context(credentials=credentials, date=datetime.now().replace(microsecond=0), progress=True)
-    proposals = propose(source, context, filename=filename)
+    given = [*sources, *(read_lines(listed) if listed is not None else ())]
+    if not given:
+        raise click.UsageError("give a SOURCE, or --from FILE")
+    every = expand_sources(given)
+    many = len(every) > 1 or listed is not None or state is not None
+    context = Context(credentials=credentials, date=datetime.now().replace(microsecond=0), progress=not many)
+    if many:
+        if name is not None:
+            raise InputError(f"--name is for one model, and there are {len(every)} sources")
+        with quiet_downloads():
+            return _add_many(every, file, context, filename, Journal(state), jobs or _JOBS, yes=yes, as_json=as_json)
+    proposals = propose(every[0], context, filename=filename)
     _rename(proposals, name)
     insertion = plan_insertion(file, [proposal.entry for proposal in proposals])
     if not as_json:
@@ -57,9 +82,12 @@ def add(
         _ask(file)
     insertion.write()
     if as_json:
-        shown = [{"entry": proposal.entry, "origins": proposal.origins} for proposal in proposals]
-        click.echo(printable_json({"file": str(file), "added": shown}))
+        click.echo(printable_json({"file": str(file), "added": [_as_json(proposal) for proposal in proposals]}))
     return _check(proposals, file, Options(credentials=credentials, progress=True), quiet=as_json)
+
+
+def _as_json(proposal: Proposal) -> dict[str, object]:
+    return {"entry": proposal.entry, "origins": proposal.origins}
 
 
 def _rename(proposals: list[Proposal], name: str | None) -> None:
@@ -97,3 +125,76 @@ def _check(proposals: list[Proposal], file: Path, options: Options, *, quiet: bo
         click.echo("")
         print_verdicts(verdicts)
     return 1 if any(verdict.wrong for verdict in verdicts) else 0
+
+
+def _add_many(
+    sources: Sequence[str],
+    file: Path,
+    context: Context,
+    filename: str | None,
+    journal: Journal,
+    jobs: int,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    running = derive_many(sources, context, filename=filename, journal=journal, jobs=jobs)
+    derived = _with_bar(running, sources)
+    chosen = choose_new(derived, ModelRegistry.from_file(file) if file.exists() else ())
+    if not chosen.names:
+        for failure in chosen.failed:
+            click.echo(printable(f"{failure.source}: {failure.error}"), err=True)
+        raise PlaybillError(f"none of {len(sources)} sources gave an entry; nothing was written")
+    if chosen.proposals:
+        insertion = plan_insertion(file, [proposal.entry for proposal in chosen.proposals])
+        if not as_json:
+            _list(chosen)
+        if not yes:
+            _ask(file)
+        insertion.write()
+    return _report(chosen, file, _judge(chosen, file, context, journal, jobs), as_json=as_json)
+
+
+def _with_bar(running: Iterable[Derived], sources: Sequence[str]) -> list[Derived]:
+    """Return what was derived, in the order of the sources, with a bar for who watches."""
+    with click.progressbar(
+        running, length=len(sources), label="read", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        found = {each.source: each for each in bar}
+    return [found[source] for source in sources]
+
+
+def _list(chosen: Chosen) -> None:
+    rows = [
+        tuple(str(proposal.values.get(key, "")) for key in ("model_name", "backend", "parameters", "context_size"))
+        for proposal in chosen.proposals
+    ]
+    print_columns(("NEW", "BACKEND", "SIZE", "CONTEXT"), rows)
+    click.echo("")
+
+
+def _judge(chosen: Chosen, file: Path, context: Context, journal: Journal, jobs: int) -> list[Verdict]:
+    registry = ModelRegistry.from_file(file)
+    entries = [entry for entry in registry if entry.name in chosen.names]
+    options = Options(credentials=context.credentials)
+    judged = {j.verdict.where: j.verdict for j in check_many(entries, registry, options, journal=journal, jobs=jobs)}
+    return [judged[entry.where] for entry in entries]
+
+
+def _report(chosen: Chosen, file: Path, verdicts: Sequence[Verdict], *, as_json: bool) -> int:
+    """Say what was added, what was there already, what gave nothing, and what is wrong with it all."""
+    if as_json:
+        failed = [{"source": each.source, "error": each.error} for each in chosen.failed]
+        added = [_as_json(proposal) for proposal in chosen.proposals]
+        shown = {"file": str(file), "added": added, "already_there": list(chosen.taken), "failed": failed}
+        click.echo(printable_json({**shown, "summary": summary_of(verdicts)}))
+    else:
+        print_verdicts(verdicts)
+        print_summary(verdicts)
+    for each in chosen.failed:
+        click.echo(printable(f"{each.source}: {each.error}"), err=True)
+    there = f", {len(chosen.taken)} were there already" if chosen.taken else ""
+    sources = f"{len(chosen.failed)} source{'s' * (len(chosen.failed) != 1)}"
+    gave = f", {sources} gave none: the same call tries again" if chosen.failed else ""
+    click.echo(f"{file}: {len(chosen.proposals)} added{there}{gave}", err=True)
+    return 1 if chosen.failed or any(verdict.wrong for verdict in verdicts) else 0

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.errors import PlaybillError
-from playbill.cli.listing import print_columns
 from playbill.cli.options import json_option
+from playbill.cli.tables import print_columns
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source, find_sources
+from playbill.runs.folder.manifest import read_manifest
 
 __all__ = ["audit"]
 
@@ -47,17 +50,29 @@ def audit(paths: tuple[Path, ...], summary: bool, as_json: bool) -> int:
         _print_totals(auditor, sources)
     for problem in problems:
         click.echo(f"playbill: error: {printable(problem)}", err=True)
-    return _UNREADABLE if problems else _WRONG if auditor.errors else 0
+    return _UNREADABLE if problems else _WRONG if auditor.errors or _problems(sources) else 0
 
 
 def _findings(auditor: Audit, sources: Sequence[Source], problems: list[str]) -> Iterator[Judged]:
     """Yield the findings of all files; a file that can't be read is noted, and the others are judged still."""
     for source in sources:
         try:
+            auditor.expect(source.expected())
             yield from auditor.judge(source.calls())
         except PlaybillError as e:
             problems.append(str(e))
     yield from auditor.close()
+
+
+def _problems(sources: Sequence[Source]) -> list[tuple[str, str]]:
+    """Return the models of these runs that were not run to their ends, each with the reason."""
+    found: dict[tuple[str, str], None] = {}
+    for run in dict.fromkeys(source.run for source in sources):
+        with suppress(PlaybillError):  # where it can't be read, that was said of its records
+            for label, described in read_manifest(Path(run))["models"].items():
+                if described.get("problem"):
+                    found[label, str(described["problem"])] = None
+    return list(found)
 
 
 def _print_json(
@@ -72,8 +87,10 @@ def _print_json(
             comma = ",\n"
     rest: dict[str, Any] = {
         "models": {name: totals.to_dict() for name, totals in auditor.models.items()},
+        "cannot_tell": [{"reason": reason, **group} for reason, group in auditor.cannot_tell.items()],
         "files": len(sources),
         "errors": auditor.errors,
+        "not_run_to_the_end": dict(_problems(sources)),
         "unreadable": problems,
     }
     click.echo(f"\n],{printable_json(rest)[1:]}")
@@ -82,25 +99,27 @@ def _print_json(
 def _print_totals(auditor: Audit, sources: Sequence[Source]) -> None:
     rows = []
     for model, totals in auditor.models.items():
-        calls = f"{_count(totals.calls, 'call')}, {_count(totals.dialogues, 'dialogue')}"
+        calls = f"{counted(totals.calls, 'call')}, {counted(totals.dialogues, 'dialogue')}"
         if not totals.findings:
             rows.append((model, calls, "nothing found", ""))
         for code, n in sorted(totals.findings.items()):
             rule = RECORD_RULES[code]
-            share = f"{_count(n, 'call')}, {totals.share(code):.0%} of dialogues"
+            share = f"{counted(n, 'call')}, {totals.share(code):.0%} of dialogues"
             rows.append((model, calls, f"{rule.severity.value} {code} {rule.name}", share))
     click.echo("")
     print_columns(("MODEL", "AUDITED", "FOUND", "HOW OFTEN"), rows)
-    for model, totals in auditor.models.items():
-        lacking: dict[tuple[str, int], list[str]] = {}
-        for code, reasons in sorted(totals.cannot_tell.items()):
-            for reason, n in reasons.items():
-                lacking.setdefault((reason, n), []).append(RECORD_RULES[code].name)
-        for (reason, n), names in lacking.items():
-            click.echo(printable(f"cannot tell {', '.join(names)} ({model}, {_count(n, 'call')}): {reason}"))
-    errors = _count(auditor.errors, "error") if auditor.errors else "no errors"
-    click.echo(f"{_count(len(sources), 'file')}: {errors}")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    left_out = sum(totals.left_out for totals in auditor.models.values())
+    if left_out:
+        click.echo(f"left out: {counted(left_out, 'call')} of programs and people, who are no models")
+    for reason, group in auditor.cannot_tell.items():
+        names = ", ".join(RECORD_RULES[code].name for code in group["rules"])
+        where = counted(group["calls"], "call")
+        if len(auditor.models) > 1:
+            where += f" of {counted(len(group['models']), 'model')}"
+        click.echo(printable(f"cannot tell {names} ({where}): {reason}"))
+    problems = _problems(sources)
+    for label, problem in problems:
+        click.echo(printable(f"{label} was not run to its end: {problem}"))
+    errors = counted(auditor.errors, "error", none="no")
+    unfinished = f", and {counted(len(problems), 'model')} not run to the end" if problems else ""
+    click.echo(f"{counted(len(sources), 'file')}: {errors}{unfinished}")

@@ -23,7 +23,6 @@ from playbill.bench.report import HEAD, describe_load, describe_machine_line, mi
 from playbill.bench.ways import OWN, PEERS, Job
 from playbill.bench.worker import measure_apart
 from playbill.bridges.clem.places import find_clem_python
-from playbill.cli.listing import print_columns
 from playbill.cli.options import (
     key_file_option,
     model_argument,
@@ -33,6 +32,7 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.tables import print_columns
 
 __all__ = ["bench"]
 

@@ -10,11 +10,13 @@ from typing import Any
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import BackendUnavailable
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.bridges.clem.places import find_clem_python
 from playbill.bridges.clem.prepare import prepare_folder
+from playbill.cli.help import HelpGroup
 from playbill.cli.options import (
     json_option,
     key_file_option,
@@ -30,7 +32,7 @@ __all__ = ["clem"]
 _LONGEST = 600
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def clem() -> None:
     """Play clembench's games, through clemcore in its own environment."""
 
@@ -52,8 +54,10 @@ def init(names: tuple[str, ...], folder: Path, registries: tuple[Path, ...]) -> 
     known = [entry.name for entry in registry if entry.name and entry.usable]
     chosen = list(dict.fromkeys(names or known))
     for path in prepare_folder(folder, chosen):
-        click.echo(path)
-    click.echo(f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {len(chosen)} models", err=True)
+        click.echo(printable(str(path)))
+    click.echo(
+        f"playbill: `clem run -g GAME -m NAME` in {folder} now plays with {counted(len(chosen), 'model')}", err=True
+    )
 
 
 @clem.command()
@@ -127,7 +131,7 @@ def run(
             printable_json({name: getattr(played, name) for name in names} | {"results": str(results)}, indent=None)
         )
     else:
-        click.echo(results)
+        click.echo(printable(str(results)))
     return 0 if played.ok else 1
 
 
@@ -135,7 +139,7 @@ def _tell(event: Mapping[str, Any]) -> None:
     """What happens, in a line each, on stderr."""
     if event["event"] == "game":
         before = f", {event['finished']} of them finished before" if event["finished"] else ""
-        episodes = "1 episode" if event["episodes"] == 1 else f"{event['episodes']} episodes"
+        episodes = counted(event["episodes"], "episode")
         said = f"{event['game']}: {episodes}{before}"
     elif event["event"] == "episode":
         fate = "finished" if event["error"] is None else f"FAILED: {event['error']}"

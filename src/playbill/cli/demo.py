@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from playbill.backends.common.terminal import printable
 from playbill.backends.errors import BackendUnavailable, InputError
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry
@@ -48,14 +49,17 @@ def demo(ctx: click.Context, folder: Path, models: tuple[str, ...]) -> int:
     from playbill.runs.report import write_report
 
     for name in put_files(folder):
-        click.echo(f"playbill: {folder / name} differs from the packaged file; it stays as it is", err=True)
+        said = f"playbill: {folder / name} differs from the packaged file; it stays as it is"
+        click.echo(printable(said), err=True)
     registry = folder / FILE_NAME
     _require_packages(models, ModelRegistry.load([registry]))
     code = int(
         ctx.invoke(run, inputs=(str(folder / DIALOGUES),), models=models, out=folder / "run", registries=(registry,))
     )
-    click.echo(f"report:  {write_report(folder / 'run')}")
-    click.echo(f"\nLook around: cd {folder}; playbill list; playbill audit run; playbill replay run", err=True)
+    click.echo(printable(f"report:  {write_report(folder / 'run')}"))
+    click.echo(
+        printable(f"\nLook around: cd {folder}; playbill list; playbill audit run; playbill replay run"), err=True
+    )
     return code
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.registry.lookup import ModelRegistry
@@ -35,7 +36,7 @@ _SAMPLE = [
 def diff(
     a: str, b: str, file: str | None, registries: tuple[Path, ...], key_files: tuple[Path, ...], as_json: bool
 ) -> int:
-    """Give the same messages to A and B, and compare the prompts they make, as text and as token ids.
+    """Give the same messages to A and B, and compare the prompts, as text and as token ids, and what ends an answer.
 
     A and B are each a model's name, a GGUF file, a model's folder, or the address of a server of llama.cpp or
     vLLM (with #MODEL where it serves several). FILE holds messages as for `playbill prompt`; without it a short
@@ -67,6 +68,8 @@ def _print(names: tuple[str, str], made: tuple[Rendering, Rendering], found: Com
         _print_spot("text", "character", found.text, quote=True)
     if found.ids is not None:
         _print_spot("ids", "token", found.ids, quote=False)
+    if found.stops is not None:
+        click.echo(printable(f"stops differ: {found.stops}"))
     if not found.differs:
         click.echo("the ids are the same, though the texts differ" if found.text is not None else "no difference")
 
@@ -74,8 +77,8 @@ def _print(names: tuple[str, str], made: tuple[Rendering, Rendering], found: Com
 def _summary(side: Rendering) -> str:
     if side.refused is not None:
         return "refused"
-    text = "no text" if side.text is None else f"{len(side.text)} characters"
-    return f"{text}, {'no ids' if side.ids is None else f'{len(side.ids)} ids'}"
+    text = "no text" if side.text is None else counted(len(side.text), "character")
+    return f"{text}, {'no ids' if side.ids is None else counted(len(side.ids), 'id')}"
 
 
 def _print_spot(what: str, unit: str, spot: Spot, *, quote: bool) -> None:

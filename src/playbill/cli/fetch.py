@@ -12,7 +12,6 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.errors import PlaybillError
 from playbill.backends.loading import fetch_model, find_spec
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.cli.listing import print_columns
 from playbill.cli.options import (
     json_option,
     key_file_option,
@@ -22,6 +21,7 @@ from playbill.cli.options import (
     read_selector,
     registry_option,
 )
+from playbill.cli.tables import print_columns
 
 __all__ = ["fetch"]
 

@@ -10,6 +10,7 @@ import click
 from playbill.backends.common.findings import Severity
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.errors import InputError
 from playbill.cli.listing import describe
 from playbill.cli.options import json_option
@@ -57,12 +58,12 @@ def _report(imported: Imported) -> None:
         if entry.changes or left:
             _report_entry(entry)
     kinds = Counter(change.kind for entry in imported.entries for change in entry.changes)
-    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "nothing changed"
+    changed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "nothing changed"
     unread = sum(entry.entry is None for entry in imported.entries)
     unusable = sum(entry.entry is not None and not entry.usable for entry in imported.entries)
     click.echo(
-        f"{imported.path}: {len(imported.entries)} entries; {counted}; {unread} could not be read, "
-        f"{unusable} can't be used as they are",
+        f"{imported.path}: {counted(len(imported.entries), 'entry')}; {changed}; {unread} could not be read, "
+        f"{unusable} can't be used as {'it is' if unusable == 1 else 'they are'}",
         err=True,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,17 @@ import click
 
 from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
+from playbill.backends.registry.stamps.files import StampFiles
+from playbill.backends.registry.stamps.stamp import Depth
+from playbill.backends.registry.stamps.state import StampState
 from playbill.cli.options import json_option, registry_option
+from playbill.cli.stamped import proven, state_of
+from playbill.cli.tables import echo_wrapped, print_columns
 
-__all__ = ["list_backends", "list_models", "print_columns"]
+__all__ = ["describe", "list_backends", "list_models"]
 
 
 @click.command("list")
@@ -23,6 +29,14 @@ __all__ = ["list_backends", "list_models", "print_columns"]
 @click.option("--backend", metavar="NAME", help="Only entries of this backend.")
 @click.option("--language", metavar="CODE", help="Only entries that state this language.")
 @click.option("--open-weight/--closed-weight", "open_weight", default=None, help="Only entries that state so.")
+@click.option(
+    "--proven",
+    "depth",
+    type=click.Choice([depth.value for depth in Depth]),
+    is_flag=False,
+    flag_value=Depth.WRITTEN.value,
+    help="Only entries whose stamp holds and is at least so deep; without a value, any stamp that holds.",
+)
 @click.option("--problems", is_flag=True, help="Only entries with an error, each with all that is wrong.")
 @registry_option
 @json_option
@@ -31,6 +45,7 @@ def list_models(
     backend: str | None,
     language: str | None,
     open_weight: bool | None,
+    depth: str | None,
     problems: bool,
     registries: tuple[Path, ...],
     as_json: bool,
@@ -39,11 +54,14 @@ def list_models(
 
     PATTERN is part of a name, or a pattern with * and ?. An entry marked ! can't be used as it is: --problems
     says why. An entry marked ^ is hidden by one of the same name before it; a selector still reaches it:
-    '{"model_name": …, "backend": …}'.
+    '{"model_name": …, "backend": …}'. PROVEN is how deep the stamp of an entry goes (see check --stamp): as-written,
+    prompt-path or live; stale where the entry or its files have changed since; ? where large files were not
+    read to tell.
     """
     registry = ModelRegistry.load(registries)
-    entries = [
-        entry
+    stamps = StampFiles()
+    found = [
+        (entry, state_of(entry, stamps))
         for entry in registry
         if _matches(entry.name or "", pattern)
         and (backend is None or entry.flat.entry.get("backend") == backend)
@@ -51,13 +69,18 @@ def list_models(
         and (open_weight is None or entry.flat.entry.get("open_weight") is open_weight)
         and not (problems and entry.usable)
     ]
+    if depth is not None:
+        found = [(entry, state) for entry, state in found if _is_proven(state, Depth(depth))]
     if as_json:
-        click.echo(printable_json([_as_json(registry, entry) for entry in entries]))
-        return
-    if problems:
-        _print_problems(entries)
+        click.echo(printable_json([_as_json(registry, entry, state) for entry, state in found]))
+    elif problems:
+        _print_problems([entry for entry, _ in found])
     else:
-        _print_entries(registry, entries)
+        _print_entries(registry, found)
+
+
+def _is_proven(state: StampState | None, depth: Depth) -> bool:
+    return state is not None and state.depth is not None and state.depth.rank >= depth.rank
 
 
 def _matches(name: str, pattern: str | None) -> bool:
@@ -76,7 +99,7 @@ def _hidden(registry: ModelRegistry, entry: RegistryEntry) -> bool:
     return entry.name is not None and registry.namesakes(entry.name)[0] is not entry
 
 
-def _as_json(registry: ModelRegistry, entry: RegistryEntry) -> dict[str, Any]:
+def _as_json(registry: ModelRegistry, entry: RegistryEntry, state: StampState | None) -> dict[str, Any]:
     return {
         "model_name": entry.name,
         "backend": entry.flat.entry.get("backend"),
@@ -84,12 +107,14 @@ def _as_json(registry: ModelRegistry, entry: RegistryEntry) -> dict[str, Any]:
         "index": entry.index,
         "usable": entry.usable,
         "hidden": _hidden(registry, entry),
+        "proven": proven(state),
+        "stale": list(state.stale) if state is not None else [],
         "findings": [finding.to_dict() for finding in entry.findings],
         "entry": entry.flat.entry,
     }
 
 
-def _print_entries(registry: ModelRegistry, entries: Sequence[RegistryEntry]) -> None:
+def _print_entries(registry: ModelRegistry, found: Sequence[tuple[RegistryEntry, StampState | None]]) -> None:
     rows = [
         (
             "!" if not entry.usable else "^" if _hidden(registry, entry) else "",
@@ -97,16 +122,21 @@ def _print_entries(registry: ModelRegistry, entries: Sequence[RegistryEntry]) ->
             _shown(entry, "backend"),
             _shown(entry, "parameters"),
             _shown(entry, "context_size"),
+            proven(state),
             _license(entry),
         )
-        for entry in entries
+        for entry, state in found
     ]
-    print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "LICENCE"), rows)
-    bad = sum(1 for entry in entries if not entry.usable)
+    if rows:
+        print_columns(("", "NAME", "BACKEND", "SIZE", "CONTEXT", "PROVEN", "LICENCE"), rows)
+    bad = sum(1 for entry, _ in found if not entry.usable)
+    stale = sum(1 for _, state in found if state is not None and state.stale)
     read = ", ".join(str(file) for file in registry.files)
-    click.echo(f"{len(entries)} of {len(registry)} entries, from {read}", err=True)
+    click.echo(f"{len(found)} of {counted(len(registry), 'entry')}, from {read}", err=True)
     if bad:
-        click.echo(f"{bad} can't be used as they are (!): `playbill list --problems` says why", err=True)
+        click.echo(f"{_unusable(bad)} (!): `playbill list --problems` says why", err=True)
+    if stale:
+        click.echo(f"the stamp of {stale} is stale: `playbill show NAME` says why", err=True)
 
 
 def _shown(entry: RegistryEntry, key: str) -> str:
@@ -125,20 +155,16 @@ def _print_problems(entries: Sequence[RegistryEntry]) -> None:
         for finding in entry.findings:
             if finding.severity is Severity.ERROR:
                 click.echo(f"  {describe(finding)}")
-    click.echo(f"{len(entries)} entries can't be used as they are", err=True)
+    click.echo(_unusable(len(entries)), err=True)
+
+
+def _unusable(number: int) -> str:
+    return f"{counted(number, 'entry')} can't be used as {'it is' if number == 1 else 'they are'}"
 
 
 def describe(finding: Finding) -> str:
     """Return a finding on one line, as a linter prints it."""
     return printable(f"{finding.severity.value} {finding.code} {finding.name}: {finding}")
-
-
-def print_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows as aligned columns; the last column is as long as it likes."""
-    table = [tuple(head), *(tuple(printable(cell).replace("\n", " ") for cell in row) for row in rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
-    click.echo("\n".join(lines))
 
 
 @click.command("backends")
@@ -158,12 +184,14 @@ def list_backends(as_json: bool) -> None:
     if as_json:
         click.echo(printable_json(rows))
         return
-    shown = [
-        (
-            str(row["name"]),
-            "ready" if row["installed"] else f"not installed: {row['install']}",
-            str(row["summary"]),
-        )
-        for row in rows
-    ]
-    print_columns(("BACKEND", "STATE", "WHAT IT IS"), shown)
+    ready = [(str(row["name"]), str(row["summary"])) for row in rows if row["installed"]]
+    if ready:
+        print_columns(("READY", "WHAT IT IS"), ready)
+    missing: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        if not row["installed"]:
+            missing.setdefault(str(row["install"]), []).append((str(row["name"]), str(row["summary"])))
+    for install, named in missing.items():
+        click.echo("")
+        echo_wrapped(f"not installed; {install}", indent="  ")
+        print_columns(("MISSING", "WHAT IT IS"), named)

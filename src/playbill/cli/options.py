@@ -15,15 +15,19 @@ from playbill.backends.errors import FileFormatError, InputError, PlaybillError
 from playbill.backends.registry.lookup import ModelRegistry
 
 __all__ = [
+    "from_option",
+    "jobs_option",
     "json_option",
     "key_file_option",
     "model_argument",
     "model_option",
     "models_argument",
     "parameter_option",
+    "read_lines",
     "read_parameters",
     "read_selector",
     "registry_option",
+    "state_option",
     "trust_option",
 ]
 
@@ -107,6 +111,39 @@ def trust_option(function: F) -> F:
 
 def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def from_option(help_text: str) -> Callable[[F], F]:
+    return click.option("--from", "listed", metavar="FILE", type=click.Path(path_type=Path), help=help_text)
+
+
+def state_option(function: F) -> F:
+    return click.option(
+        "--state",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Note in FILE what is done; the same call with the same FILE goes on from there.",
+    )(function)
+
+
+def jobs_option(function: F) -> F:
+    return click.option(
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(1, 64),
+        help="How many are worked on at the same time; by default 4 where things are fetched.",
+    )(function)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a file, without white space around them, empty lines and those that begin with #."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise InputError(f"can't read {path}: {e.strerror or e}") from e
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8; it holds one name a line") from None
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 def read_parameters(given: Iterable[str]) -> dict[str, Any]:

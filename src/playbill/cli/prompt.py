@@ -10,6 +10,7 @@ import click
 
 from playbill.backends.common.jsonfile import parse_json, read_json
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.errors import InputError
 from playbill.backends.loading import load_prompt_path, make_request_body
 from playbill.backends.model import Prompt, make_prompt
@@ -25,6 +26,7 @@ from playbill.cli.options import (
     registry_option,
 )
 from playbill.cli.show import describe_thinking
+from playbill.runs.inputs.inputs import open_inputs
 
 __all__ = ["prompt", "read_messages"]
 
@@ -41,7 +43,8 @@ def prompt(name: str, file: str | None, params: tuple[str, ...], registries: tup
     """Print exactly what would be sent to the model NAME: text, token ids and stop ids, or a service's request.
 
     FILE holds messages as JSON: a list of {"role", "content"}, or an object with "messages"; - is the
-    standard input. Without FILE a short sample is used. No weights are loaded.
+    standard input; of JSONL for `playbill run`, the first dialogue's first turn is taken. Without FILE a short sample
+    is used. No weights are loaded.
     """
     messages = _SAMPLE if file is None else read_messages(file)
     spec, path = load_prompt_path(
@@ -65,10 +68,21 @@ def read_messages(file: str) -> Any:
         content = parse_json(sys.stdin.read(), "standard input")
     else:
         try:
+            if Path(file).suffix.lower() == ".jsonl":
+                return _first_messages(Path(file))
             content = read_json(Path(file))
         except OSError as e:
             raise InputError(f"can't read {file}: {e.strerror}") from e
     return content["messages"] if isinstance(content, dict) and "messages" in content else content
+
+
+def _first_messages(path: Path) -> Any:
+    """Return what the first dialogue of a run's inputs asks first, and say that the others are left out."""
+    inputs = open_inputs(path)
+    if len(inputs) > 1:
+        left = counted(len(inputs) - 1, "dialogue")
+        click.echo(printable(f"playbill: note: the first dialogue of {path}; {left} left out"), err=True)
+    return list(next(iter(inputs)).messages([]))
 
 
 def _as_json(spec: ModelSpec, made: Prompt, path: PromptPath | None) -> dict[str, Any]:
@@ -88,7 +102,7 @@ def _as_json(spec: ModelSpec, made: Prompt, path: PromptPath | None) -> dict[str
 
 def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[str, Any] | None) -> None:
     for change in made.changes:
-        click.echo(f"playbill: note: {change}", err=True)
+        click.echo(printable(f"playbill: note: {change}"), err=True)
     if body is not None:
         click.echo("This backend is a service; the body of the request is:", err=True)
         click.echo(printable_json(body))
@@ -99,7 +113,7 @@ def _print(spec: ModelSpec, made: Prompt, path: PromptPath | None, body: dict[st
         return
     click.echo(printable(made.text))
     click.echo("")
-    click.echo(f"{len(made.ids)} ids: {' '.join(map(str, made.ids))}")
+    click.echo(f"{counted(len(made.ids), 'id')}: {' '.join(map(str, made.ids))}")
     for stop in path.stops.ids:
         click.echo(printable(f"stop id {stop.id} {stop.text!r}, says {', '.join(stop.sources)}"))
     for text in path.stops.strings:

@@ -9,6 +9,7 @@ import click
 
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.cli.options import json_option
 from playbill.runs.replay import Difference, Replayed
 from playbill.runs.replay import replay as replayed
@@ -42,8 +43,9 @@ def replay(folder: Path, as_json: bool) -> int:
     else:
         for difference in replayed(folder, counts):
             click.echo(printable(_describe(difference)))
-        said = f"{counts.differences or 'no'} difference{'' if counts.differences == 1 else 's'}"
-        click.echo(f"{counts.records} records: {counts.prompts} prompts and {counts.texts} texts made again, {said}")
+        made = f"{counted(counts.prompts, 'prompt')} and {counted(counts.texts, 'text')} made again"
+        said = counted(counts.differences, "difference", none="no")
+        click.echo(f"{counted(counts.records, 'record')}: {made}, {said}")
     return 1 if counts.differences else 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from playbill.backends.common.terminal import printable
 from playbill.runs.report import write_report
 
 __all__ = ["report"]
@@ -22,6 +23,6 @@ def report(folder: Path, out: Path | None, open_it: bool) -> None:
     The page is one file, report.html in the run's folder; it needs no network and sends nothing anywhere.
     """
     path = write_report(folder, out)
-    click.echo(path)
+    click.echo(printable(str(path)))
     if open_it:
         webbrowser.open(path.resolve().as_uri())

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from playbill.backends.common.terminal import printable_json
+from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
+from playbill.backends.errors import PlaybillError
 from playbill.backends.generation import Outcome
 from playbill.backends.registry.lookup import ModelRegistry
-from playbill.cli.listing import print_columns
 from playbill.cli.options import (
     json_option,
     key_file_option,
@@ -22,11 +22,14 @@ from playbill.cli.options import (
     registry_option,
     trust_option,
 )
+from playbill.cli.tables import echo_wrapped, print_columns
 
 if TYPE_CHECKING:
     from playbill.runs import RunResult
 
 __all__ = ["run"]
+
+_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again, as job schedulers understand it
 
 
 @click.command()
@@ -68,15 +71,18 @@ def run(
     playbill run dialogues.jsonl -m SmolLM2-135M-Instruct-Q4
     playbill run dialogues.jsonl -m mock -m 'warm={"model_name": "mock", "temperature": 0.7}'
 
-    Exits with 1 where records ended in an error.
+    Ctrl-C ends it soon; SIGTERM and SIGUSR1 finish the answers that are running, and a second one ends at once.
+    Exits with 1 where records ended in an error, and with 75 after SIGTERM or SIGUSR1, where the same command would
+    go on.
     """
     # Imported here: these bring rich, and `run` alone needs it.
     from playbill.cli.progress import RunProgress
     from playbill.runs import RunInterrupted, parse_model
     from playbill.runs import run as run_dialogues
 
+    progress = RunProgress()
     try:
-        with RunProgress() as progress:
+        with progress:
             result = run_dialogues(
                 list(inputs),
                 [parse_model(text) for text in models],
@@ -94,8 +100,12 @@ def run(
             )
     except RunInterrupted as e:
         _print(e.result, as_json)
-        click.echo(f"playbill: {e}", err=True)
-        return 130
+        click.echo(printable(f"playbill: {e}"), err=True)
+        return _REQUEUE if e.drained else 130
+    except PlaybillError as e:
+        if progress.has_said(str(e)):
+            return 2
+        raise
     _print(result, as_json)
     return 0 if result.ok else 1
 
@@ -105,29 +115,39 @@ def _print(result: RunResult, as_json: bool) -> None:
         content = {
             "folder": str(result.folder),
             "models": {label: summary.to_dict() for label, summary in result.models.items()},
-            "files": {label: str(path) for label, path in result.files.items()},
+            "files": {label: str(path) for label, path in _written(result).items()},
         }
         click.echo(printable_json(content))
         return
-    outcomes = [o.value for o in Outcome if any(m.outcomes.get(o.value) for m in result.models.values())]
+    models = result.models.values()
+    outcomes = [o.value for o in Outcome if any(m.outcomes.get(o.value) for m in models)]
+    partly = any(m.missing for m in models)
     rows = [
         (
             summary.label,
-            str(summary.records),
-            *(str(summary.outcomes.get(outcome, 0)) for outcome in outcomes),
-            *([str(summary.missing)] if any(m.missing for m in result.models.values()) else []),
+            f"{summary.records:,} of {summary.records + summary.missing:,}" if partly else f"{summary.records:,}",
+            *(f"{summary.outcomes.get(outcome, 0):,}" for outcome in outcomes),
             _count(summary.input_tokens),
             _count(summary.output_tokens),
-            f"{summary.tokens_per_second:.1f}" if summary.tokens_per_second else "-",
+            f"{summary.tokens_per_second:,.1f}" if summary.tokens_per_second else "-",
         )
-        for summary in result.models.values()
+        for summary in models
     ]
-    missing = ["MISSING"] if any(m.missing for m in result.models.values()) else []
+    heads = ("DONE" if partly else "RECORDS", *(o.upper() for o in outcomes), "TOKENS IN", "OUT", "OUT/S")
     click.echo("")
-    print_columns(("MODEL", "RECORDS", *(o.upper() for o in outcomes), *missing, "TOKENS IN", "OUT", "OUT/S"), rows)
+    print_columns(("MODEL", *heads), rows)
     click.echo("")
-    for path in result.files.values():
-        click.echo(f"records: {path}")
+    for summary in models:
+        for message, count in summary.faults.items():
+            times = f" ({count:,} times)" if count > 1 else ""
+            echo_wrapped(f"{summary.label}: error{times}: {message}", indent="  ")
+    for path in _written(result).values():
+        click.echo(printable(f"records: {path}"))
+
+
+def _written(result: RunResult) -> dict[str, Path]:
+    """Return the files of records that are there; of a model that never began there is none."""
+    return {label: path for label, path in result.files.items() if path.is_file()}
 
 
 def _count(tokens: int | None) -> str:

@@ -14,14 +14,14 @@ from playbill.backends.registry.fields.parameters import PARAMETERS
 from playbill.backends.registry.service_models import ModelFamily, family_of, model_families, refusals
 from playbill.backends.registry.services import SERVICES
 from playbill.mock_services.faults import FaultKind
-from playbill.mock_services.wires.base import Json, Problem, as_dict, as_int
+from playbill.mock_services.wires.base import Json, Listed, Problem, as_dict, as_int
 
 if TYPE_CHECKING:
     from playbill.mock_services.answers import Ask
     from playbill.mock_services.http import HttpRequest
     from playbill.mock_services.wires import Wire
 
-__all__ = ["judge_request", "would_think"]
+__all__ = ["judge_request", "listed_models", "would_think"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,20 @@ def judge_request(wire: Wire, ask: Ask, request: HttpRequest, service: str | Non
         or _judge_thinking(family, thinking)
         or _judge_parameters(wire, ask, request, name, thinking)
     )
+
+
+def listed_models(wire: Wire, service: str | None, names: tuple[str, ...]) -> list[Listed]:
+    """Return the service's list of models: those that the mock was given, else one of each family that it knows."""
+    name = service_of(wire, service)
+    if not names:
+        return [_listed(family, name, family.model) for family in model_families() if name in family.services]
+    return [_listed(family_of(name, model), name, model) for model in names]
+
+
+def _listed(family: ModelFamily | None, service: str, model: str) -> Listed:
+    if family is None:
+        return Listed(model)
+    return Listed(model, family.retires.get(service), retired=service in family.retired, context=family.context)
 
 
 def would_think(wire: Wire, ask: Ask, service: str | None) -> bool:
@@ -155,6 +169,7 @@ def _fields_of_service(service: str) -> frozenset[str]:
     found |= set() if service == "mistral" else {"stream_options"}
     found |= {"top_logprobs"} if "logprobs" in row.supported_parameters else set()
     found |= {"provider", "max_completion_tokens"} if service == "openrouter" else set()
+    found |= row.always.keys()
     for family in model_families():
         if service in family.services:
             thinking = family.thinking
@@ -197,6 +212,7 @@ def _judge_parameters(
         "reasoning_effort": thinking.effort,
         "thinking_mode": thinking.form in ("enabled", "adaptive"),
         "thinking": "off" if thinking.off else None,
+        "require_parameters": as_dict(ask.body.get("provider")).get("require_parameters") is True,
     }
     for name in refusals(service, ask.model, settings):
         problem = wire.unsupported(names[name], sent[name]) if name in sent else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from playbill.backends.errors import ParameterError
 from playbill.mock_services.answers import Answers, Ask, Item, Raw, as_answer, source_of
-from playbill.mock_services.families import judge_request, would_think
+from playbill.mock_services.families import judge_request, listed_models, would_think
 from playbill.mock_services.faults import Fault, FaultKind, FaultMix
 from playbill.mock_services.http import HttpRequest, Reply
 from playbill.mock_services.limits import Limiter
@@ -31,6 +31,8 @@ __all__ = ["FAULT_HEADER", "Decision", "Service"]
 FAULT_HEADER = "x-mock-fault"
 """A request may ask for a fault, in this header or as ``MODEL!FAULT`` in the model's name."""
 REMEMBERED_REQUESTS = 200_000
+OLLAMA_CONTEXT = 4096
+"""What Ollama gives a model below 24 GiB of GPU memory: https://docs.ollama.com/context-length"""
 THOUGHTS = " ".join(["thought"] * 350)
 """What a model thinks that thinks unasked: more tokens than a limit that was meant for the answer alone."""
 
@@ -87,7 +89,11 @@ class Service:
         if request.method == "GET" and request.path.endswith("/models"):
             if not self._key_fits(wire, request):
                 return Decision(error_reply(wire, Problem(FaultKind.BAD_KEY), number), FaultKind.BAD_KEY, wire.name)
-            return Decision(json_reply(wire.models(self._options.models)), "other", wire.name)
+            listed = listed_models(wire, self._options.service, self._options.models)
+            return Decision(json_reply(wire.models(listed)), "other", wire.name)
+        if self._options.service == "ollama" and request.path == "/api/ps":
+            loaded = [{"name": name, "context_length": OLLAMA_CONTEXT} for name in self._options.models]
+            return Decision(json_reply({"models": loaded}), "other", wire.name)
         words = f"the mock server has nothing at {request.method} {request.path}"
         return Decision(error_reply(wire, Problem(FaultKind.NOT_FOUND, words), number), "other", wire.name)
 

@@ -6,22 +6,24 @@ Raises for what can't be found, never for what is wrong with an entry.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.common.home import expanded
 from playbill.backends.common.waivers import waive
 from playbill.backends.credentials import Credentials
-from playbill.backends.errors import EntryError, NoTemplate, PlaybillError, TemplateError
-from playbill.backends.loading import find_spec, judge_spec, open_prompt_path
+from playbill.backends.errors import EngineError, EntryError, NoTemplate, PlaybillError, TemplateError, WeightsError
+from playbill.backends.loading import find_spec, judge_spec, look_before_load, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry import rules as entry_rules
-from playbill.backends.registry.fields.table import setting
+from playbill.backends.registry.fields.table import LOCAL, setting
 from playbill.backends.registry.fields.types import parse_date
 from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
-from playbill.backends.registry.spec import ModelSpec, conflicts
-from playbill.proof.checks.at_hand import why_not_at_hand
+from playbill.backends.registry.spec import ModelSpec
+from playbill.proof.checks.at_hand import is_path, why_not_at_hand
+from playbill.proof.checks.evidence import Evidence, evidence_of
 from playbill.proof.checks.memory import memory
 from playbill.proof.checks.neighbours import contradictions, missing_files, shadows
 from playbill.proof.checks.path import PATH_CHECKS, PathSubject
@@ -29,7 +31,7 @@ from playbill.proof.checks.probe import Probe
 from playbill.proof.checks.template import PROMPT_CHECKS, TEXT_CHECKS, Subject, finding_of, judge_template
 from playbill.proof.rules import path as path_rules
 
-__all__ = ["Options", "Verdict", "check_all", "check_model", "judge_path"]
+__all__ = ["Options", "Verdict", "check_all", "check_entry", "check_model", "judge_path"]
 
 ENTRY: tuple[str, ...] = ("the entry",)
 PROMPT = (*ENTRY, "the prompt path")
@@ -39,20 +41,26 @@ _DEPTHS = {ENTRY[0]: 1, PROMPT[1]: 2, _LIVE: 3}
 
 @dataclass(frozen=True)
 class Options:
-    """How deep to go: ``live`` with weights; ``fetch`` whether tokenizers may be downloaded to go beyond the entry."""
+    """How deep to go: ``live`` with weights; ``fetch`` whether tokenizers may be downloaded to go beyond the entry.
+
+    With ``evidence`` a verdict holds what a stamp is made of, for which weights are hashed.
+    """
 
     live: bool = False
     fetch: bool = True
     credentials: Credentials | None = None
     trust_remote_code: bool = False
     progress: bool = False
+    evidence: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What was found on one entry, by looking at what.
 
-    ``stopped`` says why it went no deeper; None where it went as deep as it was asked to.
+    ``stopped`` says why it went no deeper; None where it went as deep as it was asked to. ``unseen`` is what couldn't
+    be looked at, though a load needs it. ``entry`` is the one that was judged as it stands in its file; None where a
+    caller's own values were judged. ``evidence`` was asked for.
     """
 
     name: str | None
@@ -60,6 +68,9 @@ class Verdict:
     looked_at: tuple[str, ...]
     findings: tuple[Finding, ...]
     stopped: str | None = None
+    unseen: tuple[str, ...] = ()
+    entry: RegistryEntry | None = None
+    evidence: Evidence | None = None
 
     @property
     def depth(self) -> int:
@@ -76,6 +87,7 @@ class Verdict:
             "where": self.where,
             "depth": self.depth,
             "looked_at": list(self.looked_at),
+            "not_looked_at": list(self.unseen),
             "stopped": self.stopped,
             "wrong": self.wrong,
             "findings": [finding.to_dict() for finding in self.findings],
@@ -90,20 +102,24 @@ def check_model(
 ) -> Verdict:
     """Judge the entry that a selector finds. Raises as `ModelRegistry.find`."""
     spec = find_spec(selector, registry=registry, overrides=overrides)
-    entry = next((e for e in registry.namesakes(str(spec["model_name"])) if not conflicts(spec, e.spec)), None)
+    entry = registry.entry_of(selector)
     where = entry.where if entry is not None else f"selector '{spec['model_name']}'"
     written = [*judge_spec(spec), *(shadows(entry, registry) if entry is not None else ())]
-    return _judge(spec, where, written, options)
+    verdict = _judge(spec, where, written, options)
+    return replace(verdict, entry=entry) if entry is not None and spec == entry.spec else verdict
 
 
 def check_all(entries: Iterable[RegistryEntry], registry: ModelRegistry, options: Options) -> Iterator[Verdict]:
     """Judge entries as they stand in their files, one after the other."""
-    for entry in entries:
-        written = [*entry.findings, *shadows(entry, registry)]
-        if entry.name is None:
-            yield Verdict(None, entry.where, ENTRY, _sorted(written, entry.flat.entry), "the entry has errors")
-        else:
-            yield _judge(entry.spec, entry.where, written, options)
+    return (check_entry(entry, registry, options) for entry in entries)
+
+
+def check_entry(entry: RegistryEntry, registry: ModelRegistry, options: Options) -> Verdict:
+    """Judge one entry as it stands in its file."""
+    written = [*entry.findings, *shadows(entry, registry)]
+    if entry.name is None:
+        return Verdict(None, entry.where, ENTRY, _sorted(written, entry.flat.entry), "the entry has errors")
+    return replace(_judge(entry.spec, entry.where, written, options), entry=entry)
 
 
 def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options) -> Verdict:
@@ -129,17 +145,54 @@ def _judge(spec: ModelSpec, where: str, written: list[Finding], options: Options
             return Verdict(name, where, PROMPT, _sorted(found, spec), "the entry asks for what can't be had")
         except PlaybillError as e:
             reason = str(e)
+            found += _fault_of_files(spec, where, e, options)
+            if found and found[-1].code == path_rules.WEIGHTS_REFUSED.code:
+                return Verdict(name, where, PROMPT, _sorted(found, spec), "the model's files can't be used")
     if reason is not None:
         # As far as it goes without the tokenizer: the template that the entry itself brings.
         found += judge_template(template, PROMPT_CHECKS) if template is not None else ()
-        return Verdict(name, where, ENTRY, _sorted(found, spec), reason)
+        needed = ("the prompt path", "the weights") if spec["backend"] in LOCAL else ("whether it loads",)
+        return Verdict(name, where, ENTRY, _sorted(found, spec), reason, needed)
     if path is not None:
         found.extend(judge_path(path, spec, where))
         found.extend(memory(spec, where, options.credentials))
     if options.live:
         return _judge_live(spec, path, where, found, options)
+    unseen = tuple(_look(spec, where, found, options))
     stopped = None if path is not None else "this backend takes messages, so there is no prompt path to look at"
-    return Verdict(name, where, ENTRY if path is None else PROMPT, _sorted(found, spec), stopped)
+    evidence = evidence_of(spec, path) if options.evidence else None
+    reached = ENTRY if path is None else PROMPT
+    return Verdict(name, where, reached, _sorted(found, spec), stopped, unseen, evidence=evidence)
+
+
+def _fault_of_files(spec: ModelSpec, where: str, e: PlaybillError, options: Options) -> Iterator[Finding]:
+    """Yield the error of files that lie here, or should, and that every load would refuse as this look did."""
+    source = str(spec.get("huggingface_id"))
+    if spec["backend"] not in LOCAL or not isinstance(e, (WeightsError, EngineError)):
+        return
+    if not (is_path(source) or expanded(source).exists()):
+        return
+    faults: list[Finding] = []
+    tuple(_look(spec, where, faults, options))
+    words = next((f.message for f in faults), str(e))
+    yield path_rules.WEIGHTS_REFUSED.at(where, words.removeprefix(f"{spec['model_name']}: "))
+
+
+def _look(spec: ModelSpec, where: str, found: list[Finding], options: Options) -> Iterator[str]:
+    """Yield what a look at weights or key couldn't see; a fault that it found is added to the findings."""
+    if any(f.severity is Severity.ERROR for f in found):
+        return
+    try:
+        look = look_before_load(spec, credentials=options.credentials)
+    except EntryError as e:
+        found.append(entry_rules.REFUSED_KEY.at(where, str(e).removeprefix(f"{spec['model_name']}: ")))
+    except PlaybillError as e:
+        yield f"the weights: {e}"
+    else:
+        if look.fault is not None:
+            found.append(path_rules.WEIGHTS_REFUSED.at(where, look.fault))
+        if look.unseen is not None:
+            yield look.unseen
 
 
 def _judge_live(
@@ -151,10 +204,11 @@ def _judge_live(
     if spec["backend"] == "human":
         return Verdict(name, where, ENTRY, _sorted(found, spec), "a person answers, whom nobody checks")
     try:
-        found += judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress)
+        live = judge_live(spec, path, where, options.credentials, options.trust_remote_code, options.progress)
     except PlaybillError as e:
         return Verdict(name, where, reached, _sorted(found, spec), str(e))
-    return Verdict(name, where, (*reached, _LIVE), _sorted(found, spec))
+    evidence = evidence_of(spec, path, live.facts) if options.evidence else None
+    return Verdict(name, where, (*reached, _LIVE), _sorted([*found, *live.findings], spec), evidence=evidence)
 
 
 def _own_template(spec: ModelSpec, where: str) -> Subject | None:

@@ -52,6 +52,8 @@ class Tick:
     output_tokens: int
     in_flight: int
     waiting_since: float | None
+    fault: str | None = None
+    """What an answer that is none failed with."""
 
 
 class Observer(Protocol):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
+import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from playbill.backends.common.warn import warned
@@ -29,12 +29,15 @@ from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
 from playbill.runs.folder.manifest import Manifest, describe_model
 from playbill.runs.folder.names import folder_name, run_name
+from playbill.runs.folder.proof import describe_proof
 from playbill.runs.folder.record import Record
-from playbill.runs.folder.store import RECORDS, RecordStore, read_records
+from playbill.runs.folder.store import RECORDS, FolderFailed, RecordStore, read_records
 from playbill.runs.inputs.inputs import DialogueSource, Inputs, open_inputs
 from playbill.runs.observer import Observer, Plan, Silent
+from playbill.runs.release import release
 from playbill.runs.schedule import Schedule, Stop
 from playbill.runs.selection import Chosen, ModelChoice, choose_models
+from playbill.runs.signals import RunSignals
 from playbill.runs.summary import ModelSummary, Tally
 
 __all__ = ["RunInterrupted", "RunResult", "run"]
@@ -64,11 +67,22 @@ class RunResult:
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a run. What was finished is recorded, and ``result`` says how far it came."""
+    """A signal ended a run. What was finished is recorded, and ``result`` says how far it came.
 
-    def __init__(self, result: RunResult) -> None:
-        super().__init__(f"interrupted; {result.folder} keeps what is finished, and the same call goes on there")
+    ``drained``: it was SIGTERM or SIGUSR1, and what was running was finished first.
+    """
+
+    def __init__(self, result: RunResult, *, drained: bool = False) -> None:
+        how = "asked to end" if drained else "interrupted"
+        if not any(summary.records for summary in result.models.values()):
+            said = f"{how} before anything was recorded; the same call begins anew"
+        elif drained:
+            said = f"{how}; running answers were finished, and the same call goes on in {result.folder}"
+        else:
+            said = f"{how}; {result.folder} keeps what is finished, and the same call goes on there"
+        super().__init__(said)
         self.result = result
+        self.drained = drained
 
 
 def run(
@@ -152,6 +166,11 @@ class _Job:
     summaries: dict[str, ModelSummary] = field(default_factory=dict)
     faults: dict[str, Exception] = field(default_factory=dict)
     manifest_lock: threading.Lock = field(default_factory=threading.Lock)
+    fatal: str | None = None
+    """What failed one model and would fail every other as well."""
+
+    def __post_init__(self) -> None:
+        self.signals = RunSignals(self.stop, lambda: self.loading)
 
     def run(self, command: Sequence[str] | None) -> RunResult:
         labels = [one.label for one in self.chosen]
@@ -164,50 +183,25 @@ class _Job:
             self.observer.said("", f"since the last start in this folder, {text}")
         remote = [one for one in self.chosen if _asks_service(one)]
         threads = [threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in remote]
-        with self._sigint():
+        with self.signals.taken():
             for thread in threads:
                 thread.start()
             try:
                 for one in self.chosen:
-                    if one not in remote and not self.stop:
+                    if one not in remote and not (self.stop or self.stop.draining):
                         self._guarded(one)
             except KeyboardInterrupt:
-                self.stop.set()
+                if not self.stop.draining:
+                    self.stop.set()
             self._await(threads)
         with self.manifest_lock:
             self.manifest.add_warnings(warned()[known:])
         result = self._result()
-        if self.stop:
-            raise RunInterrupted(result)
+        if self.stop or (self.stop.draining and any(summary.missing for summary in result.models.values())):
+            raise RunInterrupted(result, drained=self.stop.draining)
         if self.faults and len(self.faults) == len(self.chosen):
             raise next(iter(self.faults.values()))
         return result
-
-    @contextmanager
-    def _sigint(self) -> Iterator[None]:
-        """Ctrl-C asks for the end instead of breaking into the middle of a write; a second one breaks in.
-
-        So does the first while a model loads, which would keep the user waiting. Where another thread than
-        the main one runs this, signals are not ours.
-        """
-        before = signal.getsignal(signal.SIGINT)
-        self._listen()
-        try:
-            yield
-        finally:
-            if _is_main():
-                signal.signal(signal.SIGINT, before)
-
-    def _listen(self) -> None:
-        """Take Ctrl-C. Done again after every load, for native libraries take it from us without asking."""
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.stop or self.loading:
-                raise KeyboardInterrupt
-            self.stop.set()
-
-        if _is_main():
-            signal.signal(signal.SIGINT, handle)
 
     def _await(self, threads: list[threading.Thread]) -> None:
         for thread in threads:
@@ -230,23 +224,39 @@ class _Job:
                 )
 
     def _guarded(self, one: Chosen) -> None:
-        """Run one model; its failure is its own, and the others go on."""
+        """Run one model; its failure is its own, and the others go on, unless it would be theirs too."""
+        if self.fatal is not None:
+            self._fail(one, RunError(f"not begun, since it would fail as well: {self.fatal}"))
+            return
         try:
             self.summaries[one.label] = self._run_model(one)
-        except PlaybillError as e:
-            self._fail(one, e)
         except Exception as e:  # noqa: BLE001 - whatever broke one model, the night's run goes on with the others
-            _log.debug("the model '%s' failed", one.label, exc_info=e)
+            _log.debug("the model '%s' failed:\n%s", one.label, "".join(traceback.format_exception(e)))
             self._fail(one, e)
         else:
-            self.observer.finished(one.label, self.summaries[one.label])
+            summary = self.summaries[one.label]
+            if summary.problem is not None:
+                self._note_problem(one, summary.problem)
+                self.fatal = summary.problem if summary.fatal else self.fatal
+            self.observer.finished(one.label, summary)
 
     def _fail(self, one: Chosen, e: Exception) -> None:
+        release(e)
         self.faults[one.label] = e
         text = str(e) if isinstance(e, PlaybillError) else f"{type(e).__name__}: {e}"
+        if isinstance(e, FolderFailed):
+            self.fatal = text
+        else:
+            self._note_problem(one, text)
         summary = self._unfinished(one, text)
         self.summaries[one.label] = summary
         self.observer.finished(one.label, summary)
+
+    def _note_problem(self, one: Chosen, text: str) -> None:
+        with self.manifest_lock:
+            self.manifest.set_problem(one.label, text)
+            with suppress(RunError):  # the disk that is full for records is full for this
+                self.manifest.write()
 
     def _unfinished(self, one: Chosen, problem: str | None) -> ModelSummary:
         """Return the summary of a model that stopped half-way or never began, from what its file holds."""
@@ -263,12 +273,19 @@ class _Job:
 
     def _run_model(self, one: Chosen) -> ModelSummary:
         self.observer.loading(one.label)
+        began = time.monotonic()
         with self._opened(one) as model:
+            load_seconds = time.monotonic() - began if one.model is None else None
             seed = self._seed_of(one, model)
             described = describe_model(model, one.spec, seeded=seed is not None)
+            described |= describe_proof(one.entry, one.spec, model.prompt_path)
             with self.manifest_lock:
-                self.manifest.set_model(one.label, described)
+                said = self.manifest.set_model(one.label, described, load_seconds)
                 self.manifest.write()
+            if "not_greedy" in described:
+                self.observer.said(one.label, f"can't be greedy, so its answers are samples: {described['not_greedy']}")
+            for text in said:
+                self.observer.said(one.label, f"it computes otherwise than before: {text}")
             with RecordStore(self.folder / self.manifest.folders()[one.label]) as store:
                 for note in store.notes:
                     self.observer.said(one.label, note)
@@ -288,7 +305,7 @@ class _Job:
             model = self._load(one)
         finally:
             self.loading = _asks_service(one) and self.loading
-        self._listen()
+        self.signals.listen()
         with model:
             yield model
 
@@ -330,7 +347,3 @@ class _Job:
 
 def _asks_service(one: Chosen) -> bool:
     return one.model is None and is_service(one.spec)
-
-
-def _is_main() -> bool:
-    return threading.current_thread() is threading.main_thread()

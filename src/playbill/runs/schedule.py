@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -23,7 +24,7 @@ from playbill.runs.folder.store import RecordStore
 from playbill.runs.inputs.dialogue import Conversation, Dialogue, samples
 from playbill.runs.observer import Observer, Tick, Workload
 from playbill.runs.seeds import derive_seed
-from playbill.runs.summary import ModelSummary
+from playbill.runs.summary import ModelSummary, fault_of
 
 __all__ = ["Schedule", "Stop", "most_in_flight"]
 
@@ -33,11 +34,20 @@ _HOPELESS = frozenset(["CredentialsError", "QuotaUsedUp", "EndpointDown", "Reque
 """Errors after which every further request would fail as well."""
 
 
+_DEAD = re.compile(
+    "device-side assert|illegal memory access|illegal instruction|misaligned address|unspecified launch failure"
+    "|uncorrectable ECC|(?:device|GPU) is lost|fallen off the bus|context is destroyed",
+    re.IGNORECASE,
+)
+"""What CUDA and HIP say when nothing more can be computed in this process, whatever is asked."""
+
+
 class Stop:
-    """The wish that a run ends now; every schedule that listens wakes up."""
+    """The wish that a run ends now, or (``draining``) that nothing new is begun; schedules that listen wake up."""
 
     def __init__(self) -> None:
         self._wanted = False
+        self.draining = False
         self._queues: list[queue.SimpleQueue[_Asked | None]] = []
 
     def __bool__(self) -> bool:
@@ -46,6 +56,12 @@ class Stop:
     def set(self) -> None:
         """Ask for the end. May be called from a signal handler."""
         self._wanted = True
+        for waiting in list(self._queues):
+            waiting.put(None)
+
+    def drain(self) -> None:
+        """Ask that running answers are finished and nothing new is begun. May be called from a signal handler."""
+        self.draining = True
         for waiting in list(self._queues):
             waiting.put(None)
 
@@ -107,6 +123,7 @@ class Schedule:
         self._new = 0
         self._tokens = [0, 0]
         self._problem: str | None = None
+        self._fatal = False
         self._defaults = model.defaults
 
     def run(self, dialogues: Iterable[Dialogue], turns: int) -> ModelSummary:
@@ -130,6 +147,7 @@ class Schedule:
             seconds=time.monotonic() - started,
             missing=max(0, self._turns - len(self._store)),
             problem=self._problem,
+            fatal=self._fatal,
         )
 
     @property
@@ -161,6 +179,8 @@ class Schedule:
         """Submit until enough is under way. False when there is nothing more to wait for."""
         if self._stop or self._problem is not None:
             return False
+        if self._stop.draining:
+            return bool(self._under_way)
         while len(self._under_way) < self._most:
             talk = next(talks, None)
             if talk is None:
@@ -203,9 +223,9 @@ class Schedule:
         self._store.append(record)
         talk.add(generation.outcome, record["text"])
         self._count(talk, generation)
-        if not (talk.over or self._stop or self._problem):
+        if not (talk.over or self._stop or self._stop.draining or self._problem):
             self._ask(talk)
-        self._tell(asked.key, generation.outcome)
+        self._tell(asked.key, generation.outcome, fault_of(record))
 
     def _count(self, talk: Conversation, generation: Generation) -> None:
         self._new += 1
@@ -216,8 +236,11 @@ class Schedule:
         error = generation.error or {}
         if generation.outcome is Outcome.ERROR and error.get("type") in _HOPELESS:
             self._problem = error.get("message", "the service refuses the key")
+        elif generation.outcome is Outcome.ERROR and _DEAD.search(str(error.get("message"))):
+            self._problem = f"the device is dead for this process: {error['message']}"
+            self._fatal = True
 
-    def _tell(self, key: TurnId, outcome: Outcome) -> None:
+    def _tell(self, key: TurnId, outcome: Outcome, fault: str | None) -> None:
         oldest = next(iter(self._under_way), None)
         self._observer.recorded(
             self._label,
@@ -232,6 +255,7 @@ class Schedule:
                 output_tokens=self._tokens[1],
                 in_flight=len(self._under_way),
                 waiting_since=oldest.since if oldest is not None else None,
+                fault=fault,
             ),
         )
 

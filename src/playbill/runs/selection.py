@@ -11,7 +11,7 @@ from playbill.backends.common.jsonfile import parse_json
 from playbill.backends.errors import RunError
 from playbill.backends.loading import find_spec
 from playbill.backends.model import Model
-from playbill.backends.registry.lookup import ModelRegistry
+from playbill.backends.registry.lookup import ModelRegistry, RegistryEntry
 from playbill.backends.registry.spec import ModelSpec
 
 __all__ = ["Chosen", "ModelChoice", "Selector", "choose_models", "parse_model"]
@@ -23,11 +23,13 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A model of a run: its label, and the spec that was found. ``model`` is one the caller has loaded."""
+    """A model of a run: its label, and the spec that was found. ``model`` is one the caller has loaded, and ``entry``
+    where the spec stands in a registry, if it does."""
 
     label: str
     spec: ModelSpec
     model: Model | None = None
+    entry: RegistryEntry | None = None
 
 
 def parse_model(text: str) -> ModelChoice:
@@ -83,6 +85,7 @@ def _as_list(models: ModelChoice | Iterable[ModelChoice]) -> list[ModelChoice]:
 def _choose(choice: ModelChoice, registry: ModelRegistry, overrides: Mapping[str, Any]) -> Chosen:
     label, selector = choice if isinstance(choice, tuple) else (None, choice)
     model = selector if isinstance(selector, Model) else None
+    entry = None if isinstance(selector, Model) else registry.entry_of(selector)
     if isinstance(selector, Model):
         if overrides:
             raise RunError(f"the model '{selector.name}' is loaded already: 'params' can't reach it any more")
@@ -92,4 +95,4 @@ def _choose(choice: ModelChoice, registry: ModelRegistry, overrides: Mapping[str
     label = str(spec["model_name"]) if label is None else label
     if not label.strip() or _CONTROL.search(label):
         raise RunError(f"{label!r} is no label: it needs visible characters, and no control characters")
-    return Chosen(label, spec, model)
+    return Chosen(label, spec, model, entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -31,7 +31,6 @@ from playbill.serve.faults import ApiError, fault_of_error, fault_of_generation
 from playbill.serve.guard import Guard, Limits, Rules, refuse
 from playbill.serve.metrics import Metrics
 from playbill.serve.pool import Pool, resident_memory
-from playbill.serve.streamed import StreamedText
 
 __all__ = ["make_app"]
 
@@ -204,14 +203,13 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     """Yield the server-sent events of a stream, from its first piece on."""
     reply = _reply(asked, model)
-    streamed = StreamedText(model.cleaning, _stop_strings(asked, model))
     yield _event(reply.first())
     while piece is not None:
-        if certain := streamed.feed(piece):
-            yield _event(reply.piece(certain))
+        if piece:
+            yield _event(reply.piece(piece))
         piece = await pieces.get()
     try:
-        chunks = _last_chunks(asked, model, reply, streamed, work.result())
+        chunks = _last_chunks(asked, model, reply, work.result())
     except Exception as e:  # noqa: BLE001 - too late for a status: the stream itself says what happened
         yield _event(fault_of_error(e).to_dict())
         return
@@ -220,15 +218,12 @@ async def _events(
     yield b"data: [DONE]\n\n"
 
 
-def _last_chunks(
-    asked: ChatRequest, model: Model, reply: Reply, streamed: StreamedText, generation: Generation
-) -> list[dict[str, Any]]:
+def _last_chunks(asked: ChatRequest, model: Model, reply: Reply, generation: Generation) -> list[dict[str, Any]]:
     if fault := fault_of_generation(generation, is_service=is_service(model.spec)):
         raise fault
-    rest = streamed.rest(generation.text)
-    if rest is None:
+    if generation.details.get("stream_differs"):
         raise ApiError(500, "the whole answer is not what was streamed of it", code="stream_mismatch")
-    chunks = reply.last(generation, rest)
+    chunks = reply.last(generation)
     chunks[-1].update(_recorded(asked, model, generation))
     return [*chunks, reply.usage(generation)] if asked.include_usage else chunks
 
@@ -247,13 +242,6 @@ def _event(content: Mapping[str, Any]) -> bytes:
 
 def _reply(asked: ChatRequest, model: Model) -> Reply:
     return Reply(asked.model, model.prompt_path.decode if model.prompt_path else None)
-
-
-def _stop_strings(asked: ChatRequest, model: Model) -> Sequence[str]:
-    """Return all texts that end this generation: the model's, and the client's or else the entry's."""
-    own = model.prompt_path.stops.strings if model.prompt_path else ()
-    entry = model.spec.get("stop") or ()
-    return [*own, *(asked.stop or ([entry] if isinstance(entry, str) else entry))]
 
 
 def _cancel_what_it_gave(submitting: Future[Future[Generation]]) -> None:

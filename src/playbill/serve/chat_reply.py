@@ -54,9 +54,9 @@ class Reply:
     def piece(self, text: str) -> dict[str, Any]:
         return self._chunk({"content": text})
 
-    def last(self, generation: Generation, rest: str) -> list[dict[str, Any]]:
-        """Return the chunks that end a stream: what is left of the answer, then why it ended."""
-        delta: dict[str, Any] = {"content": rest} if rest else {}
+    def last(self, generation: Generation) -> list[dict[str, Any]]:
+        """Return the chunks that end a stream: what belongs to the whole answer, then why it ended."""
+        delta: dict[str, Any] = {}
         if generation.thinking:
             delta["reasoning_content"] = generation.thinking
         if refusal := _refusal(generation):

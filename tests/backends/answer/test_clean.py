@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,23 @@ END_ONLY = CleaningRule(thinking_end="</think>")
 def test_end_tokens_are_culled_at_the_end_repeated_or_not(raw, ends, text):
     """Literally, in any order, with white space between; never in the middle."""
     assert clean(raw, CleaningRule(end_tokens=tuple(ends))).text == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("    return x\n", "    return x\n"),
+        ("  a \n<eos>", "  a \n"),
+        ("  a <eos> \n<eos>\n", "  a "),
+        ("x: \n  a ", " \n  a "),
+        (" \n", " \n"),
+    ],
+)
+def test_white_space_at_the_ends_stays_where_the_entry_says_so(raw, text):
+    """That of the answer itself: what stands after its end token goes with it."""
+    rule = CleaningRule(end_tokens=("<eos>",), split_prefix="x:")
+    assert clean(raw, replace(rule, keep_white_space=True)).text == text
+    assert clean(raw, rule).text == text.strip()
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,57 @@ def test_what_is_not_json_is_refused_with_line_and_column(text, place):
     assert str(e.value).startswith(f"some.json:{place}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ('[{"a": 1},\n]', "1:10", "a comma stands before the closing ']'"),
+        ('{"a": 1,\n "b": 2, }', "2:8", "a comma stands before the closing '}'"),
+        ('{\n  // mine\n  "a": 1}', "2:3", "a comment"),
+        ('{"a": 1, /* mine */ "b": 2}', "1:10", "a comment"),
+        ('# mine\n{"a": 1}', "1:1", "a comment"),
+        ('{"a": 1}\n// mine', "2:1", "a comment"),
+        ("{'a': 1}", "1:2", "single quotes"),
+        ("{\"a\":\n 'b'}", "2:2", "single quotes"),
+        ("{“a”: 1}", "1:2", "typographic quote"),
+        ('{"a": True}', "1:7", "write true"),
+        ('{"a": None}', "1:7", "write null"),
+        ("{a: 1}", "1:2", 'write "a"'),
+        ('{"a": "x"\n "b": 2}', "1:10", "a comma is missing"),
+        ("[{}\n {}]", "1:4", "a comma is missing"),
+        ('{"a": 1}\n{"b": 2}', "2:1", "one value"),
+        ('{"a" 1}', "1:6", "a colon is missing"),
+        ('{"a": [1', "1:9", "ends too early"),
+        ("", "1:1", "it is empty"),
+        ('{"a": "x}', "1:7", "closing quote is missing"),
+        ('{"a": "C:\\Users"}', "1:10", "write it twice"),
+        ('{"a": "b\nc"}', "1:9", "line break"),
+    ],
+)
+def test_slips_of_the_hand_are_named_as_what_they_are(text, place, said):
+    """A trailing comma, a comment, single quotes and the like are named, each at its line and column."""
+    with pytest.raises(FileFormatError) as e:
+        parse_json(text, "some.json")
+    assert str(e.value).startswith(f"some.json:{place}: not JSON: ")
+    assert said in str(e.value)
+
+
+def test_slips_are_named_in_every_file_that_people_write(playbill, place):
+    """Registries, key files and inputs, JSON and JSONL, all name a comment or single quotes with line and column."""
+    (place / "in.jsonl").write_text('{"id": "a", "turns": ["Hi"]}\n{"id": "b", \'turns\': ["Hi"]}\n')
+    (place / "in.json").write_text('[{"id": "a", "turns": ["Hi"]}, // mine\n]')
+    assert "in.jsonl:2:13: not JSON: a string in single quotes" in playbill("run", "in.jsonl", "-m", "mock")[2]
+    assert "in.json:1:32: not JSON: a comment" in playbill("run", "in.json", "-m", "mock")[2]
+    (place / "key.json").write_text('{\n "openai": {"api_key": "not-a-real-key",}}')
+    assert "key.json:2:40: not JSON: a comma stands before the closing '}'" in playbill("keys")[2]
+    (place / "key.json").write_text('{"openai": {"api_key": sknotarealkey12345}}')
+    said = playbill("keys")[2]
+    assert "key.json:1:24: not JSON: a word without quotes" in said
+    assert "sknot" not in said
+    (place / "key.json").unlink()
+    (place / "model_registry.json").write_text("[\n# mine\n]")
+    assert "model_registry.json:2:1: not JSON: a comment" in playbill("list")[2]
+
+
 def test_a_surrogate_pair_written_as_two_escapes_is_one_character():
     """Only halves are refused; a whole pair is ordinary JSON."""
     assert parse_json('["\\ud83d\\ude00", "\\\\ud800"]', "x") == ["😀", "\\ud800"]

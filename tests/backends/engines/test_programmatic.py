@@ -99,3 +99,14 @@ def test_what_the_entry_gets_wrong_is_said_on_load(place):
     """Before anything is answered."""
     with pytest.raises(EntryError, match='"no list" is not a list of strings'):
         load_model("mock", answers="no list")
+
+
+def test_what_scripted_answers_do_not_honour_is_listed_as_ignored(caplog):
+    """max_tokens and stop are honoured; a temperature is asked for in vain, which record and warning say."""
+    with load_model("mock", temperature=0.7, top_k=3, max_tokens=2) as model:
+        params = model.generate([{"role": "user", "content": "one two three"}]).params
+    assert set(params.ignored) == {"temperature", "top_k"}
+    assert params.effective["max_tokens"] == 2
+    assert load_model("mock").defaults.effective == {"temperature": 0.0, "max_tokens": 300}
+    assert load_model("mock", temperature=0.0).defaults.ignored == {}
+    assert "temperature, top_k changes nothing" in caplog.text

@@ -103,6 +103,7 @@ def test_a_setting_of_another_layer_is_an_error_wherever_it_stands(base, holder)
 
 
 MEANT = {
+    "engine_args": {"max_memory": {"cpu": "9GiB"}},
     **{"custom_chat_template": "{{ x }}", "eos_to_cull": "</s>", "cot_effort": "low", "cot_bypass": "<think></think>"},
     **{
         "premade_chat_template": False,
@@ -112,9 +113,11 @@ MEANT = {
     },
     **{"cot_output": True, "date": "2026-01-01", "generation_config": "repo", "revision": "main", "dtype": "float16"},
     **{"slow_tokenizer": True, "use_bf16": True, "load_in_8bit": True, "load_in_4bit": True, "gguf_file": "a.gguf"},
+    **{"bnb_4bit_quant_type": "fp4", "bnb_4bit_compute_dtype": "float16"},
     **{"filename": "*Q4.gguf", "bos_string": "<s>", "eos_string": "</s>", "peft_model": "a/b", "quantization": "awq"},
     **{"tokenizer_mode": "slow", "torch_dtype": "float16"},
-    **{"bnb_4bit_quant_type": "fp4", "bnb_4bit_compute_dtype": "float16", "engine_args": {"max_memory": {"0": "9GiB"}}},
+    **{"providers": ["a"], "quantizations": ["bf16"], "safety_settings": "OFF"},
+    **{"engine_args": {"seed": 1}},
 }
 ASKED = {
     **{

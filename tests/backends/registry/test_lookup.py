@@ -292,6 +292,10 @@ def test_the_schema_is_one_and_accepts_the_packaged_registry():
         {"system_role": "folded"},
         {"temperature": -1},
         {"n_ctx": 0},
+        {"waivers": [{"rule": "PB128", "reason": "r"}]},
+        {"waivers": [{"rule": "retired-model", "reason": "r", "date": "2026-11-25"}]},
+        {"waivers": [{"rule": "PB128", "reason": "", "date": "2026-11-25"}]},
+        {"waivers": [{"rule": "PB128", "reason": "r", "date": "in January"}]},
     ],
 )
 def test_the_schema_sees_planted_mistakes(mistake):

@@ -65,7 +65,7 @@ def fill(folder):
     return folder
 
 
-@pytest.fixture(params=["here", "named", "variable", "config"])
+@pytest.fixture(params=["here", "variable", "config"])
 def home(request, place, tmp_path, monkeypatch):
     """The folder of a registry that `ModelRegistry.load()` reads, by each way there is; Playbill runs elsewhere, but
     where the file is the one of the working directory."""
@@ -76,14 +76,16 @@ def home(request, place, tmp_path, monkeypatch):
         return fill(user_file().parent)
     folder = fill(tmp_path / "far")
     named = os.path.relpath(folder / "model_registry.json")  # itself relative to the working directory
-    if request.param == "variable":
-        monkeypatch.setenv("PLAYBILL_REGISTRY", named)
-    else:
-        monkeypatch.setattr(ModelRegistry, "load", classmethod(lambda cls, files=(): LOAD([named])))
+    monkeypatch.setenv("PLAYBILL_REGISTRY", named)
     return folder
 
 
-LOAD = ModelRegistry.load
+def test_a_file_that_the_caller_names_leads_to_its_folder(place, tmp_path):
+    """Also where its name is itself relative to the working directory."""
+    pytest.importorskip("transformers")
+    folder = fill(tmp_path / "far")
+    spec = ModelRegistry.load([os.path.relpath(folder / "model_registry.json")]).find("gguf")
+    assert find_weights(spec, Credentials.load()).path == folder / "weights" / "a.gguf"
 
 
 def test_each_key_leads_to_the_folder_of_its_file(home):
@@ -149,7 +151,7 @@ def test_show_says_where_a_path_leads(place, tmp_path, playbill):
     """In words and in JSON; a name of the hub leads nowhere here."""
     there = fill(tmp_path / "far") / "model_registry.json"
     _, out, _ = playbill("show", "folder", "--registry", str(there))
-    assert f"huggingface_id is {tmp_path / 'far' / 'weights' / 'tiny'}" in out
+    assert f"(that is {tmp_path / 'far' / 'weights' / 'tiny'})" in out
     _, out, _ = playbill("show", "dotted", "--registry", str(there), "--json")
     assert json.loads(out)["paths"].keys() == {"huggingface_id", "peft_model"}
     _, out, _ = playbill("show", "SmolLM2-135M-Instruct", "--json")

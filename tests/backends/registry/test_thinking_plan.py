@@ -22,12 +22,15 @@ FAMILIES = [
 ]
 
 
+_REST = ("model", "messages", "contents", "plugins", "provider")
+
+
 def body(backend, model_id, params=None, **entry):
-    """The request's body without the messages."""
+    """The request's body without the messages, and without what every request to OpenRouter has."""
     wire = import_module(f"playbill.backends.engines.remote.wires.{SERVICES[backend].wire}")
     whole = {"model_name": "m", "backend": backend, "model_id": model_id, "base_url": "http://x/v1", **entry}
     found = wire.request_body(whole, HELLO, params or {})
-    return {name: value for name, value in found.items() if name not in ("model", "messages", "contents")}
+    return {name: value for name, value in found.items() if name not in _REST}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,12 @@ def body(backend, model_id, params=None, **entry):
             {"thinking": "on", "max_thinking_tokens": 2000},
             {"max_tokens": 2300, "thinking": {"type": "enabled", "budget_tokens": 2000}},
         ),
-        ("openai", "gpt-5.6", {"thinking": "off"}, {"max_completion_tokens": 300, "reasoning_effort": "none"}),
+        (
+            "openai",
+            "gpt-5.6",
+            {"thinking": "off"},
+            {"temperature": 0.0, "max_completion_tokens": 300, "reasoning_effort": "none"},
+        ),
         ("openai", "gpt-5.6", {}, {"max_completion_tokens": 25300}),
         ("openai", "gpt-5.1", {}, {"max_completion_tokens": 300, "temperature": 0.0}),
         ("openai", "gpt-5.1", {"reasoning_effort": "low"}, {"max_completion_tokens": 25300, "reasoning_effort": "low"}),
@@ -110,6 +118,12 @@ def test_thinking_is_asked_for_in_the_familys_own_way(backend, model_id, entry, 
         ("openai", "gpt-4o", {"thinking": "on"}, "can't think"),
         ("openai", "gpt-5.1", {"thinking": "on"}, "write reasoning_effort, one of low, medium, high"),
         ("openai", "gpt-5.1", {"thinking": "on", "reasoning_effort": "none"}, "contradict"),
+        ("openai", "gpt-4o", {"reasoning_effort": "low"}, "takes no effort"),
+        ("anthropic", "claude-haiku-4-5", {"reasoning_effort": "low"}, "takes no effort"),
+        ("google", "gemini-2.5-flash", {"reasoning_effort": "low"}, "takes no effort"),
+        ("xai", "grok-4.20-0309-reasoning", {"reasoning_effort": "low"}, "takes no effort"),
+        ("xai", "grok-4.20-0309-non-reasoning", {"reasoning_effort": "low"}, "takes no effort"),
+        ("mistral", "codestral-latest", {"reasoning_effort": "high"}, "takes no effort"),
         ("openai", "gpt-5.6", {"thinking": "off", "reasoning_effort": "high"}, "contradict"),
         ("cohere", "command-a-plus-05-2026", {"reasoning_effort": "medium"}, "one of none, high"),
         ("openai_compatible", "my-own", {"thinking": "off"}, "extra_body"),

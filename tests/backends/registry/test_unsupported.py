@@ -10,8 +10,8 @@ import pytest
 from playbill.backends import ModelSpec
 from playbill.backends.answer.clean import CleaningRule, clean
 from playbill.backends.common.findings import Finding, Severity
+from playbill.backends.registry.fields.legacy_regex import literal_end
 from playbill.backends.registry.fields.table import ENTRY_KEYS, LOCAL
-from playbill.backends.registry.legacy_regex import literal_end
 from playbill.backends.registry.unsupported import UNSUPPORTED, unsupported
 from playbill.backends.registry.validate import flatten, judge_entry
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playbill.backends import ModelSpec, Severity, find_spec
+from playbill.backends.registry.fields.legacy_regex import literals_of_regex
 from playbill.backends.registry.fields.table import ENTRY_KEYS, UNREAD
 from playbill.backends.registry.fields.types import parse_date, parse_token_count
-from playbill.backends.registry.legacy_regex import literals_of_regex
 from playbill.backends.registry.validate import flatten, judge_entry
 
 HF = {

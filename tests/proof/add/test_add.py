@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import support.proof_planted as planted
@@ -63,6 +63,7 @@ VALUES = st.recursive(
 ENTRIES = st.lists(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=6), VALUES, max_size=4), max_size=4)
 
 
+@settings(deadline=None)
 @given(entries=ENTRIES, indent=st.sampled_from([None, 0, 1, 2, 4, "\t"]), end=st.sampled_from(["", "\n", "  \r\n"]))
 def test_any_registry_takes_an_entry(entries, indent, end, tmp_path_factory):
     """Whatever stands in a file, in whatever indentation, it is still there afterwards."""
@@ -107,7 +108,8 @@ def test_the_gguf_file_gives_an_entry_that_passes_live(playbill, place):
     from support.smollm2 import GGUF, gguf_folder
 
     code, out, err = playbill("add", str(gguf_folder() / GGUF), "--name", "smol", "-y")
-    assert (code, err) == (0, "1 entry: 0 errors, 0 warnings, 0 notes\n")
+    assert (code, err) == (0, "1 entry: 0 errors, 0 warnings, 1 note\n")
+    assert "PB223 own-system-prompt" in out  # "You are a helpful AI assistant named SmolLM, …"
     assert "general.size_label in the GGUF file" in out
     entry = json.loads((place / "model_registry.json").read_text())[0]
     wanted = {"model_name": "smol", "backend": "llamacpp", "eos_to_cull": "<|im_end|>", "context_size": 8192}
@@ -119,7 +121,7 @@ def test_the_gguf_file_gives_an_entry_that_passes_live(playbill, place):
     }.items() <= entry.items()
     code, out, _ = playbill("check", "smol", "--live", "--json")
     assert (code, json.loads(out)[0]["depth"]) == (0, 3)
-    assert [f["code"] for f in json.loads(out)[0]["findings"] if f["code"] != "PB308"] == []
+    assert [f["code"] for f in json.loads(out)[0]["findings"] if f["code"] != "PB308"] == ["PB223"]
 
 
 def test_the_folder_gives_an_entry_that_passes_live(playbill, place):
@@ -128,12 +130,12 @@ def test_the_folder_gives_an_entry_that_passes_live(playbill, place):
     from support.smollm2 import smollm2_folder
 
     code, _, err = playbill("add", str(smollm2_folder()), "-y")
-    assert (code, err.splitlines()[-1]) == (0, "1 entry: 0 errors, 0 warnings, 0 notes")
+    assert (code, err.splitlines()[-1]) == (0, "1 entry: 0 errors, 0 warnings, 1 note")
     entry = json.loads((place / "model_registry.json").read_text())[0]
     assert (entry["backend"], entry["eos_to_cull"], entry["parameters"]) == ("huggingface_local", "<|im_end|>", "135M")
     code, out, _ = playbill("check", entry["model_name"], "--live", "--json")
     assert (code, json.loads(out)[0]["depth"]) == (0, 3)
-    assert [f["code"] for f in json.loads(out)[0]["findings"] if f["code"] != "PB308"] == []
+    assert [f["code"] for f in json.loads(out)[0]["findings"] if f["code"] != "PB308"] == ["PB223"]
 
 
 def test_checking_a_folder_needs_no_torch(place):
@@ -396,6 +398,7 @@ def test_parameters_are_counted_by_what_the_files_say(tmp_path):
     assert count_parameters(tmp_path).number == 41
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_broken_weights_have_no_count(tmp_path_factory, content):
     """A header of a stranger's is never trusted."""

@@ -54,6 +54,32 @@ def test_ids_decide_where_both_sides_have_them():
     assert compare(made("<s>a", None), made("a")).differs
 
 
+def test_what_ends_an_answer_is_compared_too():
+    """Stop ids and stop strings; a side that doesn't say which it has, as a server, differs by none."""
+    left = made("a", stops={2: "</s>", 7: "<|im_end|>"})
+    right = made("a", stops={2: "</s>", "###": "###"})
+    found = compare(left, right)
+    assert found.differs
+    assert found.stops == "only A ends an answer at 7:'<|im_end|>'; only B ends an answer at '###'"
+    assert found.to_dict()["stops"] == found.stops
+    assert left.to_dict()["stops"] == [{"stop": 2, "text": "</s>"}, {"stop": 7, "text": "<|im_end|>"}]
+    assert not compare(left, left).differs
+    assert not compare(left, made("a")).differs
+
+
+def test_two_entries_that_end_answers_otherwise_differ(playbill, place, smol):
+    """Though they send the same prompt."""
+    entry = {"backend": "llamacpp", "huggingface_id": str(smol), "premade_chat_template": True}
+    entries = [
+        {**entry, "model_name": "a", "eos_to_cull": "<|im_end|>"},
+        {**entry, "model_name": "b", "eos_to_cull": ["<|im_end|>", "<|im_start|>"]},
+    ]
+    (place / "model_registry.json").write_text(json.dumps(entries))
+    code, out, _ = playbill("diff", "a", "b")
+    assert (code, "only B ends an answer at 1:'<|im_start|>'" in out) == (1, True)
+    assert playbill("diff", "a", "a")[0] == 0
+
+
 def test_a_refusal_on_one_side_is_a_difference():
     """Which side, in its own words."""
     found = compare(made("a"), Rendering(refused="System role not supported"))

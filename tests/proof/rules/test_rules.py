@@ -64,6 +64,30 @@ def test_a_model_of_channels_needs_a_split_prefix():
         assert all("<|final|>" in f.fix for f in found)
 
 
+def test_a_system_prompt_of_the_template_is_shown_with_its_text():
+    """PB223 tells one that a system message replaces from one that stands in every prompt."""
+    spec, path = planted.path_of(planted.HELPFUL).open()
+    (found,) = [f for f in judge_path(path, spec, "here") if f.code == "PB223"]
+    assert found.message == (
+        "where a dialogue has no system message, the template writes one of its own: 'You are a helpful assistant.'"
+    )
+    assert found.fix == "a system message replaces it"
+    spec, path = planted.path_of("<|im_start|>system\nCutting Knowledge Date: May<|im_end|>\n" + planted.CHATML).open()
+    (found,) = [f for f in judge_path(path, spec, "here") if f.code == "PB223"]
+    assert found.message == "the template writes into every prompt: 'Cutting Knowledge Date: May'"
+    assert found.fix == "a system message stands beside it"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "code"), [(None, "PB224"), ({"thinking": True}, "PB222"), ({"thinking": False}, None)]
+)
+def test_a_model_that_thinks_only_when_asked_is_not_warned_of_its_thinking(kwargs, code):
+    """Unasked it answers at once, which is noted; asked for its thinking it needs tags; who says no knows."""
+    spec, path = planted.path_of(planted.ON_DEMAND, chat_template_kwargs=kwargs).open()
+    found = [f.code for f in judge_path(path, spec, "here") if f.code in ("PB222", "PB224")]
+    assert found == ([code] if code else [])
+
+
 def test_a_template_that_ends_its_last_turn_otherwise_is_understood():
     """gpt-oss ends a finished dialogue with another token than the turns before; that is the one the model writes."""
     last = "{{ '<|eot|>' if loop.last and not add_generation_prompt else '<|im_end|>' }}"
@@ -165,9 +189,9 @@ def test_a_prompt_path_that_changes_with_the_weights_is_found():
 
 
 def test_an_engine_whose_rows_depend_on_each_other_is_found():
-    """PB309: what the self-test on load found; nothing is said where it passed, or where none was made."""
+    """PB313: what the self-test on load found; nothing is said where it passed, or where none was made."""
     failed = {"kind": "exact", "company_independent": False, "differs": "what comes into layer 3, or is made of it,"}
-    assert live_codes(good, facts={"batching": failed}) == ["PB309"]
+    assert live_codes(good, facts={"batching": failed}) == ["PB313"]
     assert live_codes(good, facts={"batching": {"kind": "exact", "company_independent": True}}) == []
     assert live_codes(good, facts={"batching": {"kind": "fast"}}) == []
 
@@ -199,8 +223,8 @@ def test_a_failure_is_found_and_ends_the_judgement():
     assert "out of memory" in found[0].message
 
 
-LIVE_TESTED = {"PB301", "PB302", "PB303", "PB304", "PB305", "PB306", "PB307", "PB308", "PB309"}
-ELSEWHERE = {"PB240", "PB120", "PB201"}
+LIVE_TESTED = {f"PB{n}" for n in range(301, 314)}
+ELSEWHERE = {"PB225", "PB240", "PB120", "PB201"}
 
 
 def test_every_rule_has_its_planted_defect():

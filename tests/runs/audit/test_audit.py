@@ -8,6 +8,7 @@ import pytest
 
 from playbill.backends import PlaybillError
 from playbill.cli import main
+from playbill.runs.audit import Audit, find_sources
 from support.audited import USER, chatml, judge, local_call, names, record, service_call, write_calls, write_records
 
 ASK = chatml(("user", USER))
@@ -41,6 +42,75 @@ def test_exit_codes(tmp_path, capsys):
     assert "player_1.requests.json:1:" in printed.err
     assert "eos-leak" in printed.out
     assert call("audit", tmp_path / "nothing") == 2
+
+
+def run_folder(folder, *, dialogues=2, turns=3, repeat=1, records=()):
+    """A run's folder with a manifest that says how much should be there, and these records."""
+    inputs = {"dialogues": dialogues, "sha256": "0", "turns": turns}
+    manifest = {"schema": 1, "date": "2026-01-01T00:00:00", "repeat": repeat, "inputs": inputs, "starts": []}
+    manifest["models"] = {"m": {"folder": "m"}, "n": {"folder": "n"}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "n").mkdir()
+    sound = [record(id="d1", label="n"), record(id="d1", turn=1, label="n"), record(id="d2", label="n")]
+    (folder / "n" / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in sound))
+    if records:
+        write_records(folder, *records)
+    return folder
+
+
+ERROR = record(id="d2", outcome="error", text="", raw="", error={"type": "EngineError", "message": "the line is dead"})
+
+
+@pytest.mark.parametrize(
+    ("records", "wanted"),
+    [
+        ([record(), record(turn=1), record(id="d2")], {}),
+        ([], {"missing-records": "of 2 dialogues, 2 without a record; of 3 turns, 3 without a record"}),
+        (
+            [record(), record(turn=1)],
+            {"missing-records": "of 2 dialogues, 1 without a record; of 3 turns, 1 without a record"},
+        ),
+        ([record(), record(id="d2")], {"missing-records": "of 3 turns, 1 without a record"}),
+        ([record(), record(turn=1), ERROR], {"error-record": "there is no answer: 'the line is dead'"}),
+        ([record(), record(turn=2), record(id="d2")], {"missing-turn": "turn 1 has no record, and turn 2 has one"}),
+    ],
+)
+def test_errors_and_what_is_missing_are_counted_and_said(tmp_path, capsys, records, wanted):
+    """A run that isn't whole is not called one without errors: not in words, not in JSON, not by the exit code."""
+    run_folder(tmp_path, records=records)
+    assert call("audit", tmp_path) == bool(wanted)
+    out = capsys.readouterr().out
+    assert all(name in out and message in out for name, message in wanted.items())
+    assert out.rstrip().endswith("1 error" if wanted else "no errors")
+    assert call("audit", tmp_path, "--json") == bool(wanted)
+    content = json.loads(capsys.readouterr().out)
+    assert {each["name"]: each["message"] for each in content["findings"]} == wanted
+    assert content["errors"] == len(wanted)
+    assert set(content["models"]) == {"m", "n"}
+
+
+def test_a_dialogue_that_ended_early_lacks_no_turns(tmp_path):
+    """An empty answer ends it, so what it would have asked is not missing; a whole dialogue is."""
+    run_folder(tmp_path, turns=9, records=[record(outcome="empty", text="", raw="", usage={}), record(id="d2")])
+    auditor, found = Audit(), []
+    for source in find_sources([tmp_path / "m"]):
+        auditor.expect(source.expected())
+        found += auditor.judge(source.calls())
+    assert [*found, *auditor.close()] == []
+
+
+def test_what_can_not_be_told_is_grouped_by_its_reason(tmp_path, capsys):
+    """One line for a reason, with the rules, the calls and the models that it is about."""
+    calls = [service_call("A spire.") for _ in range(3)]
+    calls[0]["raw_response_obj"]["clem_player"]["model_name"] = "gpt-y"
+    assert call("audit", write_calls(tmp_path, *calls)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cannot tell")]
+    reason = "the rendered prompt is not recorded; services render it on their side"
+    assert sum(reason in line for line in lines) == 1
+    assert any("double-bos, no-generation-prompt, role-mismatch (3 calls of 2 models)" in line for line in lines)
+    assert call("audit", tmp_path, "--json") == 0
+    grouped = {each["reason"]: each for each in json.loads(capsys.readouterr().out)["cannot_tell"]}
+    assert (grouped[reason]["calls"], grouped[reason]["models"]) == (3, ["gpt-y", "gpt-x"])
 
 
 def test_counts_and_share_as_json(tmp_path, capsys):

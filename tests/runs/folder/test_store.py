@@ -162,3 +162,43 @@ def test_any_prefix_of_a_file_reads(tmp_path_factory, texts, data):
     ends = [sum(len(line) for line in lines[: i + 1]) for i in range(len(lines))]
     expected = [text for text, end in zip(texts, ends, strict=True) if end - 1 <= cut]
     assert [r["text"] for r in read_records(path)] == expected
+
+
+def rewrite(path, change):
+    """Change each record of a file, given by its place."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for n, one in enumerate(records):
+        change(n, one)
+    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("text", "Ho."), ("outcome", "truncated"), ("messages", [{"role": "user", "content": "Hello?"}])],
+)
+def test_a_record_that_was_edited_is_gone_on_from_and_said(tmp_path, field, value):
+    """Which line, and how many; one that was only formatted anew is none."""
+    path = fill(tmp_path, record(), record(id="e"))
+    rewrite(path, lambda n, one: None)
+    with RecordStore(tmp_path) as store:
+        assert store.notes == []
+    rewrite(path, lambda n, one: one.update({field: value}) if n == 1 else None)
+    with RecordStore(tmp_path) as store:
+        assert store.notes == [
+            "1 record was edited since the run wrote them (line 2: its messages, text or outcome); the dialogues go on "
+            "from what stands there now"
+        ]
+        assert store.recorded("e", 0)[0][field] == value
+
+
+def test_an_edited_record_of_an_older_version_shows_at_its_next_turn(tmp_path):
+    """It has no checksum; the next turn's messages have the text as it was."""
+    asked = [*ASKED, {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "And?"}]
+    second = make_record(TurnId("d", 1, 0), "m", "mock", asked, Generation(outcome=Outcome.ANSWERED, text="Yes."))
+    path = fill(tmp_path, record(), second)
+    rewrite(path, lambda n, one: one.pop("checksum"))
+    with RecordStore(tmp_path) as store:
+        assert store.notes == []
+    rewrite(path, lambda n, one: one.update(text="Ho.") if n == 0 else None)
+    with RecordStore(tmp_path) as store:
+        assert "line 2: its messages don't have the text of turn 0" in store.notes[0]

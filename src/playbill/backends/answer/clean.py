@@ -26,6 +26,7 @@ class CleaningRule:
     ``thinking_end``: the tags around thinking, and ``thinking_opened`` where the prompt ends inside it. ``frame``:
     what stands at the edges of thinking and answer in the model's form of a turn, and belongs to neither.
     ``response``: the model's own response template, by which thinking and answer are separated first of all.
+    ``keep_white_space``: white space at the answer's two ends stays, where it is removed otherwise.
     """
 
     end_tokens: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class CleaningRule:
     thinking_opened: bool = False
     frame: tuple[str, ...] | None = None
     response: Mapping[str, Any] | None = None
+    keep_white_space: bool = False
 
     def tags(self, prompt: str | None) -> Tags | None:
         """Return the tags around the thinking in what follows this prompt, which may end inside of it."""
@@ -70,6 +72,7 @@ def clean(
 ) -> Cleaned:
     """Cut at the stop string that ended the generation, cull end tokens, separate thinking, split, strip.
 
+    These steps, in this order, are all that is ever done to a text; ``raw`` in a record is what they start from.
     ``prompt`` is what the text follows. ``stop_from`` is where the stop string begins at the earliest. ``truncated``
     says that the generation ended at a limit.
     """
@@ -84,7 +87,7 @@ def clean(
     text = found.answer
     if rule.split_prefix and rule.split_prefix in text:
         text = text.rpartition(rule.split_prefix)[2]
-    return Cleaned(text.strip(), found.thinking, found.inside, problem)
+    return Cleaned(text if rule.keep_white_space else text.strip(), found.thinking, found.inside, problem)
 
 
 def _by_response(

@@ -15,6 +15,7 @@ from playbill.backends.errors import TemplateError
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.template import response_regions
 from playbill.backends.prompt.thinking_families import Tags, family_of
+from playbill.backends.registry.fields.table import setting
 
 __all__ = ["cleaning_rule", "usable_response", "who_separates"]
 
@@ -44,6 +45,8 @@ def cleaning_rule(spec: Mapping[str, Any], path: PromptPath | None) -> CleaningR
         thinking_end=end,
         frame=frame,
         response=response,
+        # a record that is replayed was cleaned by the rule of its own model
+        keep_white_space=setting(spec, "white_space") == "keep" or spec.get("backend") == "replay",
     )
 
 

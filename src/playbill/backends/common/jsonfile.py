@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.jsonslips import name_slip
 from playbill.backends.common.surrogates import is_torn
 from playbill.backends.errors import FileFormatError
 
@@ -64,7 +65,9 @@ def parse_json(text: str, where: str, *, repeats: bool = False, deepest: int = D
             raise ValueError("a string holds half of a surrogate pair")
         return value
     except json.JSONDecodeError as e:
-        raise FileFormatError(_not_json(text, where, e)) from None
+        place, words = name_slip(text, e.pos, e.msg)
+        line, column = _line_and_column(text, place)
+        raise FileFormatError(f"{where}:{line}:{column}: not JSON: {words}") from None
     except RecursionError:
         raise FileFormatError(f"{where}:1:1: not JSON that can be read: nested too deeply") from None
     except ValueError as e:
@@ -93,16 +96,6 @@ def parse_own_line(line: bytes) -> Any:
         return None
     nested = line.count(b"[") + line.count(b"{") > DEEPEST_OWN and is_deeper(value, DEEPEST_OWN)
     return None if nested else value
-
-
-def _not_json(text: str, where: str, e: json.JSONDecodeError) -> str:
-    """Return what is wrong and where; a comma behind the last item is named as one, which JSON's parser may not do."""
-    comma = e.pos if text.startswith(",", e.pos) else len(text[: e.pos].rstrip()) - 1
-    closing = text[comma + 1 :].lstrip()[:1]
-    if comma < 0 or text[comma] != "," or closing not in ("]", "}"):
-        return f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}"
-    line, column = _line_and_column(text, comma)
-    return f"{where}:{line}:{column}: not JSON: a comma stands before the closing '{closing}'; take it out"
 
 
 def _refuse(name: str) -> Any:

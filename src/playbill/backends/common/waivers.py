@@ -11,14 +11,19 @@ from typing import Any
 
 from playbill.backends.common.findings import Finding, Severity
 
-__all__ = ["waive"]
+__all__ = ["waive", "waivers_of"]
 
 
 def waive(findings: Iterable[Finding], entry: Mapping[str, Any]) -> list[Finding]:
     """Return the findings, those as notes that the entry waives: with who said why, and when."""
-    said = entry.get("waivers")
-    waivers = {w["rule"]: w for w in said if _is_complete(w)} if isinstance(said, list) else {}
+    waivers = waivers_of(entry)
     return [_noted(f, waivers[f.code]) if _is_open(f) and f.code in waivers else f for f in findings]
+
+
+def waivers_of(entry: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """Return the waivers of an entry that are complete, by the code of their rule."""
+    said = entry.get("waivers")
+    return {w["rule"]: w for w in said if _is_complete(w)} if isinstance(said, list) else {}
 
 
 def _is_open(finding: Finding) -> bool:

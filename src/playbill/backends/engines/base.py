@@ -17,6 +17,11 @@ and a fourth, which downloads no weights:
 ``footprint(entry, context) -> Footprint | None``
     the memory that weights, keys and values take; None where the files don't tell.
 
+Any module may have one that tells what a load would refuse; it loads and fetches nothing:
+
+``look(entry, context) -> Look``
+    at the weights as they lie here, or at the key of a service.
+
 A service's module may have another, which sends nothing:
 
 ``request_body(entry, messages, params, folder) -> dict``
@@ -30,7 +35,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from playbill.backends.answer.thinking_budget import TokenLimits
 from playbill.backends.credentials import Credentials
@@ -46,11 +51,26 @@ __all__ = [
     "Extent",
     "Fetched",
     "Footprint",
+    "ListedModel",
     "Loaded",
+    "Look",
     "OnText",
     "Request",
+    "ServiceEngine",
     "supported_parameters",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at an entry's weights or key shows before a load.
+
+    ``fault`` says why they can't be loaded, whoever asks; ``unseen`` what couldn't be looked at here, and why.
+    """
+
+    fault: str | None = None
+    unseen: str | None = None
+
 
 OnText = Callable[[str], None]
 
@@ -142,6 +162,33 @@ class Engine(Protocol):
 
     def facts(self) -> Mapping[str, Any]:
         """Return what a stranger needs to repeat the answers: versions, weights and their hash, threads, device."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A model as a service's own list has it: its date of shutdown, its stage in life and its context, where told."""
+
+    name: str
+    ends: str | None = None
+    stage: str | None = None
+    context: int | None = None
+
+
+@runtime_checkable
+class ServiceEngine(Engine, Protocol):
+    """An engine that asks a service, and can find out what the service says of its models without paying for it."""
+
+    def list_models(self) -> list[ListedModel] | None:
+        """Return the service's own list of models, None where it has none. Raises what a refused key means."""
+        ...
+
+    def context_in_use(self) -> int | None:
+        """Return the context of the model that the server has loaded, in tokens, where it tells that apart."""
+        ...
+
+    def least_limits(self) -> Mapping[str, int]:
+        """Return limits of tokens with which a request costs as little as the service admits."""
         ...
 
 

@@ -13,23 +13,28 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Completion, Context, Loaded, OnText, Request
 from playbill.backends.engines.threads import Threads
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.prompt_path import PromptPath
-from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.parameters import PARAMETERS, ParameterRules
 from playbill.backends.registry.fields.table import setting
 
 __all__ = ["Programmatic", "load", "preview"]
 
 Answer = Callable[[Sequence[Message]], str]
+_WHY = "the answers are scripted, an echo, or a function's, and don't depend on it"
+_IGNORED = tuple(name for name in PARAMETERS if name not in ("max_tokens", "stop"))
 _WORD = re.compile(r"\s*\S+")
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """Return the engine of an entry: its ``answers`` in turn, or an echo of the last message."""
+    if unread := [name for name in _IGNORED if entry.get(name)]:  # zero and false are what it does anyway
+        warn_once(f"{entry.get('model_name')}: {', '.join(unread)} changes nothing: {_WHY}")
     answers = entry.get("answers")
     return Loaded(
         Programmatic(
@@ -60,9 +65,14 @@ def _echo(messages: Sequence[Message]) -> str:
 
 
 class Programmatic:
-    """The engine. ``delay`` is in seconds; ``fail_every`` n makes every n-th call fail."""
+    """The engine. ``delay`` is in seconds; ``fail_every`` n makes every n-th call fail.
+
+    It takes all parameters, so that it can stand in for any model, and honours ``max_tokens`` and ``stop``; records
+    list the others as ignored.
+    """
 
     supported_parameters = frozenset(PARAMETERS)
+    parameter_rules = ParameterRules(ignored=dict.fromkeys(_IGNORED, _WHY), neutral={"temperature": 0.0})
     concurrency = 64
 
     def __init__(self, answer: Answer, *, delay: float = 0, fail_every: int = 0, blocking: bool = False) -> None:

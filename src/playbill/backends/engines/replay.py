@@ -16,13 +16,14 @@ from types import NoneType
 from typing import Any
 
 from playbill.backends.common.jsonfile import parse_own_line
+from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, Context, Loaded, OnText, Request
 from playbill.backends.engines.threads import Threads
 from playbill.backends.errors import ContextExceeded, EngineError, MessageError, Refused, WeightsError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message, prepare
 from playbill.backends.prompt.prompt_path import PromptPath
-from playbill.backends.registry.fields.parameters import PARAMETERS
+from playbill.backends.registry.fields.parameters import PARAMETERS, ParameterRules
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.spec import path_in
 
@@ -54,10 +55,15 @@ class _Samples:
     asked: int = 0
 
 
+_CHANGING = frozenset(name for name, parameter in PARAMETERS.items() if parameter.default is None)
+"""Parameters that nobody asks for unasked; the defaults say what the replayed run had."""
+
+
 class Replay:
     """Answers from a file of records, which is read once for where each answer stands, then as it is asked."""
 
     supported_parameters = frozenset(PARAMETERS)
+    parameter_rules = ParameterRules(ignored=dict.fromkeys(_CHANGING, "the answers are recorded"))
     concurrency = 8
 
     def __init__(self, path: Path, consecutive_roles: str = "merge", system_role: str = "native") -> None:
@@ -100,8 +106,8 @@ class Replay:
         if samples is None:
             last = str(messages[-1].get("content"))[:60]
             raise EngineError(
-                f"{self.path} has no answer to this conversation of {len(messages)} messages, ending with {last!r}; "
-                "an earlier message or answer is another than in the recorded run"
+                f"{self.path} has no answer to this conversation of {counted(len(messages), 'message')}, ending with "
+                f"{last!r}; an earlier message or answer is another than in the recorded run"
             )
         with self._lock:
             offset = samples.offsets[samples.asked % len(samples.offsets)]

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.errors import EngineError
 
-__all__ = ["Blocking", "Threads", "WorkFuture"]
+__all__ = ["Blocking", "Threads", "WorkFuture", "call_apart"]
+
+T = TypeVar("T")
 
 
 class WorkFuture(Future[Completion]):
@@ -118,3 +120,20 @@ class Threads:
             job.future.set_result(self._complete(job.request, job.on_text, job.future.stop_wanted))
         except BaseException as e:  # noqa: BLE001 - it is handed to who waits for it
             job.future.set_exception(e)
+
+
+def call_apart(function: Callable[[], T]) -> T:
+    """Call a function in a thread of its own that ends with it, and return what it returns or raise what it raises.
+
+    Ctrl-C leaves the thread to itself, which doesn't keep the process: a load of minutes can't be waited for.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as e:  # noqa: BLE001 - it is raised where it is waited for
+            future.set_exception(e)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future.result()

@@ -28,6 +28,7 @@ def judge_hosted_model(entry: Mapping[str, Any], paths: Mapping[str, str]) -> It
         return
     where = paths.get("model_id") or paths.get("model_name", "model_id")
     yield from _id_elsewhere(entry, model, paths)
+    yield from _context_of_ollama(entry, paths)
     refused = refusals(service, model, entry)
     yield from _refused(entry, paths, refused)
     family = family_of(service, model)
@@ -63,6 +64,16 @@ def _id_elsewhere(entry: Mapping[str, Any], model: str, paths: Mapping[str, str]
         yield rules.REFUSED_KEY.at(
             paths.get("huggingface_id", "huggingface_id"), message, f'write "model_id": "{other}"'
         )
+
+
+def _context_of_ollama(entry: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[Finding]:
+    """A context in the words of Ollama's own API, which the API that is spoken here ignores."""
+    extra = entry.get("extra_body")
+    options = extra.get("options") if isinstance(extra, Mapping) else None
+    if entry.get("backend") == "ollama" and isinstance(options, Mapping) and "num_ctx" in options:
+        message = "Ollama's API for OpenAI's clients ignores options, num_ctx among them"
+        fix = "take it out, and start the server with OLLAMA_CONTEXT_LENGTH"
+        yield rules.REFUSED_KEY.at(paths.get("extra_body", "extra_body"), message, fix)
 
 
 def _not_taken(

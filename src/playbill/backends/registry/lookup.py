@@ -158,6 +158,11 @@ class ModelRegistry:
         """Return all entries of a name, in the order of the search."""
         return tuple(self._by_name.get(name, ()))
 
+    def entry_of(self, selector: str | Mapping[str, Any] | ModelSpec) -> RegistryEntry | None:
+        """Return the entry whose spec `find` returns, as it stands in its file; None where none is found."""
+        asked = as_spec(selector)
+        return next((e for e in self.namesakes(str(asked.get("model_name"))) if not conflicts(asked, e.spec)), None)
+
     def find(self, selector: str | Mapping[str, Any] | ModelSpec) -> ModelSpec:
         """Return the spec of the first entry that has the selector's name and unifies with it.
 
@@ -228,8 +233,14 @@ def _read(path: Path) -> list[RegistryEntry]:
     return [RegistryEntry(path, index, raw, folder) for index, raw in enumerate(content)]
 
 
+def _called(number: int, name: str) -> str:
+    if number == 1:
+        return f"one entry is called '{name}', and it doesn't agree"
+    return f"{number} entries are called '{name}', and none agrees"
+
+
 def _disagreements(name: str, asked: ModelSpec, candidates: list[RegistryEntry]) -> str:
-    lines = [f"{len(candidates)} entries are called '{name}', and none agrees with the selector:"]
+    lines = [f"{_called(len(candidates), name)} with the selector:"]
     for entry in candidates:
         for path, ours, theirs in conflicts(asked, entry.spec):
             lines.append(f"  {entry.where}: {path} is {theirs!r}, asked for {ours!r}")

@@ -1,7 +1,7 @@
-"""The JSON Schema of a registry file, generated from the table of keys, so that editors complete and check entries.
+"""The JSON Schemas of a registry file, generated from the table of keys, and of a file of stamps: for editors.
 
-It describes the flat form as `validate` does; of the nested form (``model_config``) it says only that it is allowed.
-Write the shipped file anew with ``python -m playbill.backends.registry.schema``.
+That of registries describes the flat form as `validate` does; of the nested form (``model_config``) it says only that
+it is allowed. Write the shipped files anew with ``python -m playbill.backends.registry.schema``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import Any
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.registry.backends import BUILT_IN
 from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, EVERY, METADATA, UNREAD, EntryKey
+from playbill.backends.registry.stamps.stamp import Depth
 from playbill.backends.registry.validate import NESTED_KEY, NESTED_KEYS
 
-__all__ = ["registry_schema", "schema_file", "schema_text"]
+__all__ = ["registry_schema", "schema_file", "schema_text", "schemas", "stamps_schema"]
 
 FILE_NAME = "model_registry.schema.json"
+STAMPS_FILE_NAME = "stamps.schema.json"
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema_file() -> Path:
@@ -29,7 +32,7 @@ def schema_file() -> Path:
 def registry_schema() -> dict[str, Any]:
     """Return the schema of a registry file: a list of entries, each with the keys that its backend requires."""
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": _DIALECT,
         "title": "Playbill model registry",
         "description": "A list of entries, one for each model. Keys that begin with 'x_' are yours.",
         "type": "array",
@@ -89,10 +92,48 @@ def _required(backend: str) -> dict[str, Any]:
     }
 
 
+def stamps_schema() -> dict[str, Any]:
+    """Return the schema of a file of stamps, which `check --stamp` writes and people may read and merge."""
+    text = {"type": "string"}
+    texts = {"type": "object", "additionalProperties": text}
+    waived = {"type": "array", "items": texts, "description": "The waivers of the entry, as they stood in it."}
+    found: dict[str, dict[str, Any]] = {
+        "model_name": {**text, "description": "The entry's name; the registry is the file beside this one."},
+        "date": {**text, "description": "The day of the proof."},
+        "depth": {"enum": [depth.value for depth in Depth], "description": "How deep it was looked into."},
+        "entry": {**texts, "description": "A digest of each key's value, but for those that are for people only."},
+        "weights": {**text, "description": "The commit of the repository, or the hash of the files."},
+        "template": {**text, "description": "The hash of the chat template."},
+        "tokenizer": {**text, "description": "The hash of the ids that the tokenizer gives for texts of many scripts."},
+        "against": {**texts, "description": "What stood in for the model's own template or tokenizer."},
+        "asked": {**text, "description": "Whom live answers came from: the real service, a rehearsal, a server."},
+        "versions": {**texts, "description": "The versions of Playbill and of the engine's packages."},
+        "warnings": {"type": "array", "items": text, "description": "Codes of rules that warned."},
+        "waived": waived,
+    }
+    return {
+        "$schema": _DIALECT,
+        "title": "Stamps of a Playbill model registry",
+        "type": "array",
+        "items": {"type": "object", "properties": found, "required": ["model_name", "date", "depth"]},
+    }
+
+
 def schema_text() -> str:
-    """Return the shipped file's text."""
-    return json.dumps(registry_schema(), ensure_ascii=False, indent=2) + "\n"
+    """Return the shipped text of the registry's schema."""
+    return _text(registry_schema())
+
+
+def schemas() -> dict[Path, str]:
+    """Return the shipped files of schemas, each with its text."""
+    stamps = Path(str(files("playbill.backends.registry.stamps") / STAMPS_FILE_NAME))
+    return {schema_file(): schema_text(), stamps: _text(stamps_schema())}
+
+
+def _text(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    write_atomically(schema_file(), schema_text())
+    for path, text in schemas().items():
+        write_atomically(path, text)

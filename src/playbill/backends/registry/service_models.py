@@ -43,7 +43,7 @@ class Condition:
     """
 
     key: str
-    values: tuple[str | None, ...]
+    values: tuple[str | bool | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +70,9 @@ class Thinking:
 
     ``default`` is "none" (it can't), "off", "on", "always" or "unknown". ``ask`` and ``off`` are fragments of a
     request's body that ask for thinking or switch it off; "$effort" and "$budget" stand for values. ``efforts`` are
-    the words that are taken, and ``budget`` the least and the greatest number of tokens. ``text`` says what comes
-    back unasked: "shown", "summary", "empty", "in_answer", "no" or "unknown". ``reserve``: tokens that the maker
-    advises to leave for it.
+    the words that are taken; ``takes_effort`` is false where it is known that none is. ``budget`` is the least and the
+    greatest number of tokens. ``text`` says what comes back unasked: "shown", "summary", "empty", "in_answer", "no" or
+    "unknown". ``reserve``: tokens that the maker advises to leave for it.
     """
 
     default: str = "none"
@@ -80,6 +80,7 @@ class Thinking:
     off: Mapping[str, Any] | None = None
     off_efforts: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
+    takes_effort: bool = True
     responses_efforts: tuple[str, ...] = ()
     default_effort: str | None = None
     budget: tuple[int | None, ...] | None = None
@@ -143,6 +144,11 @@ class ModelFamily:
     def rules_in_force(self, entry: Mapping[str, Any], effect: str) -> Iterator[ModelRule]:
         """Yield the rules of one effect that hold for an entry."""
         settings = {**entry, "thinking": "on" if self.thinks(entry) else "off"}
+        if is_told_not_to_think(entry) and entry.get("reasoning_effort") is None:  # the effort that is sent then
+            settings["reasoning_effort"] = (self.thinking.off or {}).get("reasoning_effort")
+        routing = (entry.get("extra_body") or {}).get("provider")
+        if isinstance(routing, Mapping) and "require_parameters" in routing:  # it wins over the entry's key
+            settings["require_parameters"] = routing["require_parameters"]
         yield from (rule for rule in self.rules if rule.effect == effect and rule.holds(settings))
 
 

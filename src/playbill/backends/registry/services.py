@@ -27,7 +27,11 @@ class Service:
     ``reasoning_renamed`` what they call otherwise. ``off`` has the values with which samplers that nobody asked for are
     switched off: servers apply what the model's repository recommends unless a request says otherwise. ``roles`` are
     those that messages may have, and ``system_first`` says that system messages have a place of their own, before all
-    others. ``key_header`` carries the key, where that isn't the wire's own.
+    others. ``key_header`` carries the key, where that isn't the wire's own. ``more_addresses`` are further ones of its
+    own, where its key may go as well, and ``key_section`` is the section whose key it takes where it has none itself.
+    ``always`` are fields of every request, against what the service would do to it in silence. ``counts_logprobs``
+    says that its ``logprobs`` is a number, not a boolean beside ``top_logprobs``. ``least_tokens`` is the smallest
+    limit of tokens that it takes from all models.
     """
 
     name: str
@@ -45,6 +49,11 @@ class Service:
     roles: frozenset[str] = _WITH_TOOLS
     system_first: bool = False
     key_header: str | None = None
+    more_addresses: tuple[str, ...] = ()
+    key_section: str | None = None
+    always: Mapping[str, Any] = field(default_factory=dict)
+    counts_logprobs: bool = False
+    least_tokens: int = 1
 
 
 _PLAIN = frozenset(["temperature", "max_tokens", "top_p", "stop"])
@@ -70,6 +79,7 @@ _ROWS = (
         name="huggingface",
         variables=("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
         base_url="https://huggingface.co",
+        more_addresses=("https://router.huggingface.co",),
         get_key="https://huggingface.co/settings/tokens",
     ),
     # The key that `playbill serve` asks its own clients for; it is sent nowhere.
@@ -97,7 +107,11 @@ _ROWS = (
         reasoning_refuses=_REFUSED,
         reasoning_renamed=_LIMIT,
     ),
-    # https://openrouter.ai/docs/api-reference/parameters, …/use-cases/reasoning-tokens
+    # https://openrouter.ai/docs/api-reference/parameters, …/use-cases/reasoning-tokens. Its SDK (1.3.84) calls
+    # max_tokens deprecated, but where parameters are required it finds providers by what they list, and most list no
+    # max_completion_tokens (github.com/openstory-so/openstory/pull/1318). Some want 16 tokens at the least (the SDK).
+    # For models of 8k and less it cuts long prompts in the middle unless told not to:
+    # https://openrouter.ai/docs/guides/features/message-transforms
     Service(
         name="openrouter",
         summary="models of many providers, through OpenRouter",
@@ -106,6 +120,8 @@ _ROWS = (
         base_url="https://openrouter.ai/api/v1",
         get_key="https://openrouter.ai/keys",
         supported_parameters=_OPENAI | _MORE,
+        always={"plugins": [{"id": "context-compression", "enabled": False}]},
+        least_tokens=16,
     ),
     # The OpenAI client's lib/azure.py (variable, deployments). Without `api_version` the v1 API is used:
     # https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
@@ -120,29 +136,33 @@ _ROWS = (
         renamed=_LIMIT,  # reasoning deployments refuse max_tokens, and a deployment's name doesn't say what it is
         reasoning_refuses=_REFUSED,
     ),
-    # https://docs.mistral.ai/api: the seed is called random_seed; no logprobs.
+    # https://docs.mistral.ai/api: the seed is called random_seed. top_k, repetition_penalty, logprobs, top_logprobs and
+    # the regional addresses are its SDK's (mistralai 3.7); the published specification of August 2026 lacks them still.
     Service(
         name="mistral",
         summary="Mistral's models",
         wire="openai",
         variables=("MISTRAL_API_KEY",),
         base_url="https://api.mistral.ai/v1",
+        more_addresses=("https://api.eu.mistral.ai", "https://api.us.mistral.ai"),
         get_key="https://console.mistral.ai/api-keys",
-        supported_parameters=_PLAIN | _PENALTIES | {"seed"},
+        supported_parameters=_OPENAI | {"top_k", "repetition_penalty"},
         renamed={"seed": "random_seed"},
     ),
-    # https://docs.cohere.com/docs/compatibility-api; the variable is that of Cohere's own SDK.
+    # https://docs.cohere.com/docs/compatibility-api (no top_logprobs, no n); the variables and the second address are
+    # those of Cohere's own SDK (cohere 7.3).
     Service(
         name="cohere",
         summary="Cohere's models, by its compatibility API",
         wire="openai",
-        variables=("CO_API_KEY",),
+        variables=("CO_API_KEY", "COHERE_API_KEY"),
         base_url="https://api.cohere.ai/compatibility/v1",
+        more_addresses=("https://api.cohere.com",),
         get_key="https://dashboard.cohere.com/api-keys",
         supported_parameters=_PLAIN | _PENALTIES | {"seed"},
     ),
-    # https://docs.together.ai/docs/inference/openai-compatibility, …/reference/chat-completions-1. Its
-    # `logprobs` is a number where OpenAI's is a boolean, so it is left out.
+    # https://docs.together.ai/docs/inference/openai-compatibility, …/reference/chat-completions-1, together 3.1 (its
+    # `logprobs` is a number). A limit that is too long for the context is cut unless it is told to refuse it.
     Service(
         name="together",
         summary="open models on Together",
@@ -150,7 +170,9 @@ _ROWS = (
         variables=("TOGETHER_API_KEY",),
         base_url="https://api.together.ai/v1",
         get_key="https://api.together.ai/settings/api-keys",
-        supported_parameters=_PLAIN | _PENALTIES | _MORE | {"seed"},
+        supported_parameters=_OPENAI | _MORE,
+        counts_logprobs=True,
+        always={"context_length_exceeded_behavior": "error"},
     ),
     # https://console.groq.com/docs/openai (no logprobs), …/docs/api-reference (no model takes penalties yet)
     Service(
@@ -187,7 +209,8 @@ _ROWS = (
         renamed=_LIMIT,
         reasoning_refuses=_PENALTIES | {"stop"},
     ),
-    # https://docs.fireworks.ai/tools-sdks/openai-compatibility, …/api-reference/post-chatcompletions
+    # https://docs.fireworks.ai/tools-sdks/openai-compatibility, …/api-reference/post-chatcompletions, fireworks-ai 1.2.
+    # It lowers a limit that is too long for the context unless it is told to refuse it.
     Service(
         name="fireworks",
         summary="open models on Fireworks",
@@ -195,22 +218,39 @@ _ROWS = (
         variables=("FIREWORKS_API_KEY",),
         base_url="https://api.fireworks.ai/inference/v1",
         get_key="https://app.fireworks.ai/settings/users/api-keys",
-        supported_parameters=_PLAIN | _PENALTIES | _MORE,
+        supported_parameters=_OPENAI | _MORE,
+        always={"context_length_exceeded_behavior": "error"},
     ),
-    # https://docs.ollama.com/api/openai-compatibility
+    # https://huggingface.co/docs/inference-providers; parameters: ChatCompletionInput in huggingface_hub 2.4
+    Service(
+        name="huggingface_router",
+        summary="open models of many providers, through Hugging Face; `model_id` is org/model or org/model:provider",
+        wire="openai",
+        variables=("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+        base_url="https://router.huggingface.co/v1",
+        get_key="https://huggingface.co/settings/tokens",
+        key_section="huggingface",
+        supported_parameters=_OPENAI,
+    ),
+    # https://docs.ollama.com/api/openai-compatibility; the variable is its own client's, for https://ollama.com/v1
     Service(
         name="ollama",
         summary="an Ollama server, this machine's by default",
         wire="openai",
+        variables=("OLLAMA_API_KEY",),
         base_url="http://localhost:11434/v1",
+        more_addresses=("https://ollama.com",),
+        get_key="https://ollama.com/settings/keys",
         keyless=True,
         supported_parameters=_PLAIN | _PENALTIES | {"seed"},
     ),
-    # https://lmstudio.ai/docs/app/api/endpoints/openai
+    # https://lmstudio.ai/docs/app/api/endpoints/openai; since 0.4 it can ask for a token, which its SDK reads from
+    # LM_API_TOKEN: https://lmstudio.ai/docs/developer/core/authentication
     Service(
         name="lmstudio",
         summary="an LM Studio server, this machine's by default",
         wire="openai",
+        variables=("LM_API_TOKEN",),
         base_url="http://localhost:1234/v1",
         keyless=True,
         supported_parameters=_PLAIN | _PENALTIES | {"seed", "top_k", "repetition_penalty"},

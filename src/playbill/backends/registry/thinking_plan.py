@@ -208,6 +208,8 @@ def _asking(thinking: Thinking, model: str, effort: str | None) -> Mapping[str, 
 def _check_effort(effort: Any, thinking: Thinking, model: str) -> None:
     """Raise ThinkingProblem for a word that the family doesn't take, as far as its words are known."""
     known = (*thinking.efforts, *thinking.responses_efforts)
+    if effort and not known and (thinking.default == "none" or not thinking.takes_effort):
+        raise ThinkingProblem("reasoning_effort", f"{model} takes no effort", "take it out")
     if isinstance(effort, str) and known and effort not in known:
         message = f"{model} knows no effort '{effort}'"
         raise ThinkingProblem("reasoning_effort", message, f"write one of {', '.join(dict.fromkeys(known))}")

@@ -106,6 +106,7 @@ HARMLESS = frozenset(
         *("threads", "batching", "batch_size", "prefix_caching", "n_ctx", "additional_files", "attn_implementation"),
         *("device_map", "execute_on", "gpu_layers_offloaded", "number_gpus", "pipeline_parallel_size", "model_class"),
         *("gpu_memory_utilization", "enforce_eager", "key_section", "key_header", "delay"),
+        "require_parameters",
         *PACE,
     ]
 )

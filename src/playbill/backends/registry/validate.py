@@ -20,9 +20,9 @@ from playbill.backends.registry.backends import BACKENDS, GONE_BACKENDS, backend
 from playbill.backends.registry.clemcore_differed import clemcore_differed
 from playbill.backends.registry.fields.conflicts import field_conflicts
 from playbill.backends.registry.fields.elsewhere import ELSEWHERE, advice_for
+from playbill.backends.registry.fields.legacy_regex import literal_end, literals_of_regex
 from playbill.backends.registry.fields.table import ALIASES, ENTRY_KEYS, LOCAL, UNREAD, EntryKey
 from playbill.backends.registry.hosted_models import judge_hosted_model
-from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
 from playbill.backends.registry.services import SERVICES
 from playbill.backends.registry.unsupported import HARMLESS, Unsupported, asks_for_nothing, unsupported
 

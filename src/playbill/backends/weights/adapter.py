@@ -9,7 +9,7 @@ from typing import Any
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.spec import not_here, path_in
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, only_cached
+from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token, only_cached
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapter_folder"]
 
@@ -46,5 +46,5 @@ def _download(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, 
 
     token = hub_token(entry, credentials)
     with hub_progress(progress), hub_errors(repo, token=token):
-        wanted = [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
-        return Path(snapshot_download(repo, token=token, allow_patterns=wanted, local_files_only=only_cached()))
+        options = {"token": token, "local_files_only": only_cached(), **hub_bars()}
+        return Path(snapshot_download(repo, allow_patterns=[ADAPTER_CONFIG, ADAPTER_WEIGHTS], **options))

@@ -10,7 +10,7 @@ from pathlib import Path
 from playbill.backends.common.home import cache_folder, expanded
 from playbill.backends.common.jsonfile import write_json
 
-__all__ = ["cache_directory", "file_sha256", "remember_sha256"]
+__all__ = ["cache_directory", "file_sha256", "known_sha256", "remember_sha256"]
 
 
 def cache_directory() -> Path:
@@ -22,7 +22,7 @@ def cache_directory() -> Path:
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content; computed again only when its size or time of change is another."""
     path = path.resolve()
-    known = _known(path)
+    known = known_sha256(path)
     if known is not None:
         return known
     with path.open("rb") as file:
@@ -41,7 +41,9 @@ def remember_sha256(path: Path, digest: str) -> None:
         return
 
 
-def _known(path: Path) -> str | None:
+def known_sha256(path: Path) -> str | None:
+    """Return the noted hash of a file; None where it was never computed, or the file has changed since."""
+    path = path.resolve()
     try:
         noted = json.loads(_note(path).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -126,7 +126,14 @@ def _in_folder(folder: Path, names: Sequence[str]) -> Weights:
 def _from_hub(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Weights:
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
-    from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, not_cached, only_cached
+    from playbill.backends.weights.hub import (
+        hub_bars,
+        hub_errors,
+        hub_progress,
+        hub_token,
+        not_cached,
+        only_cached,
+    )
 
     token = hub_token(entry, credentials)
     revision = setting(entry, "revision")
@@ -140,7 +147,7 @@ def _from_hub(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, 
         else:
             names = HfApi(token=token).list_repo_files(repo, revision=revision)
         chosen = choose_files(names, setting(entry, "filename"), _additional(entry), repo)
-        options = {"revision": revision, "token": token, "local_files_only": cached}
+        options = {"revision": revision, "token": token, "local_files_only": cached, **hub_bars()}
         files = tuple(Path(hf_hub_download(repo, name, **options)) for name in chosen)
     return Weights(files, _commit(files[0]))
 

@@ -3,11 +3,13 @@ nothing."""
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from playbill.backends.common.downloads import download_display
 from playbill.backends.common.network import setup_fault
 from playbill.backends.common.secret import Secret, scrub
 from playbill.backends.common.warn import warn_once
@@ -128,6 +130,29 @@ def hub_progress(wanted: bool) -> Iterator[None]:
         yield
     finally:
         enable_progress_bars()
+
+
+def hub_bars() -> dict[str, Any]:
+    """Return the arguments with which the hub library's downloads report to the display that is there, if one is."""
+    display = download_display()
+    if display is None:
+        return {}
+    from huggingface_hub.utils.tqdm import tqdm
+
+    told = display
+    base: Any = tqdm
+
+    class Reporting(base):  # type: ignore[misc]
+        """A bar that draws nothing, and tells the display how far it is."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "file": io.StringIO()})
+
+        def display(self, *args: Any, **kwargs: Any) -> None:
+            if self.unit == "B":
+                told(str(self.desc or "downloading").strip(": "), int(self.n), int(self.total or 0) or None)
+
+    return {"tqdm_class": Reporting}
 
 
 @contextmanager

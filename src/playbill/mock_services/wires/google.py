@@ -12,6 +12,7 @@ from playbill.mock_services.faults import FaultKind as Kind
 from playbill.mock_services.wires.base import (
     ErrorReply,
     Json,
+    Listed,
     Problem,
     Told,
     WireError,
@@ -132,9 +133,10 @@ class GoogleWire:
     def error_event(self, problem: Problem, number: int) -> bytes:
         return sse(dump(self.error(problem, number).body), newline=b"\r\n")
 
-    def models(self, names: Iterable[str]) -> Json:
-        methods = ["generateContent"]
-        return {"models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name in names]}
+    def models(self, listed: Iterable[Listed]) -> Json:
+        rest = {"supportedGenerationMethods": ["generateContent"]}
+        current = [m for m in listed if not m.retired]
+        return {"models": [{"name": f"models/{m.name}", **rest, "inputTokenLimit": m.context} for m in current]}
 
     def _candidate(self, content: list[Json], told: Told, *, last: bool) -> Json:
         candidate: Json = {

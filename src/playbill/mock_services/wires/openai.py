@@ -10,6 +10,7 @@ from playbill.mock_services.faults import FaultKind as Kind
 from playbill.mock_services.wires.base import (
     ErrorReply,
     Json,
+    Listed,
     Problem,
     Told,
     WireError,
@@ -172,8 +173,9 @@ class OpenAIWire:
     def error_event(self, problem: Problem, number: int) -> bytes:
         return sse(dump(self.error(problem, number).body))
 
-    def models(self, names: Iterable[str]) -> Json:
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "mock"} for name in names]
+    def models(self, listed: Iterable[Listed]) -> Json:
+        rest = {"object": "model", "created": 0, "owned_by": "mock"}
+        data = [{"id": m.name, **rest, "shutdown_date": m.ends} for m in listed if not m.retired]
         return {"object": "list", "data": data}
 
     def _frame(self, told: Told, kind: str) -> Json:

@@ -18,8 +18,8 @@ from playbill.backends.common.jsonfile import read_json
 from playbill.backends.errors import FileFormatError, PlaybillError
 from playbill.backends.registry.backends import BACKENDS
 from playbill.backends.registry.fields.elsewhere import advice_for
+from playbill.backends.registry.fields.legacy_regex import literal_end, literals_of_regex
 from playbill.backends.registry.fields.table import ENTRY_KEYS, PATHS, UNREAD
-from playbill.backends.registry.legacy_regex import literal_end, literals_of_regex
 from playbill.backends.registry.lookup import RegistryEntry
 from playbill.backends.registry.rules import ALIAS, CLEMCORE_DIFFERED
 from playbill.backends.registry.spec import path_in

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from playbill.backends.common.home import expanded
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.table import LOCAL
 from playbill.backends.registry.spec import path_in
+from playbill.backends.weights.identity import hub_cache
 from playbill.backends.weights.wheel import PREFIX, cached_wheel_file, parse_wheel_file
 
 __all__ = ["is_path", "why_not_at_hand"]
@@ -34,12 +32,6 @@ def why_not_at_hand(entry: Mapping[str, Any]) -> str | None:
         except WeightsError as e:
             return str(e)
         return None if cached is not None else _ELSEWHERE
-    if path_in(entry, "huggingface_id").exists() or (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
+    if path_in(entry, "huggingface_id").exists() or (hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
         return None
     return _ELSEWHERE
-
-
-def _hub_cache() -> Path:
-    """Return where the hub's library keeps what it fetched, by the variables that it reads."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return expanded(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")

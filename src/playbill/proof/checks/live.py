@@ -1,24 +1,31 @@
-"""Check a model's real answers: a handful of short questions, greedy, one at a time and all at once. Loads weights."""
+"""Check a model's real answers: a handful of short questions, greedy, one at a time and all at once. Loads weights.
+
+Of a hosted service only `service` is asked: its list of models, and one request.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from playbill.backends.common.findings import Finding
+from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.prefixes import shared_length
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
-from playbill.backends.engines.base import supported_parameters
+from playbill.backends.engines.base import ServiceEngine, supported_parameters
 from playbill.backends.generation import FinishReason, Generation, Outcome
 from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.prompt_path import PromptPath, make_prompt
+from playbill.backends.registry.services import SERVICES
 from playbill.backends.registry.spec import ModelSpec
+from playbill.proof.checks.service import judge_service
 from playbill.proof.rules import live as rules
 
-__all__ = ["judge_answers", "judge_live"]
+__all__ = ["LiveVerdict", "judge_answers", "judge_live"]
 
 _QUESTIONS = (
     "What is the capital of France? Answer with one word.",
@@ -42,6 +49,14 @@ class _Trial:
     together: Sequence[Generation]
 
 
+@dataclass(frozen=True)
+class LiveVerdict:
+    """What was found in live answers, and what the engine that gave them says of itself."""
+
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, Any]
+
+
 def judge_live(
     spec: ModelSpec,
     path: PromptPath | None,
@@ -49,7 +64,7 @@ def judge_live(
     credentials: Credentials | None = None,
     trust_remote_code: bool = False,
     progress: bool = False,
-) -> list[Finding]:
+) -> LiveVerdict:
     """Load the model, ask it, and say what is wrong with its answers. Raises as `load_model`."""
     loaded = load_spec(
         spec,
@@ -59,7 +74,16 @@ def judge_live(
         progress=progress,
     )
     with loaded as model:
+        return LiveVerdict(tuple(_judge(model, path, where, str(spec["backend"]))), dict(model.engine.facts()))
+
+
+def _judge(model: Model, path: PromptPath | None, where: str, backend: str) -> list[Finding]:
+    if not isinstance(model.engine, ServiceEngine):
         return judge_answers(model, path, where)
+    found = list(judge_service(model, model.engine, where))
+    # A hosted service is paid for by the token; at a server of one's own the questions are free.
+    failed = any(finding.severity is Severity.ERROR for finding in found)
+    return found if failed or not SERVICES[backend].keyless else [*found, *judge_answers(model, path, where)]
 
 
 def judge_answers(model: Model, path: PromptPath | None, where: str) -> list[Finding]:
@@ -118,7 +142,8 @@ def _endings(trial: _Trial, where: str) -> Iterator[Finding]:
     if all(answer.finish_reason is FinishReason.LENGTH for answer in trial.alone):
         longest = max(answer.usage.output_tokens or 0 for answer in trial.alone)
         last = trial.alone[0].raw[-60:]
-        message = f"{len(trial.alone)} short questions, and no answer ended within {longest} tokens: …{last!r}"
+        within = f"no answer ended within {counted(longest, 'token')}"
+        message = f"{counted(len(trial.alone), 'short question')}, and {within}: …{last!r}"
         yield rules.NEVER_STOPS.at(where, message)
     for question, answer in zip(_QUESTIONS, trial.alone, strict=True):
         if answer.outcome is Outcome.EMPTY:
@@ -135,8 +160,9 @@ def _repeats(trial: _Trial, where: str) -> Iterator[Finding]:
     other = [pair for pair in pairs if pair[0].raw != pair[1].raw]
     if other:
         alone, together = _parted(other[0][0].raw, other[0][1].raw)
+        differ = f"{len(other)} of {counted(len(pairs), 'answer')} {'differs' if len(other) == 1 else 'differ'}"
         shown = f"{alone!r} alone, {together!r} in a batch"
-        yield rules.BATCH_DIFFERS.at(where, f"{len(other)} of {len(pairs)} answers differ in a batch: {shown}")
+        yield rules.BATCH_DIFFERS.at(where, f"{differ} in a batch: {shown}")
 
 
 def _parted(left: str, right: str) -> tuple[str, str]:
@@ -152,10 +178,10 @@ def _ids(trial: _Trial, spec: ModelSpec, path: PromptPath | None, where: str) ->
         if path is None or answer.prompt_ids is None:
             continue
         rendered = make_prompt(spec, path, conversation).ids
-        counted = answer.usage.input_tokens
+        sent, received = counted(len(answer.prompt_ids), "id"), answer.usage.input_tokens
         if rendered != answer.prompt_ids:
-            return [rules.IDS_DIFFER.at(where, f"{len(answer.prompt_ids)} ids were sent, which are not those rendered")]
-        if counted is not None and counted != len(answer.prompt_ids):
-            message = f"{len(answer.prompt_ids)} ids were sent, and the engine counted {counted}"
+            return [rules.IDS_DIFFER.at(where, f"sent: {sent}, which are not those rendered")]
+        if received is not None and received != len(answer.prompt_ids):
+            message = f"sent: {sent}, and the engine counted {received}"
             return [rules.IDS_DIFFER.at(where, message)]
     return []

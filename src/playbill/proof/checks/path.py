@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from playbill.backends.common.findings import Finding
+from playbill.backends.common.words import counted
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.fields.types import parse_token_count
@@ -86,7 +87,7 @@ def end_texts(subject: PathSubject) -> Iterator[Finding]:
     for literal in [culled] if isinstance(culled, str) else culled:
         if literal.strip() and not subject.is_token(literal):
             ids = len(subject.encode(literal))
-            message = f"{literal!r} in eos_to_cull is {ids} tokens; it stops a generation as text only"
+            message = f"{literal!r} in eos_to_cull is {counted(ids, 'token')}; it stops a generation as text only"
             yield path_rules.EOS_NO_TOKEN.at(subject.where, message, _end_hint(subject))
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "FINISHED",
     "HISTORY",
     "PLAIN",
+    "QUESTION",
     "SHAPES",
     "SYSTEM",
     "SYSTEM_TEXT",
@@ -75,6 +76,10 @@ class Probe:
     variables: Mapping[str, Any]
     date: datetime
     _known: dict[Any, Attempt] = field(default_factory=dict, repr=False, compare=False)
+
+    def with_variables(self, more: Mapping[str, Any]) -> Probe:
+        """Return a probe of the same template with further variables."""
+        return Probe(self.text, {**self.variables, **more}, self.date)
 
     def attempt(
         self, conversation: Sequence[Message], *, opened: bool = True, date: datetime | None = None, again: int = 0

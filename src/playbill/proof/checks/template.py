@@ -20,6 +20,7 @@ from playbill.backends.errors import HOSTILE_FAULTS, TemplateError, TemplateFaul
 from playbill.backends.prompt.chat_template import unread_arguments as unread_arguments_of
 from playbill.backends.prompt.template import check_syntax, template_variables
 from playbill.backends.registry.fields.table import setting
+from playbill.proof.checks.own_text import own_text
 from playbill.proof.checks.probe import (
     ANSWER,
     ASSISTANT_FIRST,
@@ -31,13 +32,14 @@ from playbill.proof.checks.probe import (
     TWO_USERS,
     Probe,
 )
-from playbill.proof.checks.thinking import thinking_of
+from playbill.proof.checks.thinking import switched_off, thinking_of
 from playbill.proof.rules import path as path_rules
 from playbill.proof.rules import template as template_rules
 
 __all__ = ["PROMPT_CHECKS", "TEXT_CHECKS", "Subject", "finding_of", "judge_template"]
 
 _GIVEN = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token", "tools", "documents"})
+_LONGEST = 300
 _SPECIAL = frozenset({"unk_token", "pad_token", "sep_token", "cls_token", "mask_token", "additional_special_tokens"})
 
 
@@ -132,6 +134,20 @@ def system_role(subject: Subject) -> Iterator[Finding]:
         yield path_rules.SYSTEM_DROPPED.at(subject.where, "a system message does not come into the prompt", fix)
 
 
+def own_system_prompt(subject: Subject) -> Iterator[Finding]:
+    found = own_text(subject.probe)
+    if found is None:
+        return
+    shown = repr(found.text if len(found.text) <= _LONGEST else f"{found.text[:_LONGEST]}…")
+    if found.replaceable:
+        message = f"where a dialogue has no system message, the template writes one of its own: {shown}"
+        fix = "a system message replaces it"
+    else:
+        message = f"the template writes into every prompt: {shown}"
+        fix = "a system message stands beside it"
+    yield path_rules.OWN_SYSTEM_PROMPT.at(subject.where, message, fix)
+
+
 def role_orders(subject: Subject) -> Iterator[Finding]:
     kept = setting(subject.entry, "consecutive_roles") == "keep"
     shapes = {"two user messages in a row": TWO_USERS, "an assistant message first": ASSISTANT_FIRST}
@@ -218,7 +234,11 @@ def thinking(subject: Subject) -> Iterator[Finding]:
     entry, found = subject.entry, thinking_of(subject.probe)
     if found is None or entry.get("cot_end_tag") or entry.get("output_split_prefix"):
         return
-    if subject.probe.variables.get("enable_thinking") is False and "enable_thinking" in subject.reads:
+    if (switch := switched_off(subject.probe, subject.reads)) is not None:
+        if switch not in subject.probe.variables:  # who sets it to false knows
+            message = "the model thinks only when asked, and nothing asks it to, so it answers at once"
+            fix = f'"chat_template_kwargs": {{"{switch}": true}} would ask it'
+            yield path_rules.THINKS_WHEN_ASKED.at(subject.where, message, fix)
         return
     if found.end_tag is not None:
         message = f"the template knows thinking ({found.end_tag}), and no cot_end_tag is given"
@@ -233,6 +253,7 @@ TEXT_CHECKS: tuple[Check, ...] = (undefined_variables, unread_arguments)
 """What is asked of an entry's own template as part of the entry."""
 PROMPT_CHECKS: tuple[Check, ...] = (
     system_role,
+    own_system_prompt,
     role_orders,
     generation_prompt,
     stability,

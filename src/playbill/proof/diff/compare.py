@@ -27,7 +27,8 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Where texts and where ids differ; None where they don't, or where a side gives none.
+    """Where texts and where ids differ, and which stops only one side has; None where they don't, or where a side gives
+    none.
 
     What a model is given are ids: where both sides give them, they alone decide.
     """
@@ -36,12 +37,14 @@ class Comparison:
     ids: Spot | None
     refusal: str | None
     differs: bool
+    stops: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "differs": self.differs,
             "text": self.text.to_dict() if self.text else None,
             "ids": self.ids.to_dict() if self.ids else None,
+            "stops": self.stops,
             "refusal": self.refusal,
         }
 
@@ -55,7 +58,22 @@ def compare(left: Rendering, right: Rendering) -> Comparison:
     text = _text_spot(left.text, right.text) if left.text is not None and right.text is not None else None
     counted = left.ids is not None and right.ids is not None
     ids = _id_spot(left, right) if counted else None
-    return Comparison(text, ids, None, ids is not None if counted else text is not None)
+    stops = _stops(left, right)
+    prompts = ids is not None if counted else text is not None
+    return Comparison(text, ids, None, prompts or stops is not None, stops)
+
+
+def _stops(left: Rendering, right: Rendering) -> str | None:
+    """Return what ends an answer on one side only, in words; None where both end it alike, or one doesn't say."""
+    if left.stops is None or right.stops is None:
+        return None
+    said = []
+    for name, ours, theirs in (("A", left.stops, right.stops), ("B", right.stops, left.stops)):
+        only = [stop for stop in ours if stop not in theirs]
+        if only:
+            shown = ", ".join(f"{stop}:{ours[stop]!r}" if isinstance(stop, int) else repr(stop) for stop in only)
+            said.append(f"only {name} ends an answer at {shown}")
+    return "; ".join(said) or None
 
 
 def _first(left: Sequence[Any], right: Sequence[Any]) -> int | None:

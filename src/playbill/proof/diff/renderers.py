@@ -5,7 +5,7 @@ Each side gets the same prepared messages, and returns its text and ids.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,15 +28,22 @@ __all__ = ["Rendering", "Renderer", "open_renderer"]
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What a side makes of messages: text and ids, None where it doesn't give them; or why it refuses."""
+    """What a side makes of messages: text and ids, None where it doesn't give them; or why it refuses.
+
+    ``stops`` are the texts of the stop ids by id, and the stop strings under their own text; None where a side doesn't
+    say at what an answer ends.
+    """
 
     text: str | None = None
     ids: tuple[int, ...] | None = None
     pieces: tuple[str, ...] | None = None
     refused: str | None = None
+    stops: Mapping[int | str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"text": self.text, "ids": list(self.ids) if self.ids is not None else None, "refused": self.refused}
+        stops = None if self.stops is None else [{"stop": stop, "text": text} for stop, text in self.stops.items()]
+        ids = list(self.ids) if self.ids is not None else None
+        return {"text": self.text, "ids": ids, "stops": stops, "refused": self.refused}
 
 
 class Renderer(Protocol):
@@ -60,7 +67,10 @@ class _Entry:
         except TemplateError as e:
             return Rendering(refused=str(e))
         ids = prompt.ids or ()
-        return Rendering(prompt.text, ids, tuple(self.path.decode([token]) for token in ids))
+        pieces = tuple(self.path.decode([token]) for token in ids)
+        stops: dict[int | str, str] = {stop.id: stop.text for stop in sorted(self.path.stops.ids, key=lambda s: s.id)}
+        stops |= {text: text for text in self.path.stops.strings}
+        return Rendering(prompt.text, ids, pieces, stops=stops)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,44 @@ BATCH_DIFFERS = Rule(
     mend="Nothing, or `dtype: float32`.",
 )
 
-SELF_TEST_FAILS = Rule(
+NOT_LISTED = Rule(
     code="PB309",
+    name="not-listed",
+    severity=Severity.WARNING,
+    summary="The service's own list of models doesn't have the model, though it answered.",
+    why="What isn't listed may be an alias, a model that is being withdrawn, or another one that answers in its place.",
+    prevents="Results under a name that nobody can ask for a month later.",
+    mend="Name one of the listed models; the message has those with near names.",
+)
+LISTED_END = Rule(
+    code="PB310",
+    name="listed-end",
+    severity=Severity.WARNING,
+    summary="The service's own list says that the model ends, or has ended.",
+    why="After that date nobody can repeat the run, and a run that lasts longer breaks off.",
+    prevents="A comparison whose second half answers with 404.",
+    mend="Take the successor that the service names; run before the date what must be run.",
+)
+DEFAULT_REFUSED = Rule(
+    code="PB311",
+    name="default-refused",
+    severity=Severity.WARNING,
+    summary="The service refuses a parameter that Playbill sends unasked; the answer came without it.",
+    why="Each run finds that out anew, by a request of its own, and its answers may be samples instead of greedy ones.",
+    prevents="Answers that are compared as greedy ones, and aren't.",
+    mend="Write the parameter into `refuses`, as the message shows.",
+)
+CONTEXT_TOLD = Rule(
+    code="PB312",
+    name="context-told",
+    severity=Severity.NOTE,
+    summary="How long the context is, as the service tells.",
+    why="A longer dialogue is refused by most services, and cut without a word by some.",
+    prevents="Ollama with 4,096 tokens: the beginning of each long dialogue was cut, and nobody was told.",
+    mend="Compare it with the longest dialogue; at Ollama set OLLAMA_CONTEXT_LENGTH where the server starts.",
+)
+SELF_TEST_FAILS = Rule(
+    code="PB313",
     name="self-test-fails",
     severity=Severity.WARNING,
     summary="On load, a row had other bits beside other rows: answers may depend on what is computed with them.",
@@ -91,15 +127,8 @@ SELF_TEST_FAILS = Rule(
 
 LIVE_RULES = table_of(
     (
-        LIVE_FAILS,
-        PROMPT_LEAK,
-        EOS_LEAK,
-        NEVER_STOPS,
-        ALL_EMPTY,
-        NOT_REPEATABLE,
-        IDS_DIFFER,
-        BATCH_DIFFERS,
-        SELF_TEST_FAILS,
+        *(LIVE_FAILS, PROMPT_LEAK, EOS_LEAK, NEVER_STOPS, ALL_EMPTY, NOT_REPEATABLE, IDS_DIFFER, BATCH_DIFFERS),
+        *(NOT_LISTED, LISTED_END, DEFAULT_REFUSED, CONTEXT_TOLD, SELF_TEST_FAILS),
     )
 )
 """Rules of live answers by code."""

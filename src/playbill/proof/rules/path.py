@@ -204,7 +204,33 @@ THINKING_UNSEPARATED = Rule(
     prevents="QwQ-32B in clembench 2.0: cut off in its thinking, which was then scored as the answer.",
     mend="Add the tags, or the `output_split_prefix`, that the message names.",
 )
-
+OWN_SYSTEM_PROMPT = Rule(
+    code="PB223",
+    name="own-system-prompt",
+    severity=Severity.NOTE,
+    summary="The template writes a system prompt of its own.",
+    why="The model is told something that stands in no dialogue, and a model beside it is not.",
+    prevents="Qwen2.5 compared 'without a system prompt', while its template called it a helpful assistant.",
+    mend="Begin dialogues with a system message, which replaces it where the message says so; or keep it, knowingly.",
+)
+THINKS_WHEN_ASKED = Rule(
+    code="PB224",
+    name="thinks-when-asked",
+    severity=Severity.NOTE,
+    summary="The model can think before it answers, and nothing asks it to.",
+    why="It answers at once, which is another model than the one that thinks.",
+    prevents="DeepSeek-V3.1 ranked among models that think, while its template switches that off by default.",
+    mend="Nothing, if that is meant; else set in `chat_template_kwargs` what the message names, with the tags.",
+)
+WEIGHTS_REFUSED = Rule(
+    code="PB225",
+    name="weights-refused",
+    severity=Severity.ERROR,
+    summary="The weights, as they lie here, can't be loaded.",
+    why="Every load ends with this error; it shows before one, by the files' headers and sizes.",
+    prevents="A night's run that ends at its second model, whose download had broken off.",
+    mend="Download the files again, or take a version of the engine that knows the architecture.",
+)
 TOO_LARGE = Rule(
     code="PB240",
     name="too-large",
@@ -238,6 +264,9 @@ PATH_RULES = table_of(
         SLOW_IGNORED,
         SPLIT_PREFIX,
         THINKING_UNSEPARATED,
+        OWN_SYSTEM_PROMPT,
+        THINKS_WHEN_ASKED,
+        WEIGHTS_REFUSED,
         TOO_LARGE,
     )
 )

@@ -7,10 +7,19 @@ A layout is read into `Call`; a rule is a small function over one `Call`; `Audit
 
 from __future__ import annotations
 
-from playbill.runs.audit.audit import Audit, Judged
+from playbill.runs.audit.audit import Audit, Judged, ModelTotals
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.rules import AUDIT_RULES, RECORD_RULES
-from playbill.runs.audit.sources import Source, find_sources
-from playbill.runs.audit.totals import ModelTotals
+from playbill.runs.audit.sources import Expected, Source, find_sources
 
-__all__ = ["AUDIT_RULES", "RECORD_RULES", "Audit", "Call", "Judged", "ModelTotals", "Source", "find_sources"]
+__all__ = [
+    "AUDIT_RULES",
+    "RECORD_RULES",
+    "Audit",
+    "Call",
+    "Expected",
+    "Judged",
+    "ModelTotals",
+    "Source",
+    "find_sources",
+]

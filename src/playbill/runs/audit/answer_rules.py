@@ -13,14 +13,17 @@ from playbill.backends.answer.special_tokens import (
     trailing_tokens,
     without_special,
 )
+from playbill.backends.common.words import counted
 from playbill.backends.generation import FinishReason
 from playbill.backends.prompt.messages import Message
 from playbill.backends.prompt.thinking_families import THINKING_TAGS, Tags
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Pending, Verdict
 from playbill.runs.audit.turn_headers import headers
+from playbill.runs.audit.wire import message_text
 
 __all__ = [
+    "broken_character",
     "empty_content",
     "eos_leak",
     "never_stops",
@@ -36,6 +39,17 @@ _TAGS = frozenset(tag for tags in THINKING_TAGS for tag in (tags.start, tags.end
 _FIRST = tuple({tags.start[0] for tags in THINKING_TAGS if tags.start})
 _INSIDE = frozenset(c for tag in _TAGS if tag for c in tag if c in "<[\u25c1")
 _HARMONY = "<|channel|>"
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
+_LEAST_THOUGHT = 120  # characters
+_THOUGHT = re.compile(
+    r"(?i)(?:okay|ok|alright|all right|hmm+|right|wait|so|first|let me|let's|the user|we need to|i need to|got it)\b"
+)
+_DELIBERATES = re.compile(
+    r"(?i)\b(?:i(?: need| have|'ve got|'m supposed|'m asked| should| am asked) (?:to|this|a)|let me"
+    r"|let's (?:see|think|break)|my (?:job|task) is|the user|wait,|hmm|i think|maybe i|figure out)\b"
+)
+_PLAIN_WORDS = ("ser:", "SER:", "uman:", "HUMAN:", "nstruction:")
+_PLAIN_TURN = re.compile(r"\n\s*(?:### ?|\*\*)?(?P<role>User|USER|Human|HUMAN|Instruction):")
 
 
 def eos_leak(call: Call, group: Group) -> Verdict:
@@ -93,6 +107,8 @@ def _goes_on(raw: str, token: str) -> bool:
 def _invented_turn(call: Call, raw: str) -> str | None:
     """Return the header of a turn that follows a finished answer. At the very end it is a stop token, as some models
     have."""
+    if invented := _invented_in_plain_text(call, raw):
+        return invented
     if raw.count("<") < 2 and "[" not in raw and not any(h.plain for h in headers(call.prompt or "")[:1]):
         return None  # an end token at the most
     for header in headers(raw):
@@ -109,6 +125,21 @@ def _invented_turn(call: Call, raw: str) -> str | None:
             continue
         return repr(raw[header.start : header.end + 20].strip())
     return None
+
+
+def _invented_in_plain_text(call: Call, raw: str) -> str | None:
+    """Return the line with which a user's turn begins after the answer, and who says such a line in the request
+    doesn't."""
+    if not any(word in raw for word in _PLAIN_WORDS):
+        return None
+    found = _PLAIN_TURN.search(raw)
+    if found is None or not without_special(raw[: found.start()]).strip():
+        return None
+    role = found["role"].lower()
+    shown = [call.prompt or "", *(message_text(m.get("content")) for m in call.messages or ())]
+    if any(re.search(rf"(?im)^\W*{re.escape(role)}\s*:", text) for text in shown):
+        return None
+    return repr(raw[found.start() : found.end() + 20].strip())
 
 
 def _tags(call: Call) -> tuple[Tags, ...]:
@@ -132,9 +163,29 @@ def thinking_cut(call: Call, group: Group) -> Verdict:
     if call.text is None:
         return _NO_TEXT
     tag = _open_thinking(call) if call.text.strip() else None
+    if tag is None and _thinks_aloud(call):
+        return f"it reads like thinking without tags, and never comes to an answer: {_short(call.text)}"
     if tag is None or _finished(call):
         return None
     return f"the thinking that {tag} began is cut off, and what there is of it was taken as the answer"
+
+
+def _thinks_aloud(call: Call) -> bool:
+    """Tell whether an answer begins as thinking does, and was cut off before anything else came."""
+    text = call.text or ""
+    if call.thinking or len(text) < _LEAST_THOUGHT or not _THOUGHT.match(text.lstrip()) or _finished(call):
+        return False
+    if not _DELIBERATES.search(text[:600]):
+        return False
+    known = call.limit is not None and call.output_tokens is not None and call.output_tokens >= call.limit
+    no_end = bool(call.raw) and call.keeps_special
+    return known or no_end or call.finish is FinishReason.LENGTH or text.rstrip().endswith(_BROKEN)
+
+
+def broken_character(call: Call, group: Group) -> Verdict:
+    if call.text is None:
+        return _NO_TEXT
+    return f"the answer ends with U+FFFD: …{call.text[-30:]!r}" if call.text.rstrip().endswith(_BROKEN) else None
 
 
 def thinking_in_answer(call: Call, group: Group) -> Verdict:
@@ -183,7 +234,7 @@ def empty_content(call: Call, group: Group) -> Verdict:
         return CannotTell("the answer is empty, and how many tokens were spent on it is not recorded")
     ends = len(end_tokens(call.raw)) if call.raw else 1
     if call.output_tokens > max(ends, 1):
-        return f"the answer is empty, though {call.output_tokens} tokens were spent"
+        return f"the answer is empty, though {counted(call.output_tokens, 'token')} were spent"
     return None
 
 
@@ -192,15 +243,19 @@ def truncated(call: Call, group: Group) -> Verdict:
     return verdict if verdict is None or not thinking_cut(call, group) else None
 
 
+def _tokens(number: int | None) -> str:
+    return "as many tokens" if number is None else counted(number, "token")
+
+
 def _truncated(call: Call) -> Verdict:
     if call.outcome in ("error", "context_exceeded", "refused"):
         return None
     if call.finish is FinishReason.LENGTH or (call.outcome or "").startswith("truncated"):
-        return f"cut off after {call.output_tokens or call.limit or 'as many'} tokens, as the limit says"
+        return f"cut off after {_tokens(call.output_tokens or call.limit)}, as the limit says"
     if call.finish is not None and call.finish is not FinishReason.UNKNOWN:
         return None
     if call.limit is not None and call.output_tokens is not None and call.output_tokens >= call.limit:
-        return f"cut off after {call.output_tokens} tokens, as the limit says"
+        return f"cut off after {_tokens(call.output_tokens)}, as the limit says"
     if call.raw is None or not call.keeps_special:
         return CannotTell("why the generation ended is not recorded")
     if any(is_end(t) for t in trailing_tokens(call.raw)):

@@ -24,7 +24,7 @@ class Call:
     prompt; ``echoed_prompt`` the same as the tokenizer decoded it back, where the answer was stored with it.
     ``raw`` is the generated text alone, and ``keeps_special`` says whether special tokens would stand in it.
     ``padded`` says that a batch may have added tokens at its end. ``tags`` are the thinking tags of this model.
-    ``closed`` says that the whole dialogue is in this file, so that nothing of it need be remembered after it.
+    ``error`` is what a record of a failure says. ``no_model`` says that a program or a person answered.
     """
 
     where: str
@@ -54,7 +54,8 @@ class Call:
     sent: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
-    closed: bool = False
+    error: str | None = None
+    no_model: bool = False
 
     @property
     def failed(self) -> bool:

@@ -30,6 +30,9 @@ __all__ = ["is_clembench", "read_clembench", "sent_messages"]
 _ROLES = {"model": "assistant", "USER": "user", "CHATBOT": "assistant", "SYSTEM": "system"}
 
 
+_NO_MODELS = frozenset({"programmatic", "custom_response", "human", "slurk", "mock"})
+
+
 def is_clembench(name: str) -> bool:
     """Tell whether a file of this name holds calls."""
     return name == "requests.json" or name.endswith(".requests.json")
@@ -119,7 +122,8 @@ def _call(item: Any, where: str, run: str, place: _Place) -> Call:
     local = isinstance(sent, dict) and isinstance(sent.get("inputs"), str)
     maker = _local if local else _remote
     return maker(sent, body, where=where, run=run, model=model, dialogue=f"{place.dialogue}:{who}", text=text, **{
-        "padded": place.padded, "closed": True, "seconds": _seconds(used.get("call_duration")),
+        "padded": place.padded, "no_model": _answers_itself(model, body),
+        "seconds": _seconds(used.get("call_duration")),
     })  # fmt: skip
 
 
@@ -214,6 +218,12 @@ def sent_messages(sent: Any) -> tuple[Message, ...] | None:
 
 def _content(message: Mapping[str, Any]) -> str:
     return message_text(message.get("content", message.get("parts", message.get("message"))))
+
+
+def _answers_itself(model: str, body: Any) -> bool:
+    """Tell whether a program or a person answered, as clemcore records them: there is no model to judge."""
+    said = body.get("response") if isinstance(body, dict) else None
+    return model in _NO_MODELS or (isinstance(said, str) and said in _NO_MODELS)
 
 
 def _opening(sent: Any) -> str:

@@ -21,7 +21,7 @@ from playbill.runs.audit.wire import Answer, read_answer
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.manifest_fields import wrong_part
 
-__all__ = ["is_ours", "read_line", "read_ours"]
+__all__ = ["Expected", "expected_records", "is_ours", "read_line", "read_ours", "record_files"]
 
 _log = logging.getLogger(__name__)
 _FINISH: dict[Any, FinishReason] = {reason.value: reason for reason in FinishReason}
@@ -72,21 +72,59 @@ def read_line(line: bytes) -> dict[str, Any] | None:
     return record if known else None
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a run's manifest says should be in a file ``where``: so many dialogues, each sample counted, and turns of
+    them; None where an older manifest doesn't say how many."""
+
+    run: str
+    model: str
+    where: str
+    dialogues: int
+    turns: int | None
+
+
+def expected_records(path: Path, run: str) -> Iterator[Expected]:
+    """Yield what the manifest of a file's run says of it; nothing where there is none that says it."""
+    content = _manifest_of(path)
+    inputs, repeat = _mapping(content.get("inputs")), content.get("repeat")
+    dialogues, turns = inputs.get("dialogues"), inputs.get("turns")
+    labels = [name for name, m in (content.get("models") or {}).items() if m.get("folder", name) == path.parent.name]
+    if labels and isinstance(dialogues, int) and isinstance(repeat, int):
+        asked = turns * repeat if isinstance(turns, int) else None
+        yield Expected(run, labels[0], str(path), dialogues * repeat, asked)
+
+
+def record_files(folder: Path) -> Iterator[Path]:
+    """Yield where the records of a run's models are, whether they are there or not."""
+    for name, described in (_manifest_in(folder).get("models") or {}).items():
+        yield folder / described.get("folder", name) / "records.jsonl"
+
+
 def _read_manifest(path: Path) -> dict[str, _Model]:
     """By label, what the manifest of the run says; empty where there is none."""
+    return {label: _model(m) for label, m in (_manifest_of(path).get("models") or {}).items()}
+
+
+def _manifest_of(path: Path) -> dict[str, Any]:
     for folder in (path.parent.parent, path.parent):
         if (folder / "manifest.json").is_file():
-            try:
-                content = read_json(folder / "manifest.json", deepest=DEEPEST_OWN)
-            except (PlaybillError, OSError) as e:
-                _log.warning("%s", e)
-                return {}
-            if not isinstance(content, dict) or (problem := wrong_part(content)):
-                said = problem if isinstance(content, dict) else "it is no object"
-                _log.warning("%s: is no manifest of a run: %s", folder / "manifest.json", said)
-                return {}
-            return {label: _model(m) for label, m in (content.get("models") or {}).items()}
+            return _manifest_in(folder)
     return {}
+
+
+def _manifest_in(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's manifest, as far as it is one of a run; else nothing, which is said."""
+    try:
+        content = read_json(folder / "manifest.json", deepest=DEEPEST_OWN)
+    except (PlaybillError, OSError) as e:
+        _log.warning("%s", e)
+        return {}
+    if not isinstance(content, dict) or (problem := wrong_part(content)):
+        said = problem if isinstance(content, dict) else "it is no object"
+        _log.warning("%s: is no manifest of a run: %s", folder / "manifest.json", said)
+        return {}
+    return content
 
 
 def _model(described: Mapping[str, Any]) -> _Model:
@@ -141,7 +179,13 @@ def _call(record: Mapping[str, Any], where: str, run: str, models: Mapping[str, 
         sent=_sent(record.get("request")),
         facts={**known.facts, **answer.facts, **facts},
         tags=known.tags,
+        error=_error_of(record),
     )
+
+
+def _error_of(record: Mapping[str, Any]) -> str | None:
+    message = _mapping(record.get("error")).get("message")
+    return message if isinstance(message, str) else None
 
 
 _SENT = ("temperature", "top_p", "top_k", "seed")

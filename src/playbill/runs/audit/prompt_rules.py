@@ -9,8 +9,16 @@ from playbill.backends.prompt.messages import Message
 from playbill.runs.audit.call import Call
 from playbill.runs.audit.judging import CannotTell, Group, Verdict
 from playbill.runs.audit.turn_headers import Header, headers
+from playbill.runs.audit.wire import message_text
 
-__all__ = ["changed_history", "double_bos", "no_generation_prompt", "prompt_leak", "role_mismatch"]
+__all__ = [
+    "double_bos",
+    "first_not_user",
+    "last_not_user",
+    "no_generation_prompt",
+    "prompt_leak",
+    "role_mismatch",
+]
 
 _NO_PROMPT = CannotTell("the rendered prompt is not recorded; services render it on their side")
 _TAIL = 48
@@ -53,11 +61,45 @@ def role_mismatch(call: Call, group: Group) -> Verdict:
         return CannotTell("the prompt has no turn headers that can be told from text")
     if [h.role for h in found] == [*(m["role"] for m in call.messages), "assistant"]:
         return None  # as it should be, and nearly always is
-    extra = _foreign_system(found, call.messages) or _foreign_turn(found, call.messages)
+    if _foreign_system(found, call.messages) is None and _foreign_turn(found, call.messages) is None:
+        return None
+    extra = _inside_a_message(call.prompt, found, call.messages) or _of_no_message(call.prompt, found, call.messages)
     if extra is None:
         return None
     near = call.prompt[max(0, extra.start - 20) : extra.end + 20]
     return f"the prompt has a turn of '{extra.role}' that the messages don't have, at …{near!r}…"
+
+
+def _inside_a_message(prompt: str, found: Sequence[Header], messages: Sequence[Message]) -> Header | None:
+    """Return the first header that stands in what a message says."""
+    at = 0
+    for message in messages:
+        content = message_text(message.get("content")).strip()
+        begin = prompt.find(content, at) if content else -1
+        if begin >= 0:
+            at = begin + len(content)
+            if inside := next((h for h in found if begin <= h.start < at), None):
+                return inside
+    return None
+
+
+def _of_no_message(prompt: str, found: Sequence[Header], messages: Sequence[Message]) -> Header | None:
+    """Return the first header whose text no message says; where all are said, the first too many by role."""
+    said = [(_side_of(m), "".join(message_text(m.get("content")).split())) for m in messages]
+    for n, header in enumerate(found[:-1] if found[-1].role == "assistant" else found):
+        end = found[n + 1].start if n + 1 < len(found) else len(prompt)
+        text = "".join(without_special(prompt[header.end : end]).split())
+        side = header.role if header.role == "system" else _side(header.role)
+        if header.role == "system" and n == 0:
+            continue  # a template's own
+        if not any(role == side and (content in text or text in content) for role, content in said):
+            return header
+    return _foreign_system(found, messages) or _foreign_turn(found, messages)
+
+
+def _side_of(message: Message) -> str:
+    role = str(message.get("role"))
+    return "system" if role in ("system", "developer") else _side(role)
 
 
 def _foreign_system(found: Sequence[Header], messages: Sequence[Message]) -> Header | None:
@@ -122,29 +164,26 @@ def _quotes(messages: Sequence[Message] | None, tail: str) -> bool:
     return isinstance(content, str) and " ".join(content.split()).endswith(tail)
 
 
-def changed_history(call: Call, group: Group) -> Verdict:
-    """Judged against the messages where they are recorded, else against the prompt."""
-    answer = group.dialogue(call.dialogue).answer
-    if not answer:
-        return None
-    if call.messages is not None:
-        said = [m.get("content") for m in call.messages if m.get("role") == "assistant"]
-        if not said:
-            return CannotTell("no earlier answer is in the messages: the caller keeps no history")
-        if not any(isinstance(text, str) and _carries(text, answer) for text in reversed(said)):
-            return f"the messages don't carry the answer before: {_short(answer)}"
-    if call.prompt is not None:
-        turns = [h.role for h in headers(call.prompt)] if call.messages is None else []
-        if turns and turns.count("assistant") < 2:
-            return CannotTell("no earlier answer is in the prompt: the caller keeps no history")
-        if not _carries(call.prompt, answer):
-            return f"the prompt doesn't carry the answer before: {_short(answer)}"
-    return None
+def first_not_user(call: Call, group: Group) -> Verdict:
+    messages = _turns(call)
+    if isinstance(messages, CannotTell) or not messages or messages[0].get("role") != "assistant":
+        return messages if isinstance(messages, CannotTell) else None
+    return f"the first message is the {messages[0].get('role')}'s: {_short(message_text(messages[0].get('content')))}"
 
 
-def _carries(text: str, answer: str) -> bool:
-    """Tell whether a text holds an answer; templates and tokenizers may change its white space."""
-    return answer in text or "".join(answer.split()) in "".join(text.split())
+def last_not_user(call: Call, group: Group) -> Verdict:
+    messages = _turns(call)
+    if isinstance(messages, CannotTell) or not messages or messages[-1].get("role") != "assistant":
+        return messages if isinstance(messages, CannotTell) else None
+    return f"the last message is the {messages[-1].get('role')}'s: {_short(message_text(messages[-1].get('content')))}"
+
+
+def _turns(call: Call) -> Sequence[Message] | CannotTell:
+    """Return the messages but for those of the system; where there is a prompt instead, its own rule judges it."""
+    if call.messages is None:
+        reason = "the request holds no messages in a form that is known here"
+        return CannotTell(reason) if call.prompt is None else ()
+    return [m for m in call.messages if m.get("role") not in ("system", "developer")]
 
 
 def _short(text: str) -> str:

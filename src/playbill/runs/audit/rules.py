@@ -1,17 +1,19 @@
 """The table of the rules for records: code, name, severity, words, and the function that judges.
 
-The functions are in `prompt_rules`, `answer_rules` and `run_rules`; the page of the docs is made from this table.
+The functions are in `prompt_rules`, `answer_rules`, `history_rules` and `run_rules`; the page of the docs is made from
+this table.
 """
 
 from __future__ import annotations
 
 from playbill.backends.common.findings import Rule, Severity, table_of
 from playbill.runs.audit import answer_rules as answer
+from playbill.runs.audit import history_rules as history
 from playbill.runs.audit import prompt_rules as prompt
 from playbill.runs.audit import run_rules as run
 from playbill.runs.audit.judging import AuditRule, Judge
 
-__all__ = ["AUDIT_RULES", "RECORD_RULES"]
+__all__ = ["AUDIT_RULES", "MISSING_RECORDS", "RECORD_RULES"]
 
 
 def _error(code: str, name: str, judge: Judge, *, summary: str, why: str, prevents: str, mend: str) -> AuditRule:
@@ -106,6 +108,33 @@ AUDIT_RULES = (
         prevents='a service that returned `content: ""` after 113 tokens of reasoning, counted as an aborted game.',
         mend="look at the response body; a larger limit, or another provider, often helps.",
     ),
+    _error(
+        "PB410",
+        "last-not-user",
+        prompt.last_not_user,
+        summary="The last message is the assistant's, and the model was to answer it.",
+        why="The model is asked to answer itself: what the user said was sent under the wrong role, or not at all.",
+        prevents="a service's client that sent every turn of the user as the model's own.",
+        mend="send what the model is to answer as the user's message.",
+    ),
+    _error(
+        "PB411",
+        "error-record",
+        history.error_record,
+        summary="The record says that there is no answer, because of an error.",
+        why="It counts as nothing: neither as an answer nor as a bad one, and the dialogue ended there.",
+        prevents="a run that is called sound though part of its dialogues were never answered.",
+        mend="run the same command again: it tries errors anew, and nothing else.",
+    ),
+    _error(
+        "PB412",
+        "missing-turn",
+        history.missing_turn,
+        summary="A turn of a dialogue has no record, and a later one has.",
+        why="The later answer rests on one that nobody can look at.",
+        prevents="files from which lines were lost, by an editor or a merge.",
+        mend="run the same command again: it asks what is missing.",
+    ),
     _warning(
         "PB451",
         "truncated",
@@ -127,7 +156,7 @@ AUDIT_RULES = (
     _warning(
         "PB453",
         "changed-history",
-        prompt.changed_history,
+        history.changed_history,
         summary="The next prompt doesn't carry the answer as it was given.",
         why="The model is shown words that it didn't say, and goes on from them.",
         prevents="games that cut or lowered an answer before they put it into the history.",
@@ -151,8 +180,46 @@ AUDIT_RULES = (
         prevents="an alias that pointed to another snapshot half-way through a benchmark.",
         mend="name the dated snapshot or revision in the entry, and run again what came before the change.",
     ),
+    _warning(
+        "PB456",
+        "broken-character",
+        answer.broken_character,
+        summary="The answer ends in the middle of a character (U+FFFD).",
+        why="It was cut off, or its bytes were read in pieces; what it said last is lost, and goes on as U+FFFD.",
+        prevents="emoji and CJK characters at an answer's end that became a question mark in the next prompt.",
+        mend="raise `max_tokens`; decode all the answer's tokens at once.",
+    ),
+    _warning(
+        "PB457",
+        "first-not-user",
+        prompt.first_not_user,
+        summary="The first message is the assistant's.",
+        why="Many chat templates refuse that or leave it out, and many services answer with an error.",
+        prevents="a service's client that sent every turn of the user as the model's own.",
+        mend="let the dialogue begin with a user's message, if it isn't meant so.",
+    ),
+    _warning(
+        "PB458",
+        "leak-fed-back",
+        history.leak_fed_back,
+        summary="An answer with special tokens in it was sent back to the model in a later turn.",
+        why="The model sees turns that end twice, or that never were, and its further answers rest on them.",
+        prevents="published runs in which `<end_of_turn><eos>` was part of the history from the second turn on.",
+        mend="mend the leak (PB401), and run these dialogues again.",
+    ),
 )
 """In the order of their codes: errors first."""
 
-RECORD_RULES = table_of(row.rule for row in AUDIT_RULES)
+MISSING_RECORDS = Rule(
+    code="PB413",
+    name="missing-records",
+    severity=Severity.ERROR,
+    summary="Dialogues or turns that the run was to have are not in its records.",
+    why="What is missing is in no score, and nobody sees it in a list of what is there.",
+    prevents="a run that was interrupted, and is called sound.",
+    mend="run the same command again: it goes on where it stopped.",
+)
+"""Judged once all records of a run are read, by what its manifest says."""
+
+RECORD_RULES = table_of(sorted([*(row.rule for row in AUDIT_RULES), MISSING_RECORDS], key=lambda rule: rule.code))
 """The rules of records by code, as other tables of rules."""

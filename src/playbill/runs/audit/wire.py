@@ -5,6 +5,7 @@ What isn't there is None.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ _FINISH = {
     FinishReason.REFUSED: "refused refusal content_filter safety prohibited_content recitation blocklist spii "
     "language image_safety escalation model_armor pup_limited_disabled error_toxic",
     FinishReason.TOOL_CALLS: "tool_calls tool_use tool_call function_call malformed_function_call "
-    "unexpected_tool_call too_many_tool_calls",
+    "unexpected_tool_call too_many_tool_calls pause_turn",
 }
 _WORDS = {word: reason for reason, words in _FINISH.items() for word in words.split()}
 
@@ -58,6 +59,11 @@ def message_text(content: Any) -> str:
 
 def read_answer(body: Any) -> Answer:
     """Return what a response body holds."""
+    if isinstance(body, str) and body.lstrip().startswith(("{", "[")):  # a body that was stored as text
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError):
+            return Answer()
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, Mapping):

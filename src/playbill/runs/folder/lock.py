@@ -20,13 +20,18 @@ LOCK = ".lock"
 
 @contextmanager
 def undone_if_refused(folder: Path) -> Iterator[None]:
-    """Take away the manifest of a first start that failed before anything was recorded: it says nothing of use."""
+    """Take away what a first start made that failed before anything was recorded: it says nothing of use."""
     had_manifest = (folder / MANIFEST).exists()
     try:
         yield
-    except Exception:
-        if not had_manifest and not any(folder.glob(f"*/{RECORDS}")):
+    except (Exception, KeyboardInterrupt):
+        records = list(folder.glob(f"*/{RECORDS}"))
+        if not had_manifest and not any(path.stat().st_size for path in records):
             (folder / MANIFEST).unlink(missing_ok=True)
+            for path in records:
+                path.unlink()
+                with suppress(OSError):  # something else of the user's is in it
+                    path.parent.rmdir()
         raise
 
 

@@ -19,10 +19,13 @@ from playbill import __version__
 from playbill.backends.common.jsonfile import DEEPEST_OWN, read_json, write_json
 from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
+from playbill.backends.common.words import counted
 from playbill.backends.errors import FileFormatError, InputError, RunError
 from playbill.backends.model import Model
+from playbill.backends.registry.backends import is_service
 from playbill.backends.registry.fields.table import PACE
 from playbill.backends.registry.spec import ModelSpec
+from playbill.runs.folder.hardware import describe_hardware, hardware_in_words
 from playbill.runs.folder.inside import check_folders, check_inside
 from playbill.runs.folder.manifest_fields import missing_part, wrong_part
 from playbill.runs.inputs.inputs import Inputs
@@ -47,6 +50,7 @@ _PACKAGES = (
     "httpx2",
 )
 _KEPT = ("model_name", "spec", "template", "stops", "cleaning", "parameters", "context_size", "weights")
+_COMPUTED = ("device", "dtype", "attention", "quantization", "threads", "class")
 _WEIGHTS = ("weights", "sha256", "revision", "commit")
 
 
@@ -114,13 +118,28 @@ class Manifest:
         """Fix the name of a label's folder."""
         self.content["models"].setdefault(label, {"folder": folder})
 
-    def set_model(self, label: str, described: Mapping[str, Any]) -> None:
-        """Fix what a loaded model is; RunError where it is another than at an earlier start."""
+    def set_model(self, label: str, described: Mapping[str, Any], load_seconds: float | None = None) -> list[str]:
+        """Fix what a loaded model is, and say what it computes on otherwise than at an earlier start.
+
+        The facts of the first start stay with the model, those of each start with the start. Raises RunError where it
+        is another model.
+        """
         known = self.content["models"][label]
         described = scrub(dict(described))
+        before = known.get("engine")
         if "spec" in known:
             self._refuse(label, _part(known), _part(described))
-        known.update(described)
+        known.update(described if before is None else {k: v for k, v in described.items() if k != "engine"})
+        known.pop("problem", None)
+        loaded = {"load_seconds": None if load_seconds is None else round(load_seconds, 1)}
+        self.content["starts"][-1].setdefault("loaded", {})[label] = {**loaded, "engine": described.get("engine")}
+        old, new = ({k: (facts or {}).get(k) for k in _COMPUTED} for facts in (before, _as_json(described["engine"])))
+        changed = differences(old, new, "") if before is not None else ()
+        return [f"{path}: {_short(was)} at the first start, {_short(now)} now" for path, was, now in changed]
+
+    def set_problem(self, label: str, problem: str) -> None:
+        """Keep why a model was not run to its end; a start that runs it takes that out again."""
+        self.content["models"][label]["problem"] = scrub(problem)
 
     def _refuse(self, label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = list(differences(old, _as_json(new), f"models.{label}"))
@@ -136,6 +155,9 @@ class Manifest:
             f"{path}: {old} before, {new} now"
             for path, old, new in differences({n: before.get(n) for n in names}, {n: start[n] for n in names}, "")
         ]
+        if (old_hardware := before.get("hardware")) and isinstance(old_hardware, dict):
+            was, now = hardware_in_words(old_hardware), hardware_in_words(start["hardware"])
+            said += [f"the hardware is another: {was} before, {now} now"] if was != now else []
         self.content["starts"].append(start)
         return said
 
@@ -193,7 +215,7 @@ def _new(inputs: Inputs, repeat: int, seed: int | None) -> dict[str, Any]:
 
 def _inputs(inputs: Inputs) -> dict[str, Any]:
     files = [{name: value for name, value in asdict(file).items() if value is not None} for file in inputs.files]
-    return {"files": files, "dialogues": inputs.dialogues, "sha256": inputs.digest}
+    return {"files": files, "dialogues": inputs.dialogues, "turns": inputs.turns, "sha256": inputs.digest}
 
 
 def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
@@ -205,6 +227,7 @@ def _start(labels: Sequence[str], command: Sequence[str] | None) -> dict[str, An
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "hardware": describe_hardware(),
         "packages": {name: found for name in _PACKAGES if (found := installed_version(name)) is not None},
     }
 
@@ -219,10 +242,12 @@ def describe_model(model: Model, spec: ModelSpec, *, seeded: bool) -> dict[str, 
         "sources": spec.sources(),
         "parameters": {"asked": dict(model.defaults.asked), "effective": dict(model.defaults.effective)},
         "seeded": seeded,
-        "cleaning": asdict(model.cleaning),
+        "cleaning": _cleaning(model),
         "weights": {key: value for key, value in facts.items() if any(word in key for word in _WEIGHTS)},
         "engine": facts,
     }
+    if is_service(spec) and model.defaults.not_greedy is not None:
+        found["not_greedy"] = model.defaults.not_greedy
     if path is not None:
         found["template"] = asdict(path.template)
         found["stops"] = asdict(path.stops)
@@ -240,6 +265,12 @@ def _part(model: Mapping[str, Any]) -> dict[str, Any]:
 def _that_counts(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a spec without what only says how fast a service is asked."""
     return {key: value for key, value in spec.items() if key not in PACE}
+
+
+def _cleaning(model: Model) -> dict[str, Any]:
+    """Return the rule without what runs of older versions didn't write, where it says what they did."""
+    rule = asdict(model.cleaning)
+    return {name: value for name, value in rule.items() if name != "keep_white_space" or value}
 
 
 def _as_json(value: Any) -> Any:
@@ -264,7 +295,7 @@ def _changed_frame(
     if inputs.dialogues < known["dialogues"]:
         yield "inputs.dialogues", known["dialogues"], inputs.dialogues
     elif inputs.prefix_digest(known["dialogues"]) != known["sha256"]:
-        yield f"inputs (the first {known['dialogues']} dialogues)", known["sha256"], "others"
+        yield f"inputs (the first {counted(known['dialogues'], 'dialogue')})", known["sha256"], "others"
 
 
 def differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

@@ -28,6 +28,7 @@ _MODEL = {
     "stops": (dict,),
     "cleaning": (dict,),
     "parameters": (dict,),
+    "not_greedy": (str,),
 }
 _TEMPLATE = {"text": (str,), "source": (str,), "variables": (dict,), "answer_begins": (str,)}
 _CLEANING = {
@@ -37,8 +38,9 @@ _CLEANING = {
     "thinking_end": (str,),
     "frame": (list,),
     "response": (dict,),
+    "keep_white_space": (bool,),
 }
-_NAMES = {str: "string", int: "whole number", dict: "object", list: "list"}
+_NAMES = {bool: "truth value", str: "string", int: "whole number", dict: "object", list: "list"}
 
 
 def wrong_part(manifest: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ Readers may rely on the fields in `FIELDS`; the key of a record is (id, turn, sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from playbill.backends.common.secret import scrub
 from playbill.backends.generation import Generation, Outcome
 from playbill.backends.prompt.messages import Message
 
-__all__ = ["FIELDS", "SCHEMA", "TurnId", "Record", "make_record", "to_line"]
+__all__ = ["FIELDS", "SCHEMA", "TurnId", "Record", "checksum", "make_record", "to_line"]
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -46,6 +47,7 @@ FIELDS = (
     "error",
     "seed",
     "details",
+    "checksum",
     "prompt_ids",
     "output_ids",
 )
@@ -89,8 +91,14 @@ def make_record(
             "seed": seed,
         }
     )
-    whole = {**found, **ids}
+    whole = {**found, **ids, "checksum": checksum(found)}
     return {name: whole[name] for name in FIELDS}
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """Return what shows that a record's messages, text and outcome are as they were written: 16 hexadecimal digits."""
+    content = json.dumps([record.get(name) for name in ("messages", "text", "outcome")], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def to_line(record: Record) -> bytes:

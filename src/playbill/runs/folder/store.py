@@ -13,20 +13,22 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from playbill.backends.common.jsonfile import parse_own_line
 from playbill.backends.common.surrogates import is_torn
+from playbill.backends.common.words import counted
 from playbill.backends.errors import FileFormatError, RunError
 from playbill.backends.generation import Outcome
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.inside import check_inside
-from playbill.runs.folder.record import SCHEMA, Record, is_record, to_line
+from playbill.runs.folder.record import SCHEMA, Record, checksum, is_record, to_line
 from playbill.runs.summary import Tally
 
-__all__ = ["RECORDS", "RecordStore", "read_records"]
+__all__ = ["RECORDS", "FolderFailed", "RecordStore", "read_records"]
 
 RECORDS = "records.jsonl"
 _DAMAGED = "records.damaged"
@@ -122,7 +124,7 @@ class RecordStore:
                 return
         except OSError:
             pass
-        raise RunError(
+        raise FolderFailed(
             f"{self.path} was removed, moved or replaced during the run, so answers can't be recorded any more; put "
             "it back, and the same command goes on, or name another folder with -o"
         )
@@ -167,6 +169,7 @@ class RecordStore:
         """Index and count all records: the places of those to drop, and the lines that are none."""
         found: dict[tuple[str, int], list[tuple[int | None, int]]] = {}
         tally = Tally()
+        edits = _Edits()
         damaged: list[tuple[int, bytes]] = []
         self._problems: list[str] = []
         retried = 0
@@ -181,6 +184,7 @@ class RecordStore:
                     self._problems.append(f"line {number}: {problem}")
                 else:
                     self._check_schema(record)
+                    edits.look(record, number)
                     failed = record["outcome"] == Outcome.ERROR
                     retried += failed
                     places = found.setdefault((record["id"], record["sample"]), [])
@@ -193,6 +197,11 @@ class RecordStore:
         if not complete and not damaged and not drop:
             with self.path.open("ab") as file:  # the line is whole, only its line feed was lost
                 file.write(b"\n")
+        if edits.count:
+            self.notes.append(
+                f"{edits.count} {'record was' if edits.count == 1 else 'records were'} edited since the run wrote them "
+                f"({edits.first}); the dialogues go on from what stands there now"
+            )
         if retried:
             self.notes.append(f"{retried} {'error is' if retried == 1 else 'errors are'} tried again")
         self._turns, self.tally = turns, tally
@@ -232,7 +241,7 @@ class RecordStore:
         inside = [line for _, line in damaged if line.endswith(b"\n")]
         if not torn.endswith(b"\n"):
             self.notes.append(
-                f"the last line was torn ({len(torn)} bytes) and is cut off; its answer will be asked for"
+                f"the last line was torn ({counted(len(torn), 'byte')}) and is cut off; its answer will be asked for"
             )
         if inside:
             with (self.path.parent / _DAMAGED).open("ab") as file:
@@ -241,6 +250,36 @@ class RecordStore:
                 f"{len(inside)} damaged {'line is' if len(inside) == 1 else 'lines are'} no usable record "
                 f"({self._problems[0]}): moved to {_DAMAGED}; what is missing now is asked for again"
             )
+
+
+@dataclass(slots=True)
+class _Edits:
+    """Counts records that are not as they were written, and says which the first is.
+
+    A record has a checksum of its own; one without is compared with the next turn of its dialogue, whose messages have
+    its text.
+    """
+
+    count: int = 0
+    first: str = ""
+    _texts: dict[tuple[str, int], tuple[int, int, str | None]] = field(default_factory=dict)
+
+    def look(self, record: Record, line: int) -> None:
+        """Take the next record of a file."""
+        key, turn = (record["id"], record["sample"]), record["turn"]
+        said = record.get("checksum")
+        if said is not None and said != checksum(record):
+            self._found(f"line {line}: its messages, text or outcome")
+        before = self._texts.pop(key, None)
+        if before is not None and before[0] == turn - 1 and before[2] is None:
+            answers = [m.get("content") for m in record.get("messages") or () if m.get("role") == "assistant"]
+            if answers and isinstance(answers[-1], str) and hash(answers[-1]) != before[1]:
+                self._found(f"line {line}: its messages don't have the text of turn {turn - 1}")
+        self._texts[key] = (turn, hash(record["text"]), said)
+
+    def _found(self, what: str) -> None:
+        self.count += 1
+        self.first = self.first or what
 
 
 def _wrong(record: Record) -> str | None:
@@ -272,9 +311,13 @@ def _going_on(places: list[tuple[int | None, int]], drop: set[int]) -> list[int]
     return usable
 
 
+class FolderFailed(RunError):
+    """The run's folder can't be written to any more: a full disk, a quota, a lost mount. It stops every model."""
+
+
 def _fault(e: OSError, path: Path) -> RunError:
     """Return the error for what the system refused, saying what to do."""
-    return RunError(
+    return FolderFailed(
         f"can't write {path}: {e.strerror or e}. What was recorded before is whole; once there is room and "
         "permission to write, the same command goes on"
     )

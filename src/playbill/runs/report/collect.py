@@ -6,20 +6,21 @@ A turn holds only what its earlier turn doesn't, since histories grow. Knows no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.errors import FileFormatError, InputError
+from playbill.backends.registry.fields.parameters import Parameters
 from playbill.runs.audit import RECORD_RULES, Audit, Judged, Source
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.manifest import read_manifest
+from playbill.runs.folder.proof import read_proof
 from playbill.runs.folder.record import Record
 from playbill.runs.folder.store import RECORDS, read_records
-from playbill.runs.report.numbers import Spread, busy_seconds, share_bins
+from playbill.runs.rates import Rate
+from playbill.runs.report.numbers import Spread, share_bins
 
 __all__ = ["Collected", "collect"]
 
@@ -52,11 +53,13 @@ class _Model:
     described: Mapping[str, Any]
     dialogues: dict[_Key, _Dialogue] = field(default_factory=dict)
     records: int = 0
+    sampled: str | None = None
+    """Why some answers could not be greedy, as their records say."""
     outcomes: dict[str, int] = field(default_factory=dict)
     input_tokens: int = 0
     tokens: Spread = field(default_factory=Spread)
     seconds: Spread = field(default_factory=Spread)
-    spans: list[tuple[float, float]] = field(default_factory=list)
+    rate: Rate = field(default_factory=Rate)
 
 
 def collect(folder: Path) -> Collected:
@@ -97,15 +100,24 @@ def _add(model: _Model, record: Record) -> None:
     dialogue.last = record
     usage = record.get("usage") or {}
     model.records += 1
+    model.sampled = model.sampled or _not_greedy(record)
     model.outcomes[record["outcome"]] = model.outcomes.get(record["outcome"], 0) + 1
     model.input_tokens += usage.get("input_tokens") or 0
     if usage.get("output_tokens") is not None:
         model.tokens.add(usage["output_tokens"])
     if record["outcome"] != "error" and isinstance(record.get("seconds"), (int, float)):
         model.seconds.add(record["seconds"])
-        with suppress(KeyError, TypeError, ValueError):
-            end = datetime.fromisoformat(record["time"]).timestamp()
-            model.spans.append((end - record["seconds"], end))
+    model.rate.add(record)
+
+
+def _not_greedy(record: Record) -> str | None:
+    """Return why a service's answer is a sample, as its record says; a model's refusal may be learned in the run."""
+    params = record.get("params") or {}
+    not_sent, ignored = params.get("not_sent"), params.get("ignored")
+    told = Parameters(
+        not_sent=not_sent if isinstance(not_sent, dict) else {}, ignored=ignored if isinstance(ignored, dict) else {}
+    )
+    return told.not_greedy if record.get("request") else None
 
 
 def _turn(record: Record, before: Record | None) -> dict[str, Any]:
@@ -203,6 +215,11 @@ def _summary(folder: Path, manifest: Mapping[str, Any], models: Sequence[_Model]
         "tokens": share_bins([model.tokens for model in models]),
         "seconds": share_bins([model.seconds for model in models]),
         "models": [_of_model(model, auditor) for model in models],
+        "failed": [
+            {"label": label, "problem": described["problem"]}
+            for label, described in manifest["models"].items()
+            if described.get("problem")
+        ],
         "rules": {
             code: {"name": rule.name, "severity": rule.severity.value, "summary": rule.summary, "mend": rule.mend}
             for code, rule in RECORD_RULES.items()
@@ -213,18 +230,19 @@ def _summary(folder: Path, manifest: Mapping[str, Any], models: Sequence[_Model]
 
 def _of_model(model: _Model, auditor: Audit) -> dict[str, Any]:
     totals = auditor.models.get(model.label)
-    seconds = busy_seconds(model.spans)
     return {
         "label": model.label,
         "model_name": model.described.get("model_name", model.label),
         "backend": (model.described.get("spec") or {}).get("backend"),
         "template": (model.described.get("template") or {}).get("source"),
         "parameters": (model.described.get("parameters") or {}).get("effective") or {},
+        "not_greedy": model.described.get("not_greedy") or model.sampled,
         "dialogues": len(model.dialogues),
         "records": model.records,
         "outcomes": {o: model.outcomes[o] for o in reversed(_WORST) if o in model.outcomes},
         "input_tokens": model.input_tokens,
         "output_tokens": round(model.tokens.total),
-        "speed": round(model.tokens.total / seconds, 1) if seconds and model.tokens.total else None,
+        "speed": round(speed, 1) if (speed := model.rate.per_second) is not None else None,
         "audit": totals.to_dict() if totals else None,
+        "proof": read_proof(model.described),
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Spread", "busy_seconds", "share_bins"]
+__all__ = ["Spread", "share_bins"]
 
 _BINS = 24
 
@@ -24,19 +24,6 @@ class Spread:
     @property
     def total(self) -> float:
         return sum(self.values)
-
-
-def busy_seconds(spans: Sequence[tuple[float, float]]) -> float:
-    """Return how long at least one of these spans of time was running.
-
-    >>> busy_seconds([(0, 2), (1, 3), (10, 11)])
-    4.0
-    """
-    total, until = 0.0, float("-inf")
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
 
 
 def share_bins(spreads: Sequence[Spread]) -> dict[str, Any]:

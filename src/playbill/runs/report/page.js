@@ -97,7 +97,10 @@
       const warnings = Object.values(m.audit.findings).reduce((n, f) => n + f.calls, 0) - errors;
       return el("tr", null,
         el("th", { class: "name", scope: "row" }, m.label, el("span", { class: "sub" }, m.backend || "", m.template ? ` · ${m.template} template` : ""),
-          settings && el("span", { class: "sub" }, settings)),
+          settings && el("span", { class: "sub" }, settings),
+          el("span", { class: m.proof.stale ? "sub proof e" : "sub proof" }, m.proof.stamp || "no stamp"),
+          m.proof.waived.map((text) => el("span", { class: "sub proof" }, `waived: ${text}`)),
+          m.not_greedy && el("span", { class: "sub warn" }, `not greedy, its answers are samples: ${m.not_greedy}`)),
         el("td", { class: "num", "data-label": head[1] }, number(m.dialogues), el("span", { class: "sub" }, count(m.records, "answer"))),
         el("td", { class: "wide", "data-label": head[2] }, outcomeBar(m.outcomes, m.records), el("span", { class: "sub" }, `${(100 * (m.outcomes.answered || 0) / m.records).toFixed(1)} % answered`)),
         el("td", { "data-label": head[3] }, histogram(length, run.tokens.top, tokens), length && el("span", { class: "sub" }, `median ${tokens(length.median)}`)),
@@ -108,6 +111,8 @@
           el("span", { class: "sub" }, count(warnings, "warning"))));
     });
     byId("models").append(el("thead", null, el("tr", null, head.map((h) => el("th", { scope: "col" }, h)))), el("tbody", null, body));
+    byId("failed").hidden = !run.failed.length;
+    byId("failed").append(...run.failed.map((f) => el("li", null, el("b", null, f.label), ` was not run to its end: ${f.problem}`)));
   }
   function showFindings() {
     const codes = Object.keys(run.rules).sort();

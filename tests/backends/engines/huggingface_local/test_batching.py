@@ -136,7 +136,7 @@ def test_with_little_memory_less_is_kept_and_nothing_is_wrong(weights, pages):
     asked = [*prompts(9, seed=4, most=30), tuple(range(300)), *prompts(5, seed=5, most=600)]
     answers = [ask(engine, prompt, dialogue=str(i)) for i, prompt in enumerate(asked)]
     found = [answer.result(120).output_ids for answer in answers]
-    kept = engine._decoder._kv_cache.runs
+    kept = engine.decoder.runs
     engine.close()
     assert found == [alone(weights, prompt) for prompt in asked]
     assert sum(run.pages for run in kept) <= pages
@@ -247,7 +247,7 @@ def entry_of(**keys: Any) -> dict[str, Any]:
 def test_the_entry_says_how_many_are_computed_together(keys, kind, rows):
     """batching and batch_size choose the way; one at a time is transformers' own."""
     with load_model(entry_of(**keys)) as model:
-        assert type(model.engine._decoder).__name__ == kind
+        assert type(model.engine.decoder).__name__ == kind
         assert model.concurrency == rows
         assert model.generate([{"role": "user", "content": "Hello."}]).output_ids
 

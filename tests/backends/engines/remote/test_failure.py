@@ -114,6 +114,8 @@ def test_a_policy_is_a_refusal_and_a_malformed_prompt_is_not():
             (status, "Your team 0 has either used all available credits or reached its monthly spending limit.")
             for status in (403, 429)  # xAI
         ),
+        *((status, "Your prepayment credits are depleted. Please go to AI Studio.") for status in (402, 429)),  # Google
+        (429, "Your project has exceeded its monthly spending cap. Please go to AI Studio."),
         (412, {"message": "Account x is suspended, possibly due to reaching the monthly spending limit or invoices."}),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from playbill.backends.engines.remote.wires import anthropic, openai
 from playbill.backends.registry.services import REMOTE, SERVICES
+from playbill.runs.audit.wire import finish_of
 
 google = pytest.importorskip("playbill.backends.engines.remote.wires.google", reason="needs the extra `google`")
 PAGE = (Path(__file__).parents[4] / "docs" / "reference" / "services.md").read_text(encoding="utf-8")
@@ -31,3 +32,9 @@ def test_every_service_has_what_it_takes_to_be_asked():
         assert service.base_url or name in ("azure", "azure_claude", "openai_compatible")
         assert service.keyless or (service.base_url or "https").startswith("https")
         assert set(service.renamed) <= service.supported_parameters
+
+
+@pytest.mark.parametrize("wire", [openai, anthropic, google], ids=lambda wire: wire.__name__.rpartition(".")[2])
+def test_an_audit_reads_each_finish_reason_as_its_wire_does(wire):
+    """Also those that were learned last."""
+    assert {word: finish_of(word) for word in wire.FINISH} == wire.FINISH

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from playbill.backends.common.downloads import download_display
 from playbill.backends.common.packages import installed_version
 from playbill.backends.common.secret import scrub
 from playbill.backends.errors import BackendUnavailable, EngineError, EntryError, PlaybillError, WeightsError
@@ -68,14 +69,15 @@ def _first_lines(e: BaseException) -> str:
 
 @contextmanager
 def quiet(progress: bool) -> Iterator[None]:
-    """Keep transformers' own messages off the terminal: ours say it once, and where. Bars only as asked."""
+    """Keep transformers' own messages off the terminal: ours say it once, and where. Bars only as asked, and
+    none beside a display that is there already."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    if not progress:
+    if not progress or download_display() is not None:
         logging.disable_progress_bar()
     try:
         yield

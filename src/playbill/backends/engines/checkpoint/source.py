@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.base import Context, Fetched
+from playbill.backends.engines.base import Context, Fetched, Look
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
-from playbill.backends.weights.hub import hub_errors, hub_progress, hub_token, not_cached, only_cached
+from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token, not_cached, only_cached
 
-__all__ = ["Source", "fetch", "fetch_all"]
+__all__ = ["Source", "fetch", "fetch_all", "look_at_weights"]
 
 _SMALL = ("*.json", "*.jinja", "*.model", "*.model.v*", "*.txt", "*.tiktoken")
 _CODE = ("*.py",)
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LONGEST_HEADER = 100_000_000  # bytes, as the library has it
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -69,6 +70,42 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
         elif weights:
             downloads.fetch_weights(folder)
     return Source(name, folder, folder.name)
+
+
+def look_at_weights(entry: Mapping[str, Any]) -> Look:
+    """Tell of a local folder whether the files of its weights are there and whole; of the hub's, nothing."""
+    folder = path_in(entry, "huggingface_id")
+    if not folder.is_dir():
+        return Look(unseen="the weights, which were not fetched")
+    if entry.get("gguf_file"):
+        return Look()
+    index = next((name for name in _INDICES if (folder / name).is_file()), None)
+    try:
+        names = _shards(folder / index) if index else [name for name in _SINGLE if (folder / name).is_file()][:1]
+    except WeightsError as e:
+        return Look(fault=str(e))
+    if not names:
+        return Look(fault=f"{folder} has no weights that transformers can load ({' or '.join(_SINGLE)})")
+    if lacking := [name for name in names if not (folder / name).is_file()]:
+        return Look(fault=f"{folder} lacks {', '.join(lacking)}, which {index} lists")
+    faults = (fault for name in names if name.endswith(".safetensors") and (fault := _cut_off(folder / name)))
+    return Look(fault=next(faults, None))
+
+
+def _cut_off(file: Path) -> str | None:
+    """Return what is wrong with the frame of a safetensors file: the length of its header, and where tensors end."""
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        length = int.from_bytes(content.read(8), "little")
+        if not 2 <= length <= min(size - 8, _LONGEST_HEADER):
+            return f"{file} is no safetensors file, or it is cut off; download it again?"
+        try:
+            header = json.loads(content.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            end = 8 + length + max(ends, default=0)
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError) as e:
+            return f"{file} is no safetensors file: {type(e).__name__} in its header; download it again?"
+    return f"{file} is cut off: it has {size} of {end} bytes; download it again?" if size < end else None
 
 
 def fetch_all(entry: Mapping[str, Any], context: Context) -> Fetched:
@@ -123,6 +160,7 @@ class _Downloads:
             allow_patterns=patterns,
             # Patterns match across slashes; of the subfolders only further chat templates are wanted.
             ignore_patterns=[f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns],
+            **hub_bars(),
         )
         return Path(folder)
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source, fetch_all
+from playbill.backends.engines.checkpoint.source import Source, fetch_all, look_at_weights
 from playbill.backends.engines.checkpoint.source import fetch as fetch_files
 from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
+from playbill.backends.engines.threads import call_apart
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.weights.adapter import adapter_folder
 
-__all__ = ["fetch", "footprint", "load", "preview"]
+__all__ = ["fetch", "footprint", "load", "look", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -40,6 +40,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     wait_briefly()
     source = fetch_files(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether the files of the weights are there and whole, where they are a local folder."""
+    return look_at_weights(entry)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
@@ -70,13 +75,13 @@ def _engine(
 
     name = str(entry.get("model_name"))
     # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more
-    # than cores. So what computes before the engine's own thread does is a thread that ends, and its helpers with it.
-    with quiet(context.progress), load_failures(name, "the weights", preview=False), ThreadPoolExecutor(1) as apart:
-        weights = apart.submit(load_weights, entry, source, trust=trust, adapter=adapter).result()
+    # than cores. So what computes before the engine's own thread does are threads that end, and their helpers too.
+    with quiet(context.progress), load_failures(name, "the weights", preview=False):
+        weights = call_apart(lambda: load_weights(entry, source, trust=trust, adapter=adapter))
         model = weights.model
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
         computation = computation_facts(weights, threads, name=name)
-        decoder = apart.submit(choose_decoder, entry, model, threads).result()
+        decoder = call_apart(lambda: choose_decoder(entry, model, threads))
     computation["batching"] = dict(decoder.facts)
     return TransformersEngine(
         decoder,

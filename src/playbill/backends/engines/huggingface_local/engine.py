@@ -44,7 +44,8 @@ class TransformersEngine:
         threads: int | None,
     ) -> None:
         self.concurrency = decoder.most_rows
-        self._decoder: Decoder | None = decoder
+        self.decoder: Decoder | None = decoder
+        """What computes the steps; None once the engine is closed."""
         self._most_rows = decoder.most_rows
         self._vocabulary = vocabulary
         self._decode = decode
@@ -126,27 +127,27 @@ class TransformersEngine:
                 continue
             if row.done:
                 self._rows.remove(row)
-                if self._decoder is not None:
-                    self._decoder.finish(row)
+                if self.decoder is not None:
+                    self.decoder.finish(row)
 
     def _leave(self, row: SampledSequence) -> None:
         self._rows.remove(row)
-        if self._decoder is not None:
-            self._decoder.forget(row)
+        if self.decoder is not None:
+            self.decoder.forget(row)
 
     def _advance(self, rows: list[SampledSequence]) -> list[tuple[SampledSequence, Pick | None]]:
         """Return the next tokens of all rows that could be computed. Out of memory, fewer are computed at once, none is
         lost; otherwise each row is computed by itself, so that a failure stays with the row that causes it."""
-        assert self._decoder is not None
+        assert self.decoder is not None
         try:
-            return list(zip(rows, self._decoder.advance(rows), strict=True))
+            return list(zip(rows, self.decoder.advance(rows), strict=True))
         except Exception as e:  # noqa: BLE001 - torch raises anything; it is sorted out here
             failure = e
         for row in rows:
-            self._decoder.forget(row)
+            self.decoder.forget(row)
         if not _is_out_of_memory(failure):
             return [found for row in rows for found in self._alone(row)]
-        if not self._decoder.make_room():
+        if not self.decoder.make_room():
             if len(rows) == 1:
                 rows[0].fail(_as_engine_error(failure))
                 self._leave(rows[0])
@@ -156,9 +157,9 @@ class TransformersEngine:
 
     def _alone(self, row: SampledSequence) -> list[tuple[SampledSequence, Pick | None]]:
         """Compute a row by itself until it has one more token than it had, or fails for good."""
-        assert self._decoder is not None
+        assert self.decoder is not None
         try:
-            while (pick := self._decoder.advance([row])[0]) is None:
+            while (pick := self.decoder.advance([row])[0]) is None:
                 if row.kv_cache is None:  # there is no room for it beside those that were computed before
                     return []
         except Exception as e:  # noqa: BLE001 - as above
@@ -180,9 +181,9 @@ class TransformersEngine:
     def _end(self, error: BaseException | None) -> None:
         """Deliver to all who still wait, and let go of the model."""
         self._inbox.fail(_as_engine_error(error) if error is not None else None, [*self._rows, *self._waiting])
-        if self._decoder is not None:
-            self._decoder.close()
-        self._rows, self._decoder = [], None
+        if self.decoder is not None:
+            self.decoder.close()
+        self._rows, self.decoder = [], None
         self._waiting.clear()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.warn import warn_once
+from playbill.backends.common.words import counted
 from playbill.backends.engines.checkpoint.config import own_config
 from playbill.backends.engines.checkpoint.footprint import weights_size
 from playbill.backends.engines.checkpoint.source import Source
@@ -68,8 +69,8 @@ def load_weights(
         )
     if unused := sorted(info.get("unexpected_keys") or ()):
         warn_once(
-            f"{entry.get('model_name')}: {len(unused)} tensors of {source.name} are of no use to the model that its "
-            f"configuration describes ({', '.join(unused[:3])} …)"
+            f"{entry.get('model_name')}: {counted(len(unused), 'tensor')} of {source.name} can't be used by the model "
+            f"that its configuration describes ({', '.join(unused[:3])} …)"
         )
     if placement.move_to is not None and not (stored or quantization):
         model.to(placement.move_to)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
 from playbill.backends.engines.llamacpp.exact.kernels import Kernels, choose_kernels
 from playbill.backends.engines.llamacpp.exact.prefix_cache import PrefixCache
@@ -24,8 +24,9 @@ from playbill.backends.engines.llamacpp.memory_plan import (
 )
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
+from playbill.backends.engines.llamacpp.trial import why_unloadable
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
-from playbill.backends.errors import TemplateError
+from playbill.backends.errors import EngineError, TemplateError, WeightsError
 from playbill.backends.prompt.chat_template import Template, named_template, pick_template
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.prompt.stops import collect_stops
@@ -34,7 +35,7 @@ from playbill.backends.prompt.thinking_families import family_of
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.gguf import Weights, find_weights
 
-__all__ = ["fetch", "footprint", "load", "preview"]
+__all__ = ["fetch", "footprint", "load", "look", "preview"]
 
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -55,7 +56,12 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     longest = _longest(entry, context, template)
     plan = make_plan(entry, header, dialogues=context.dialogues, room=room, longest=longest)
     kernels = choose_kernels(entry, header, layers)
-    server = LlamaServer(_params(weights, plan, layers, kernels))
+    try:
+        server = LlamaServer(_params(weights, plan, layers, kernels))
+    except EngineError as e:
+        if why := why_unloadable(weights):
+            raise WeightsError(f"llama.cpp can't load {weights.path}: {why}") from e
+        raise
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
         path = _prompt_path(entry, context, template, tokenizer, plan.limit)
@@ -74,6 +80,17 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     vocabulary = Vocabulary(header)
     tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
     return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, context_limit(entry, header))
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Try with llama.cpp whether it takes the file, by its header and the sizes of its tensors."""
+    weights = find_weights(entry, context.credentials, progress=context.progress)
+    try:
+        Vocabulary(read_header(*weights.files))
+    except WeightsError as e:
+        return Look(fault=str(e))
+    why = why_unloadable(weights)
+    return Look(fault=f"llama.cpp can't load {weights.path}: {why}" if why else None)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:

@@ -39,7 +39,7 @@ _STREAMING = {"stream": True, "return_progress": True}
 
 
 class LlamaCpp:
-    """The engine over a loaded server. ``ending`` are the tokens at which llama.cpp ends by itself."""
+    """The engine over a loaded ``server``. ``ending`` are the tokens at which llama.cpp ends by itself."""
 
     supported_parameters = SUPPORTED_PARAMETERS
 
@@ -53,7 +53,7 @@ class LlamaCpp:
         kernels: Kernels,
         prefix_cache: PrefixCache | None = None,
     ) -> None:
-        self._server = server
+        self.server = server
         self._tokenizer = tokenizer
         self._plan = plan
         self._weights = weights
@@ -75,7 +75,7 @@ class LlamaCpp:
         # The binding ends its server without letting Python run: threads that still have to hang up never could,
         # and it would wait for them for ever.
         self._threads.join(_HANG_UP_SECONDS)
-        self._server.close()
+        self.server.close()
 
     def facts(self) -> Mapping[str, Any]:
         return {
@@ -130,10 +130,10 @@ class LlamaCpp:
         if lease.again:
             forgotten = [0 if prompt[-_END:][0] else 1] * 2
             asked = {"prompt": [*prompt[:-_END], *forgotten], "n_predict": 0, "id_slot": lease.asked}
-            self._server.post(_ROUTE, {**asked, "cache_prompt": True, "temperature": 0}, stop_wanted)
+            self.server.post(_ROUTE, {**asked, "cache_prompt": True, "temperature": 0}, stop_wanted)
         elif lease.empty and self._prefix_cache is not None:
             return self._prefix_cache.fill(
-                lease.asked, prompt, lambda path, body: self._server.post(path, body, stop_wanted)
+                lease.asked, prompt, lambda path, body: self.server.post(path, body, stop_wanted)
             )
         return 0
 
@@ -149,7 +149,7 @@ class LlamaCpp:
         return _Stops(texts, frozenset(i for i in others if i not in vocabulary.special))
 
     def _whole(self, body: Mapping[str, Any], stop_wanted: StopWanted) -> _Answer:
-        answer = self._server.post(_ROUTE, body, stop_wanted)
+        answer = self.server.post(_ROUTE, body, stop_wanted)
         return _Answer(
             tuple(answer["tokens"]),
             answer["stop_type"],
@@ -176,7 +176,7 @@ class LlamaCpp:
         limit = body["n_predict"]
         streamed = StreamedIds(self._tokenizer.vocabulary, on_text)
         asked = {**body, **_STREAMING, "n_predict": limit + _MOST_TOKENS_OF_A_CHARACTER}
-        with closing(self._server.stream(_ROUTE, asked, stop_wanted)) as events:
+        with closing(self.server.stream(_ROUTE, asked, stop_wanted)) as events:
             for event in events:
                 if "prompt_progress" in event:  # its tokens are none of the answer's
                     streamed.cached = event["prompt_progress"]["cache"]

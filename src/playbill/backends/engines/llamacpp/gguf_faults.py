@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from playbill.backends.common.words import counted
+
 __all__ = ["find_fault"]
 
 _TOKENS, _TYPES, _SCORES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.scores"
@@ -72,7 +74,7 @@ def _sizes(values: Mapping[str, Any], raw: Mapping[str, bytes]) -> str | None:
             return f"its {_ALIGNMENT} is {_shown(alignment)} instead of a power of two in four bytes"
     layers = values.get(f"{values.get('general.architecture')}.block_count")
     if layers is not None and layers > _MOST_LAYERS:
-        return f"it has {layers} layers, and llama.cpp has room for {_MOST_LAYERS}"
+        return f"it has {counted(layers, 'layer')}, and llama.cpp has room for {_MOST_LAYERS}"
     return None
 
 
@@ -86,12 +88,12 @@ def _vocabulary(values: Mapping[str, Any], raw: Mapping[str, bytes]) -> str | No
     if types is not None and not (isinstance(types, list) and all(_is_count(kind) for kind in types)):
         return f"its {_TYPES} is {_shown(types)} instead of a list of numbers"
     if types is not None and len(types) != len(tokens):
-        return f"it has {len(tokens)} tokens and {len(types)} types of tokens"
+        return f"it has {counted(len(tokens), 'token')} and {counted(len(types), 'type')} of tokens"
     scores = _array_length(raw[_SCORES], _SCORES) if _SCORES in raw else len(tokens)
     if scores is None:
         return f"its {_SCORES} is no list of numbers"
     if scores != len(tokens):
-        return f"it has {len(tokens)} tokens and {scores} scores of tokens"
+        return f"it has {counted(len(tokens), 'token')} and {counted(scores, 'score')} of tokens"
     return _duplicate(tokens, raw[_TOKENS])
 
 

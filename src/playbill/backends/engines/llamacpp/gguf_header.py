@@ -9,14 +9,16 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from playbill.backends.common.words import counted
 from playbill.backends.engines.llamacpp.gguf_faults import find_fault
 from playbill.backends.errors import WeightsError
 
-__all__ = ["GgufHeader", "read_header"]
+__all__ = ["GgufHeader", "header_length", "read_header"]
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -57,13 +59,27 @@ def read_header(path: Path, *parts: Path) -> GgufHeader:
     )
 
 
+def header_length(path: Path) -> int:
+    """Return how many bytes of a file come before its tensors' numbers. Raises as `read_header`."""
+    with _faults(path), path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        reader = _Reader(content)
+        reader.header()
+        return reader.at
+
+
 def _read(path: Path) -> GgufHeader:
-    try:
+    with _faults(path):
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             header = _Reader(content).header()
         if fault := find_fault(header.values, header.raw):
             raise _Malformed(fault)
         return header
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (struct.error, UnicodeDecodeError, _Malformed, ValueError, MemoryError) as e:
         raise WeightsError(f"{path} is no GGUF file that can be read: {e}; download it again?") from e
     except OSError as e:
@@ -77,7 +93,7 @@ class _Malformed(Exception):
 class _Reader:
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content
-        self._at = 0
+        self.at = 0
 
     def header(self) -> GgufHeader:
         magic, version, tensors, count = self._unpack("<4sIQQ")
@@ -88,7 +104,7 @@ class _Reader:
         values: dict[str, Any] = {}
         raw: dict[str, bytes] = {}
         for _ in range(count):
-            start = self._at
+            start = self.at
             key = self._string()
             if not key:
                 raise _Malformed("it has a key without a name")
@@ -98,7 +114,7 @@ class _Reader:
             value = self._value(kind, keep=key not in _BULKY)
             if key not in _BULKY:
                 values[key] = value
-            raw[key] = self._content[start : self._at]
+            raw[key] = self._content[start : self.at]
         described = list(self._tensors(tensors))
         formats = frozenset(kind for _, dimensions, kind in described if dimensions > 1)  # a vector keeps its own
         return GgufHeader(values, raw, formats, frozenset(name for name, _, _ in described))
@@ -109,15 +125,15 @@ class _Reader:
             name = self._string()
             (dimensions,) = self._unpack("<I")
             if dimensions > _MOST_DIMENSIONS:
-                raise _Malformed(f"a tensor has {dimensions} dimensions")
+                raise _Malformed(f"a tensor has {counted(dimensions, 'dimension')}")
             *sizes, kind, _ = self._unpack(f"<{dimensions}QIQ")
             if 0 in sizes:
                 raise _Malformed(f"its tensor {name[:80]!r} has a dimension of 0")
             yield name, dimensions, kind
 
     def _unpack(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(form, self._content, self._at)
-        self._at += struct.calcsize(form)
+        found = struct.unpack_from(form, self._content, self.at)
+        self.at += struct.calcsize(form)
         return found
 
     def _string(self) -> str:
@@ -125,11 +141,11 @@ class _Reader:
 
     def _bytes(self) -> bytes:
         (length,) = self._unpack("<Q")
-        end = self._at + length
+        end = self.at + length
         if end > len(self._content):
             raise _Malformed("it is cut off")
-        found = self._content[self._at : end]
-        self._at = end
+        found = self._content[self.at : end]
+        self.at = end
         return found
 
     def _value(self, kind: int, *, keep: bool = True) -> Any:

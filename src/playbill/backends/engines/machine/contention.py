@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.warn import warn_once
+from playbill.backends.common.words import counted
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 
 __all__ = ["ContentionWatch", "CpuReading", "complaint", "read_cpu"]
@@ -112,7 +113,7 @@ def _advice(others: float, threads: int, cores: int) -> str:
 
 
 def _threads(number: int) -> str:
-    return "thread" if number == 1 else f"{number} threads"
+    return "thread" if number == 1 else counted(number, "thread")
 
 
 class ContentionWatch:

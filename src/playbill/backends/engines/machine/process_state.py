@@ -21,6 +21,8 @@ __all__ = [
     "hide_torch",
     "interrupts_wait",
     "prepare_vllm",
+    "quiet_libraries",
+    "sum_alike",
     "use_tiled_kernels",
     "wait_briefly",
 ]
@@ -43,6 +45,12 @@ def wait_briefly() -> None:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def quiet_libraries() -> None:
+    """Let transformers and the hub library log errors only: what they warn of, Playbill finds and says itself."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 @contextmanager
@@ -69,6 +77,20 @@ def compute_with_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+def sum_alike() -> None:
+    """Let CUDA's matrix products sum in one order for one shape, and in full precision. Call it before they are used.
+
+    With a workspace of its own choice cuBLAS may choose another kernel when several streams compute; TF32 and sums in
+    half precision are faster, and other numbers than a CPU's.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
 
 def hide_torch() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,6 +121,10 @@ def _credential(entry: Mapping[str, Any], service: Service, credentials: Credent
     found = credentials.get(section)
     if found is None and section in _CLEMCORE_SECTIONS:
         found = credentials.get(_CLEMCORE_SECTIONS[section])
+    if service.key_section and section == service.name and (found is None or found.api_key is None):
+        shared = credentials.get(service.key_section)
+        if shared is not None and shared.base_url is None:  # with an address of its own it is another one's key
+            found = replace(shared, service=section, elsewhere=found.base_url if found is not None else None)
     return section, found
 
 

@@ -16,13 +16,16 @@ from typing import Any
 
 from playbill.backends.common.surrogates import split_high, whole_characters
 from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.base import Completion, OnText, Request
+from playbill.backends.common.words import counted
+from playbill.backends.engines.base import Completion, ListedModel, OnText, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection
 from playbill.backends.engines.remote.errors import checked, error_of, failure_of, status_failure, with_facts
 from playbill.backends.engines.remote.event_loop import service_loop
-from playbill.backends.engines.remote.failure import Failure, Kind
+from playbill.backends.engines.remote.failure import NO_PROVIDER, Failure, Kind
 from playbill.backends.engines.remote.limiter import limiter_for
+from playbill.backends.engines.remote.listing import fetch_context, fetch_models
+from playbill.backends.engines.remote.notices import notice
 from playbill.backends.engines.remote.trial import Trial, named_parameter
 from playbill.backends.engines.remote.wire import Body, Wire
 from playbill.backends.errors import EndpointDown, EngineError, PlaybillError
@@ -108,6 +111,19 @@ class RemoteEngine:
     def facts(self) -> Mapping[str, Any]:
         return {**self._facts, "service": self._connection.service.name, "base_url": self._connection.base_url}
 
+    def list_models(self) -> list[ListedModel] | None:
+        """Ask for the service's own list of models, which costs nothing; None where it has none."""
+        return asyncio.run_coroutine_threadsafe(fetch_models(self._wire, self._connection), self._loop).result()
+
+    def context_in_use(self) -> int | None:
+        """Ask for the context of the model that the server has loaded; None where it doesn't tell."""
+        model = str(self._facts.get("model_id"))
+        return asyncio.run_coroutine_threadsafe(fetch_context(self._wire, self._connection, model), self._loop).result()
+
+    def least_limits(self) -> Mapping[str, int]:
+        """Return limits of tokens with which a request costs as little as the service admits."""
+        return self._wire.least_limits()
+
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
         body = self._wire.body(request)
         future = _RemoteFuture(self._loop)
@@ -186,8 +202,8 @@ class RemoteEngine:
             if _is_empty(completion) and empty < self._retry_empty:
                 empty += 1
                 continue
-            self._compare_model(completion)
-            self._tell_of_thinking(completion)
+            model = str(self._facts.get("model_id", ""))
+            noticed = notice(self._wire, self._connection, model, request, completion)
             return replace(
                 completion,
                 request=capture.request_body(),
@@ -195,7 +211,7 @@ class RemoteEngine:
                 effective={**completion.effective, **self._wire.implied(request)},
                 not_sent={name: why for name, why in self._learned.items() if name in learned},
                 attempts=attempts,
-                details={**completion.details, **_identity(capture)},
+                details={**completion.details, **_identity(capture), **noticed},
             )
 
     def _without_learned(self, request: Request) -> Request:
@@ -205,6 +221,8 @@ class RemoteEngine:
         """Leave out a default of Playbill's that a service refuses, from now on; True where that mends the request."""
         ours = self._wire.defaults(request) - {"max_tokens"}  # without a limit an answer has no end
         named = named_parameter(failure, [(name, self._wire.name_of(name)) for name in sorted(ours)])
+        if named is None and NO_PROVIDER in str(failure) and "temperature" in ours & request.params.keys():
+            named = "temperature"  # no provider takes all parameters, and this is the only one that nobody asked for
         if named is None or named in sent_without:
             return False
         if named not in self._learned:
@@ -224,27 +242,6 @@ class RemoteEngine:
         fields = body.keys() - unasked - _ALWAYS
         pairs = [*((name, self._wire.name_of(name)) for name in sorted(asked)), *((f, f) for f in sorted(fields))]
         return named_parameter(failure, pairs) is not None
-
-    def _tell_of_thinking(self, completion: Completion) -> None:
-        """Say once that thinking used up the tokens of the answer, and which key mends it."""
-        cut = completion.finish_reason is FinishReason.LENGTH and not (completion.text or "").strip()
-        if cut and not self._wire.leaves_room:
-            warn_once(
-                f"{self._connection.name}: {self._facts.get('model_id')} was cut before it said anything: it seems to "
-                "think unasked, and thinking counts towards max_tokens. Set reasoning_model to true, which leaves "
-                f"{self._wire.thinking_room} tokens for it (max_thinking_tokens: another number), or thinking to off"
-            )
-
-    def _compare_model(self, completion: Completion) -> None:
-        """Say once where a hosted service names another model than the one that was asked for."""
-        asked, served = str(self._facts.get("model_id", "")), completion.details.get("served_model")
-        service = self._connection.service
-        # A server of one's own names models as it likes, and Azure is asked for a deployment.
-        if service.keyless or service.name == "azure" or not isinstance(served, str) or not asked:
-            return
-        ours, theirs = (name.lower().rpartition("/")[2].partition(":")[0] for name in (asked, served))
-        if not (theirs.startswith(ours) or ours.startswith(theirs)):
-            warn_once(f"{self._connection.name}: asked for {asked}, and {served[:80]} answered; its records say so")
 
     async def _enter(self, *, again: bool) -> None:
         if self._deadline is None:
@@ -306,9 +303,9 @@ class RemoteEngine:
             return EndpointDown(self._limiter.down_reason)
         words = f"{self._connection.name}: {failure}"
         if talker is not None and talker.characters:
-            return EngineError(f"{words}; the stream broke after {talker.characters} characters had been shown")
+            return EngineError(f"{words}; the stream broke after {counted(talker.characters, 'character')} had come")
         if attempts >= self._max_attempts:
-            return EngineError(f"{words}; given up after {attempts} attempts")
+            return EngineError(f"{words}; given up after {counted(attempts, 'attempt')}")
         if self._deadline is not None and self._loop.time() + (failure.seconds or 0.0) >= self._deadline:
             return EngineError(f"{words}; given up, the time budget of {self._time_budget:g} s is used up")
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from playbill.backends.engines.remote.capture import MOST_BYTES, Capture
 from playbill.backends.engines.remote.connection import Connection
-from playbill.backends.engines.remote.failure import Failure, Kind, classify
+from playbill.backends.engines.remote.failure import NO_PROVIDER, Failure, Kind, classify
 from playbill.backends.errors import (
     ContextExceeded,
     CredentialsError,
@@ -23,6 +23,10 @@ from playbill.backends.errors import (
 __all__ = ["checked", "error_of", "failure_of", "status_failure", "with_facts"]
 
 Body = dict[str, Any]
+_OLD_GOOGLE_KEY = (
+    " (Google's standard keys, which begin with AIza, are being withdrawn since 2026-06; auth keys begin with AQ.: "
+    "https://ai.google.dev/gemini-api/docs/api-key)"
+)
 
 
 def failure_of(e: Exception, capture: Capture) -> Exception:
@@ -83,8 +87,10 @@ def error_of(failure: Failure, connection: Connection) -> PlaybillError:
     words = f"{connection.name}: {failure}"
     if failure.kind is Kind.KEY:
         told = f"the key from {connection.key_from}" if connection.key_from else "a request without a key"
+        old = connection.service.name == "google" and connection.key.startswith("AIza")
         return CredentialsError(
             f"{connection.name} refuses {told} ({failure}); set another with `playbill keys set {connection.section}`"
+            f"{_OLD_GOOGLE_KEY if old else ''}"
         )
     if failure.kind is Kind.QUOTA:
         used_up = "the quota or the money of this account is used up, see the service's billing page"
@@ -97,6 +103,8 @@ def error_of(failure: Failure, connection: Connection) -> PlaybillError:
         Kind.FORBIDDEN: "; this key may not use this model, or not from here",
         Kind.NOT_FOUND: "; check the entry's 'model_id' and 'base_url'",
     }
+    if NO_PROVIDER in str(failure):
+        words += '; take out what none takes, or let OpenRouter drop it without a word: "require_parameters": false'
     return EngineError(words + advice.get(failure.kind, ""))
 
 

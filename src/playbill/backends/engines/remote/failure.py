@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Failure", "Kind", "classify", "retry_after"]
+__all__ = ["NO_PROVIDER", "Failure", "Kind", "classify", "retry_after"]
 
 LONGEST_RETRY_AFTER = 900.0
 """Seconds; who asks to wait longer has no quota left today."""
@@ -80,6 +80,9 @@ _QUOTA_WORDS = (
     "used all available credits or reached its monthly spending limit",  # xAI, with 403 or 429: continue#10373
     "reaching the monthly spending limit",  # Fireworks, with 412: pollinations#12136
     "quota has been exhausted",  # Alibaba: qwen-code#7842
+    # Google, with 402 since September 2026, before that with 429: discuss.ai.google.dev/t/183654
+    "prepayment credits are depleted",
+    *("exceeded its monthly spending cap", "exceeded its spending cap"),  # Google, with 429: its AI Studio's spend page
 )
 _NO_QUOTA = re.compile(r"\blimit: 0\b(?![.\d])")  # Google, of a model that the account may not use at all
 _REFUSED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")
@@ -107,6 +110,9 @@ _CONTEXT_WORDS = (
     "context size has been exceeded",
     "context length exceeded",
 )
+
+NO_PROVIDER = "can handle the requested parameters"
+"""How OpenRouter says, with 404, that no provider of the model takes all parameters: block/buzz#3018."""
 
 
 def classify(status: int, headers: Mapping[str, str], body: Any) -> Failure:
@@ -144,6 +150,8 @@ def _kind(status: int, said: _Said) -> Kind:
         return Kind.OVERLOADED
     if status == 408 or status >= 500:
         return Kind.SERVER
+    if status == 404 and NO_PROVIDER in message:
+        return Kind.REQUEST
     return {403: Kind.FORBIDDEN, 404: Kind.NOT_FOUND}.get(status, Kind.REQUEST)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from playbill.backends.common.words import counted
 from playbill.backends.errors import EndpointDown
 
 __all__ = ["Limiter", "LimiterKey", "ceiling", "limiter_for"]
@@ -195,8 +196,9 @@ class Limiter:
                 place.set_exception(EndpointDown(self._obituary))
 
     def _write_obituary(self, now: float, why: str) -> str:
+        attempts = counted(self._failures, "attempt")
         return (
-            f"{self._name} answered none of {self._failures} attempts in {now - self._failing_since:.0f} s; the last "
+            f"{self._name} answered none of {attempts} in {now - self._failing_since:.0f} s; the last "
             f"one: {why}. Is it running, and is its address right?"
         )
 

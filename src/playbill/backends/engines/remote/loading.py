@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded, Request
+from playbill.backends.engines.base import Context, Loaded, Look, Request
 from playbill.backends.engines.remote.connection import model_id, open_connection
 from playbill.backends.engines.remote.engine import RemoteEngine
 from playbill.backends.engines.remote.wire import Body, Wire
+from playbill.backends.errors import CredentialsError, EntryError
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.fields.parameters import resolve_parameters
 from playbill.backends.registry.services import SERVICES, Service
@@ -23,6 +24,7 @@ class WireFunctions:
     """The functions of a backend's module (see `playbill.backends.engines.base`)."""
 
     load: Callable[[Mapping[str, Any], Context], Loaded]
+    look: Callable[[Mapping[str, Any], Context], Look]
     preview: Callable[[Mapping[str, Any], Context], None]
     request_body: Callable[..., Body]
 
@@ -38,6 +40,18 @@ def wire_functions(wire_type: Callable[[Mapping[str, Any], Service], Wire], clie
         wire.connect(connection)
         return Loaded(RemoteEngine(wire, connection, entry, {"client": client, "model_id": model_id(entry)}))
 
+    def look(entry: Mapping[str, Any], context: Context) -> Look:
+        """Tell whether there is a key that may go to the service. Nothing is sent, so its answers stay unknown."""
+        try:
+            open_connection(entry, SERVICES[entry["backend"]], context.credentials)
+        except CredentialsError as e:
+            return Look(unseen=f"the service, which a load here would not reach: {e}")
+        except EntryError as e:
+            if entry.get("base_url") or entry.get("ca_bundle"):
+                raise
+            return Look(unseen=f"the service, whose address stands beside a key that isn't here: {e}")
+        return Look(unseen="the service's answers, which --live asks for")
+
     def preview(entry: Mapping[str, Any], context: Context) -> None:
         """Return None: services render prompts on their side."""
 
@@ -49,4 +63,4 @@ def wire_functions(wire_type: Callable[[Mapping[str, Any], Service], Wire], clie
         resolved = resolve_parameters(entry, params, wire.supported_parameters, entry["backend"], wire.parameter_rules)
         return wire.body(Request(messages=messages, params=resolved.effective, folder=folder))
 
-    return WireFunctions(load, preview, request_body)
+    return WireFunctions(load, look, preview, request_body)

@@ -24,6 +24,10 @@ Body = dict[str, Any]
 class Wire:
     """One entry's requests and answers on one API. Stateless but for the client, and for what is left out."""
 
+    sdk: ClassVar[str]
+    """The official client beneath, as name/version."""
+    least_tokens: ClassVar[int] = 1
+    """The smallest limit of tokens that the API admits."""
     thinking_tokens: ClassVar[int]
     """The budget of thinking that is sent, in tokens, where neither entry nor caller says one."""
     thinking_room: ClassVar[int] = 25_000
@@ -71,6 +75,24 @@ class Wire:
         """Return the header that carries the key: the entry's choice, else the service's own, ``default``."""
         name = str(self._entry.get("key_header") or default)
         return {name: f"Bearer {connection.key}" if name == "authorization" else connection.key}
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        """Return the headers of a request that are not HTTP's own: the key, and the version where there is one."""
+        raise NotImplementedError
+
+    def models_url(self, connection: Connection) -> str | None:
+        """Return where the service lists its models; None where it has no such list."""
+        raise NotImplementedError
+
+    def least_limits(self) -> dict[str, int]:
+        """Return limits of tokens with which a request costs as little as the service admits."""
+        found = {"max_tokens": max(self.least_tokens, self._service.least_tokens)}
+        plan = self._thinking
+        if self._thinks and plan.sends_budget and plan.bounds is not None:
+            found["max_thinking_tokens"] = plan.bounds.least or 0
+        elif self._thinks and not plan.sends_budget and not plan.takes_budget:
+            found["max_thinking_tokens"] = 0
+        return found
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""

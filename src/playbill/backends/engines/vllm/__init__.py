@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded
+from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.facts import weights_facts
 from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source, fetch_all
+from playbill.backends.engines.checkpoint.source import Source, fetch_all, look_at_weights
 from playbill.backends.engines.checkpoint.source import fetch as fetch_files
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
@@ -28,7 +28,7 @@ from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.cache import file_sha256
 
-__all__ = ["fetch", "footprint", "load", "preview"]
+__all__ = ["fetch", "footprint", "load", "look", "preview"]
 
 
 def load(entry: Mapping[str, Any], context: Context) -> Loaded:
@@ -59,6 +59,11 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     wait_briefly()
     source = fetch_files(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether the files of the weights are there and whole, where they are a local folder."""
+    return look_at_weights(entry)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from playbill.backends.common.downloads import download_display
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.vllm.adapter import Adapter
 from playbill.backends.errors import WeightsError
@@ -45,7 +46,7 @@ def engine_arguments(
         "seed": 0,
         "enable_prefix_caching": seats > 1,  # alone, an answer depends on nothing that came before
         "disable_log_stats": True,
-        "use_tqdm_on_load": progress,
+        "use_tqdm_on_load": progress and download_display() is None,
         "tensor_parallel_size": setting(entry, "number_gpus"),
         "pipeline_parallel_size": setting(entry, "pipeline_parallel_size"),
         "quantization": entry.get("quantization"),

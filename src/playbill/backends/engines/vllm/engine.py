@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from itertools import count
 from typing import Any
 
+from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.engines.inbox import Inbox
 from playbill.backends.engines.machine.process_state import compute_with_threads
@@ -71,7 +72,7 @@ class VllmEngine:
             raise EngineError("the prompt has no tokens")
         if len(ids) >= self.context_size:
             raise ContextExceeded(
-                f"the prompt has {len(ids)} tokens, which leaves no room for an answer in the context of "
+                f"the prompt has {counted(len(ids), 'token')}, which leaves no room for an answer in the context of "
                 f"{self.context_size}"
             )
         return self._inbox.put(VllmSequence(f"playbill-{next(self._names)}", request, on_text, self._decode))

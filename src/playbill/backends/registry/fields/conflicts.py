@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from playbill.backends.common.findings import Finding
+from playbill.backends.common.words import counted
 from playbill.backends.registry import rules
 from playbill.backends.registry.fields.engine_arguments import argument_faults
 
@@ -44,7 +45,7 @@ def _layers(entry: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[Find
     layers = entry.get("gpu_layers_offloaded")
     if layers and entry.get("execute_on") == "cpu":
         where = paths.get("gpu_layers_offloaded", "gpu_layers_offloaded")
-        message = f"{layers} layers go to a GPU, and execute_on is 'cpu'"
+        message = f"{counted(layers, 'layer')} {'goes' if layers == 1 else 'go'} to a GPU, and execute_on is 'cpu'"
         yield rules.REFUSED_KEY.at(where, message, "take one of them out")
 
 

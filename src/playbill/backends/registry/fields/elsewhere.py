@@ -43,7 +43,7 @@ _GROUPS = (
         "remove_invalid_values",
     ),
     (_SERVICE, "logit_bias sequence_bias constraints watermarking_config transforms service_tier prediction betas"),
-    (_SERVICE, "safety_settings safe_prompt safety_mode provider route models web_search_options translation_config"),
+    (_SERVICE, "safe_prompt safety_mode provider route models web_search_options translation_config"),
     (
         _SERVICE,
         "model_selection_config model_armor_config enable_enhanced_civic_answers enable_affective_dialog"

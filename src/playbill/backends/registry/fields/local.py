@@ -60,6 +60,14 @@ LOCAL_KEYS = (
         "occur, the generated text stays whole.",
         EVERY,
     ),
+    EntryKey(
+        "white_space",
+        v.choice("strip", "keep"),
+        "What happens to white space at the two ends of an answer: `strip` removes it, `keep` leaves it, for code that "
+        "goes on where the prompt ended. The stream of an answer is the same text.",
+        EVERY,
+        default="strip",
+    ),
     EntryKey("cot_start_tag", v.TEXT, "The tag that opens the model's thinking, as `<think>`.", EVERY),
     EntryKey(
         "cot_end_tag",

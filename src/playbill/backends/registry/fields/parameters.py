@@ -81,12 +81,13 @@ class ParameterRules:
     """What one model does with parameters that its backend takes.
 
     ``refused``: those that it doesn't take, with the reason and the way out. ``ignored``: those that are accepted
-    without effect, with who says so. ``exclusive``: groups of which it takes one alone. ``bounds``: the values that it
-    takes.
+    without effect, with who says so, but for their values in ``neutral``, which ask for what happens anyway.
+    ``exclusive``: groups of which it takes one alone. ``bounds``: the values that it takes.
     """
 
     refused: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
+    neutral: Mapping[str, Any] = field(default_factory=dict)
     exclusive: Sequence[frozenset[str]] = ()
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
@@ -103,6 +104,13 @@ class Parameters:
     effective: Mapping[str, Any] = field(default_factory=dict)
     not_sent: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def not_greedy(self) -> str | None:
+        """Why answers are samples whatever was asked for: ``temperature`` isn't sent, or has no effect; else None."""
+        if "temperature" in self.not_sent:
+            return f"temperature is not sent, {self.not_sent['temperature']}"
+        return f"temperature is ignored: {self.ignored['temperature']}" if "temperature" in self.ignored else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parts as JSON values; the last two only where they say something."""
@@ -155,7 +163,7 @@ def resolve_parameters(
             effective[name] = parameter.default
         else:
             not_sent[name] = reason
-    ignored = {name: why for name, why in rules.ignored.items() if name in asked}
+    ignored = {n: why for n, why in rules.ignored.items() if n in asked and asked[n] != rules.neutral.get(n)}
     return Parameters(asked=asked, effective={**effective, **asked}, not_sent=not_sent, ignored=ignored)
 
 
@@ -192,7 +200,7 @@ def _unsent(
         return f"the model refuses it{f': {why}' if (why := rules.refused[name]) else ''}"
     if name not in supported:
         return f"the backend {backend} doesn't take it for this model"
-    if name in rules.ignored:
+    if name in rules.ignored and PARAMETERS[name].default != rules.neutral.get(name):
         return f"it would be ignored{f': {why}' if (why := rules.ignored[name]) else ''}"
     other = next((sorted(g & asked.keys() - {name}) for g in rules.exclusive if name in g and g & asked.keys()), [])
     return f"the model takes it or '{other[0]}' alone" if other else None

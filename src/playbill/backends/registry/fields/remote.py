@@ -53,6 +53,35 @@ SERVICE_KEYS = (
         REMOTE,
     ),
     EntryKey(
+        "providers",
+        v.STRINGS,
+        "The providers that may answer, the first preferred, in OpenRouter's names, as `deepinfra`. Without it "
+        "OpenRouter takes any.",
+        ("openrouter",),
+    ),
+    EntryKey(
+        "quantizations",
+        v.STRINGS,
+        "The quantizations that may answer, as `bf16`; without it OpenRouter mixes them.",
+        ("openrouter",),
+    ),
+    EntryKey(
+        "require_parameters",
+        v.BOOLEAN,
+        "Whether only providers answer that take every parameter of the request. With false OpenRouter drops without "
+        "a word what the provider doesn't take.",
+        ("openrouter",),
+        default=True,
+    ),
+    EntryKey(
+        "safety_settings",
+        v.SAFETY,
+        "From which probability of harm on the service blocks: one threshold for harassment, hate speech, sexually "
+        "explicit and dangerous content, as `BLOCK_NONE`, or one by category. Without it the service's own defaults "
+        "hold; clemcore sent `BLOCK_MEDIUM_AND_ABOVE`.",
+        ("google",),
+    ),
+    EntryKey(
         "multimodality",
         v.OBJECT,
         "What the model takes beside text: `single_image` and `multiple_images`, each true or false.",

@@ -21,6 +21,7 @@ __all__ = [
     "OBJECT",
     "POSITIVE",
     "RETIRED",
+    "SAFETY",
     "SHARE",
     "SIGNED",
     "STRING",
@@ -139,14 +140,41 @@ RETIRED = ValueType(
     {"anyOf": [{"type": "string"}, {"const": True}]},
     lambda v: v is True or parse_date(v) is not None,
 )
-_WAIVER = ("rule", "reason", "date")
+_RULE = re.compile("PB[0-9]{3}")
+_DAY = r"^\d{4}-\d{2}-\d{2}"
+_WAIVER: dict[str, dict[str, Any]] = {
+    "rule": {"type": "string", "pattern": f"^{_RULE.pattern}$", "description": "The rule's code, as PB128."},
+    "reason": {"type": "string", "minLength": 1, "description": "Why the rule doesn't hold here."},
+    "date": {"type": "string", "pattern": _DAY, "description": "The day on which that was decided, as 2026-11-23."},
+}
+# The google-genai client's HarmBlockThreshold and HarmCategory.
+_THRESHOLDS = ("OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_LOW_AND_ABOVE")
+_CATEGORY = re.compile(r"HARM_CATEGORY_[A-Z_]+")
+SAFETY = ValueType(
+    f"one of {', '.join(_THRESHOLDS)}, or an object from categories (HARM_CATEGORY_…) to these",
+    {
+        "anyOf": [
+            {"enum": list(_THRESHOLDS)},
+            {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{_CATEGORY.pattern}$"},
+                "additionalProperties": {"enum": list(_THRESHOLDS)},
+            },
+        ]
+    },
+    lambda v: (
+        v in _THRESHOLDS
+        if isinstance(v, str)
+        else isinstance(v, dict) and all(_CATEGORY.fullmatch(str(k)) and t in _THRESHOLDS for k, t in v.items())
+    ),
+)
 WAIVERS = ValueType(
-    "a list of objects with 'rule', 'reason' and 'date'",
+    "a list of objects with 'rule' (as PB128), 'reason' and 'date'",
     {
         "type": "array",
         "items": {
             "type": "object",
-            "properties": {key: {"type": "string", "minLength": 1} for key in _WAIVER},
+            "properties": _WAIVER,
             "required": [*_WAIVER],
             "additionalProperties": False,
         },
@@ -160,5 +188,7 @@ def _is_waiver(value: object) -> bool:
         isinstance(value, dict)
         and set(value) == set(_WAIVER)
         and all(isinstance(v, str) and v for v in value.values())
+        and _RULE.fullmatch(value["rule"]) is not None
+        and re.match(_DAY, value["date"]) is not None
         and parse_date(value["date"]) is not None
     )

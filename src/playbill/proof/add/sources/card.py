@@ -11,7 +11,7 @@ from typing import Any
 
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import CredentialsError, WeightsError
-from playbill.backends.weights.hub import hub_errors, hub_token
+from playbill.backends.weights.hub import hub_errors, hub_token, only_cached
 from playbill.proof.add.sources.proposal import Proposal
 from playbill.proof.add.sources.size import shown_count
 
@@ -58,14 +58,19 @@ def _head(card: Path) -> Mapping[str, Any]:
 
 
 def put_hub_card(proposal: Proposal, repo: str, context: Context) -> list[str]:
-    """Put what the hub and the card say of a repository into the proposal, and return the names of its files.
+    """Put what the hub and the card say of a repository into the proposal, and return the names of its files. Where the
+    hub may not be asked or doesn't answer, those in its cache are all that is known.
 
     Raises WeightsError and CredentialsError, where it is gated and there is no token, or none with access.
     """
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     token = _token(repo, context)
     with hub_errors(repo, token=token):
+        if only_cached():
+            folder = Path(snapshot_download(repo, local_files_only=True))
+            put_card(proposal, folder / "README.md")
+            return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
         info = HfApi(token=token).model_info(repo)
         names = [file.rfilename for file in info.siblings or []]
         if info.gated or info.private:

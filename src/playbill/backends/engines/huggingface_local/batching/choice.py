@@ -27,6 +27,7 @@ from playbill.backends.engines.huggingface_local.batching.thread_pool import Row
 from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 from playbill.backends.engines.machine.memory import free_memory
+from playbill.backends.engines.machine.process_state import sum_alike
 from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.local import batch_limit
 from playbill.backends.registry.fields.table import setting
@@ -74,6 +75,7 @@ def _find_step(entry: Mapping[str, Any], model: Any, rows: int, threads: int | N
     windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=_text_config(model)).layers]
     row_threads = RowThreads(threads)
     register()
+    sum_alike()
     model.set_attn_implementation(ATTENTION)
     for way in _ways(model):
         step = Step(model, KVCache(MOST_PIECES), way, row_threads, most_rows=rows, windows=windows)

@@ -7,10 +7,10 @@ layer's own device. Knows no model and no request.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from mmap import mmap
 
 import torch
 
@@ -18,6 +18,7 @@ __all__ = ["PAGE", "KVCache", "Run", "pages_for"]
 
 PAGE = 256
 """Tokens of a page, as torch's paged attention wants them."""
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 _PADDING = 1
 """Pages at the beginning of a pool that padding is written to."""
 
@@ -133,7 +134,8 @@ def _zeros(like: torch.Tensor, tokens: int) -> torch.Tensor:
     shape = (1, like.shape[1], tokens, like.shape[3])
     if like.device.type != "cpu":
         return like.new_zeros(shape)
-    return torch.frombuffer(mmap(-1, like.element_size() * prod(shape)), dtype=like.dtype).view(shape)
+    memory = mmap.mmap(-1, like.element_size() * prod(shape), **_PRIVATE)
+    return torch.frombuffer(memory, dtype=like.dtype).view(shape)
 
 
 def pages_for(tokens: int) -> int:

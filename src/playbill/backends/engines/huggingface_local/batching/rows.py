@@ -35,6 +35,11 @@ class BatchDecoder:
         self._exact = exact
         self._kv_cache = step.kv_cache
 
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The pages of rows under way, and of those that are kept for their dialogues' next turns."""
+        return self._kv_cache.runs
+
     def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
         for row in rows:
             if row.kv_cache is None and not self._admit(row):

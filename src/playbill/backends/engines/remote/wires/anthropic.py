@@ -15,15 +15,15 @@ from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
-from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
+from playbill.backends.engines.remote.wires.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
 
-__all__ = ["FINISH", "AnthropicWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "AnthropicWire", "load", "look", "preview", "request_body"]
 
 _PATH = "/v1/messages"
 API_VERSION = "2026-10-21"
@@ -36,12 +36,14 @@ FINISH = {
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSED,
     "tool_use": FinishReason.TOOL_CALLS,
+    "pause_turn": FinishReason.TOOL_CALLS,  # amid the service's own tools, which an entry can ask for by extra_body
 }
 
 
 class AnthropicWire(Wire):
     """Bodies, client and answers of Anthropic's wire, for one entry."""
 
+    sdk = f"anthropic/{anthropic.__version__}"
     thinking_tokens = 4_000
     """The budget of thinking where nobody says; clemcore's."""
 
@@ -52,17 +54,20 @@ class AnthropicWire(Wire):
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""
-        key = self.key_header(connection, self._service.key_header or "authorization")
         self._client = anthropic.AsyncAnthropic(
             api_key=connection.key,
             base_url=connection.base_url,
             max_retries=0,  # one discipline, and it is ours
             timeout=connection.timeout,
-            http_client=connection.client(
-                f"anthropic/{anthropic.__version__}",
-                {**key, "anthropic-version": self._version},
-            ),
+            http_client=connection.client(self.sdk, self.headers(connection)),
         )
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        key = self.key_header(connection, self._service.key_header or "authorization")
+        return {**key, "anthropic-version": self._version}
+
+    def models_url(self, connection: Connection) -> str | None:
+        return f"{connection.base_url}/v1/models?limit=1000" if self._service.name == "anthropic" else None
 
     def body(self, request: Request) -> dict[str, Any]:
         system: list[dict[str, Any]] = []
@@ -214,5 +219,6 @@ def _usage(said: Any) -> Usage:
 
 _functions = wire_functions(AnthropicWire, f"anthropic {anthropic.__version__}")
 load = _functions.load
+look = _functions.look
 preview = _functions.preview
 request_body = _functions.request_body

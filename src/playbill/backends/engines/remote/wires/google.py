@@ -13,16 +13,16 @@ from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
-from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
+from playbill.backends.engines.remote.wires.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.errors import MessageError
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.services import Service
 
-__all__ = ["FINISH", "GoogleWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "GoogleWire", "load", "look", "preview", "request_body"]
 
 
 FINISH = {
@@ -45,29 +45,40 @@ FINISH = {
 }
 _BROKEN_OFF = ("MALFORMED_RESPONSE",)
 """The service couldn't read what its own model wrote; another attempt may go well."""
+_NO_SIGNATURE = "MISSING_THOUGHT_SIGNATURE"
+# https://ai.google.dev/gemini-api/docs/safety-settings: the filters that can be adjusted
+_HARMS = tuple(
+    f"HARM_CATEGORY_{harm}" for harm in ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
+)
 
 
 class GoogleWire(Wire):
     """Bodies, client and answers of Google's wire, for one entry."""
 
+    sdk = f"google-genai/{genai.__version__}"
     thinking_tokens = 4_000
     """The budget of thinking where nobody says; about clemcore's."""
 
     def __init__(self, entry: Mapping[str, Any], service: Service) -> None:
         super().__init__(entry, service)
+        self._version = str(entry.get("api_version") or "v1beta")
         self._client: genai.Client | None = None
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends. It must live as long as its requests."""
         options = types.HttpOptions(
             base_url=connection.base_url,
-            api_version=self._entry.get("api_version") or "v1beta",
-            httpx_async_client=connection.client(
-                f"google-genai/{genai.__version__}", self.key_header(connection, "x-goog-api-key")
-            ),
+            api_version=self._version,
+            httpx_async_client=connection.client(self.sdk, self.headers(connection)),
             retry_options=types.HttpRetryOptions(attempts=1),  # one discipline, and it is ours
         )
         self._client = genai.Client(api_key=connection.key, http_options=options, vertexai=False)
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return self.key_header(connection, "x-goog-api-key")
+
+    def models_url(self, connection: Connection) -> str | None:
+        return f"{connection.base_url}/{self._version}/models?pageSize=1000"
 
     def body(self, request: Request) -> dict[str, Any]:
         system: list[dict[str, Any]] = []
@@ -84,6 +95,8 @@ class GoogleWire(Wire):
         config = self._parameters(request.params)
         if config:
             body["generationConfig"] = config
+        if safety := _safety_settings(self._entry.get("safety_settings")):
+            body["safetySettings"] = safety
         return body | (self._entry.get("extra_body") or {})
 
     def _parts(self, message: Message, request: Request, where: str) -> list[dict[str, Any]]:
@@ -150,6 +163,12 @@ class GoogleWire(Wire):
             await self._client.aio.aclose()
 
 
+def _safety_settings(chosen: Any) -> list[dict[str, str]]:
+    """Return the service's form of one threshold for all of its adjustable categories, or of one by category."""
+    by_category = dict.fromkeys(_HARMS, chosen) if isinstance(chosen, str) else chosen or {}
+    return [{"category": category, "threshold": threshold} for category, threshold in by_category.items()]
+
+
 def _part(part: Text | Image, where: str) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"text": part.text}
@@ -185,6 +204,9 @@ def _completion(bodies: list[dict[str, Any]]) -> Completion:
         raise Failure(Kind.BROKEN, "200, but the answer has no candidate that came to its end")
     if finish in _BROKEN_OFF:
         raise Failure(Kind.SERVER, f"200, but the answer broke off ({finish})")
+    if finish == _NO_SIGNATURE:
+        words = f"200, but the service wants back signatures of thoughts, which dialogues don't hold ({finish})"
+        raise Failure(Kind.REQUEST, words)
     parts = [part for body in bodies for part in _content_parts(body)]
     called = any("functionCall" in part for part in parts)
     reason = FinishReason.REFUSED if blocked else FINISH.get(str(finish), FinishReason.UNKNOWN)
@@ -214,5 +236,6 @@ def _usage(said: Any) -> Usage:
 
 _functions = wire_functions(GoogleWire, f"google-genai {genai.__version__}")
 load = _functions.load
+look = _functions.look
 preview = _functions.preview
 request_body = _functions.request_body

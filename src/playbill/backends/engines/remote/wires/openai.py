@@ -17,17 +17,18 @@ from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import Connection, model_id
 from playbill.backends.engines.remote.errors import checked
 from playbill.backends.engines.remote.failure import Failure, Kind
-from playbill.backends.engines.remote.images import Image, check_multimodality, parts_of
 from playbill.backends.engines.remote.loading import wire_functions
 from playbill.backends.engines.remote.values import as_object, count
 from playbill.backends.engines.remote.wire import Wire
+from playbill.backends.engines.remote.wires.images import Image, check_multimodality, parts_of
+from playbill.backends.engines.remote.wires.routing import provider_choice
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.service_models import api_of
 from playbill.backends.registry.services import Service
 from playbill.backends.registry.thinking_plan import merged
 
-__all__ = ["FINISH", "OpenAIWire", "load", "preview", "request_body"]
+__all__ = ["FINISH", "OpenAIWire", "load", "look", "preview", "request_body"]
 
 FINISH = {
     "stop": FinishReason.STOP,
@@ -51,6 +52,7 @@ _BROKEN_OFF = ("error", "timeout", "insufficient_system_resource", "abort")
 class OpenAIWire(Wire):
     """Bodies, client and answers of OpenAI's wire, for one entry."""
 
+    sdk = f"openai/{openai.__version__}"
     path: ClassVar[str] = "/chat/completions"
     thinking_tokens = 25_000
     """What a reasoning model may think where nobody says; OpenAI's guide to reasoning models advises this much."""
@@ -61,37 +63,65 @@ class OpenAIWire(Wire):
 
     def connect(self, connection: Connection) -> None:
         """Make the client; it connects when it sends."""
-        version = self._entry.get("api_version")
-        dated_azure = self._service.name == "azure" and bool(version)
-        key = self.key_header(connection, "api-key" if dated_azure else "authorization")
-        http = connection.client(f"openai/{openai.__version__}", key)
         common: dict[str, Any] = {
             "api_key": connection.key,
             "max_retries": 0,  # one discipline, and it is ours
             "timeout": connection.timeout,
-            "http_client": http,
+            "http_client": connection.client(self.sdk, self.headers(connection)),
         }
-        if dated_azure:
+        if version := self._dated_azure:
             self._client = openai.AsyncAzureOpenAI(azure_endpoint=connection.base_url, api_version=version, **common)
             return
+        self._client = openai.AsyncOpenAI(base_url=self._address(connection), **common)
+
+    @property
+    def _dated_azure(self) -> str | None:
+        """The dated version of Azure's API that the entry names; None where its v1 is spoken, or another service."""
+        return self._entry.get("api_version") if self._service.name == "azure" else None
+
+    def _address(self, connection: Connection) -> str:
         suffix = "/openai/v1" if self._service.name == "azure" and "/openai" not in connection.base_url else ""
-        self._client = openai.AsyncOpenAI(base_url=connection.base_url + suffix, **common)
+        return connection.base_url + suffix
+
+    def headers(self, connection: Connection) -> dict[str, str]:
+        return self.key_header(connection, "api-key" if self._dated_azure else "authorization")
+
+    def models_url(self, connection: Connection) -> str | None:
+        if self._service.name == "azure":
+            return None  # it lists models, and an entry names a deployment
+        return f"{self._address(connection)}/models"
 
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": model_id(self._entry),
             "messages": [self._message(m, request, f"messages[{i}]") for i, m in enumerate(request.messages)],
         }
-        body |= self._parameters(request.params)
+        body |= self._parameters(request.params) | self._fixed_fields()
         fragment = self._thinking.filled(self._thinking_budget(request.params))
         effort = self._thinking.effort
         if self._service.name == "openrouter" and not self._thinking.off:  # one object for all providers
-            wanted = {"effort": effort, "max_tokens": None if effort else request.params.get("max_thinking_tokens")}
+            budgeted = not effort and "max_thinking_tokens" not in self.parameter_rules.ignored
+            wanted = {
+                "effort": effort,
+                "max_tokens": request.params.get("max_thinking_tokens") if budgeted else None,
+            }
             if wanted := {name: value for name, value in wanted.items() if value is not None}:
                 body["reasoning"] = wanted
         elif effort:
             body["reasoning_effort"] = effort
-        return merged(body, fragment) | (self._entry.get("extra_body") or {})
+        return self._with_extra_body(merged(body, fragment))
+
+    def _with_extra_body(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body with the entry's own fields, which win; who may answer is chosen by both."""
+        extra = self._entry.get("extra_body") or {}
+        if isinstance(extra.get("provider"), Mapping) and "provider" in body:
+            extra = {**extra, "provider": {**body["provider"], **extra["provider"]}}
+        return body | extra
+
+    def _fixed_fields(self) -> dict[str, Any]:
+        """Return the fields that every request to this service has, and how the entry wants it routed."""
+        fields = {name: value for name, value in self._service.always.items() if name not in self.left_out}
+        return {**fields, **provider_choice(self._entry)}
 
     def _message(self, message: Message, request: Request, where: str) -> dict[str, Any]:
         parts = parts_of(message, request.folder, where)
@@ -111,7 +141,8 @@ class OpenAIWire(Wire):
         found: dict[str, Any] = {}
         for name, value in {**self._switched_off(params), **params}.items():
             if name == "logprobs":
-                found |= {"logprobs": True, "top_logprobs": value}
+                counted = self._service.counts_logprobs
+                found |= {"logprobs": value} if counted else {"logprobs": True, "top_logprobs": value}
             elif name == "max_tokens":
                 found[self.name_of(name)] = self._token_limit(params)
             elif name == "stop":
@@ -144,7 +175,7 @@ class OpenAIWire(Wire):
         return {"stream_options": {"include_usage": True}}
 
     def defaults(self, request: Request) -> frozenset[str]:
-        return super().defaults(request) | {"stream_options"}
+        return super().defaults(request) | {"stream_options", *self._service.always}
 
     def delta(self, event: dict[str, Any]) -> str:
         return "".join(_texts(_delta(choice).get("content")).text for choice in _choices(event))
@@ -270,5 +301,6 @@ def _wire(entry: Mapping[str, Any], service: Service) -> OpenAIWire:
 
 _functions = wire_functions(_wire, f"openai {openai.__version__}")
 load = _functions.load
+look = _functions.look
 preview = _functions.preview
 request_body = _functions.request_body

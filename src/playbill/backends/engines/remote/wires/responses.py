@@ -13,9 +13,10 @@ from playbill.backends.engines.base import Completion, Request
 from playbill.backends.engines.remote.capture import Capture
 from playbill.backends.engines.remote.connection import model_id
 from playbill.backends.engines.remote.failure import Failure, Kind, classify
-from playbill.backends.engines.remote.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.values import as_object, count
+from playbill.backends.engines.remote.wires.images import Image, Text, check_multimodality, parts_of
 from playbill.backends.engines.remote.wires.openai import OpenAIWire
+from playbill.backends.engines.remote.wires.routing import provider_choice
 from playbill.backends.generation import FinishReason, Usage
 from playbill.backends.prompt.messages import Message
 from playbill.backends.registry.thinking_plan import merged
@@ -34,12 +35,14 @@ class ResponsesWire(OpenAIWire):
     """Bodies and answers of the Responses API, for one entry. The client is that of chat completions."""
 
     path = "/responses"
+    least_tokens = 16  # github.com/openai/openai-openapi, max_output_tokens
 
     def name_of(self, parameter: str) -> str:
         return {"max_tokens": "max_output_tokens", "logprobs": "top_logprobs"}.get(parameter, parameter)
 
     def defaults(self, request: Request) -> frozenset[str]:
-        return (super().defaults(request) - {"stream_options"}) | {"reasoning.summary"}
+        unsent = {"stream_options", *self._service.always}
+        return (super().defaults(request) - unsent) | {"reasoning.summary"}
 
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -50,7 +53,7 @@ class ResponsesWire(OpenAIWire):
         body |= self._parameters(request.params)
         if reasoning := self._reasoning():
             body["reasoning"] = reasoning
-        return merged(body, self._entry.get("extra_body") or {})
+        return merged(body | provider_choice(self._entry), self._entry.get("extra_body") or {})
 
     def _item(self, message: Message, request: Request, where: str) -> dict[str, Any]:
         parts = parts_of(message, request.folder, where)

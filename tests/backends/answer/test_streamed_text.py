@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playbill.backends.answer.clean import CleaningRule, clean
-from playbill.serve.streamed import StreamedText
+from playbill.backends.answer.streamed_text import StreamedText
 
 ENDS = ["<|im_end|>", "</s>", "<end>", "\nUser:"]
 TEXTS = st.lists(st.sampled_from([*ENDS, " ", "\n", "<", "</", "s>", "a", "Hello", "<|im_", "end|>", "User:"])).map(
@@ -22,23 +22,23 @@ def pieces(draw):
     return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
-@given(pieces(), st.lists(st.sampled_from(ENDS), max_size=3))
-def test_what_is_streamed_is_the_clean_answer(parts, ends):
-    """End tokens, repeated or cut anywhere, and white space at either end never reach the client."""
-    rule = CleaningRule(end_tokens=tuple(ends))
+@given(pieces(), st.lists(st.sampled_from([*ENDS, " \n###"]), max_size=3), st.booleans())
+def test_what_is_streamed_is_the_clean_answer(parts, ends, keep):
+    """End tokens, repeated or cut anywhere, never reach the client, nor white space that the answer doesn't keep."""
+    rule = CleaningRule(end_tokens=tuple(ends), keep_white_space=keep)
     streamed = StreamedText(rule)
     sent = "".join([streamed.feed(part) for part in parts])
     answer = clean("".join(parts), rule).text
     assert sent + streamed.rest(answer) == answer
 
 
-@given(pieces(), st.sampled_from(["</s>", "a", "\n", "\n\nUser:", " Hello"]))
-def test_a_stop_string_is_never_streamed(parts, stop):
+@given(pieces(), st.sampled_from(["</s>", "a", "\n", "\n\nUser:", " Hello"]), st.booleans())
+def test_a_stop_string_is_never_streamed(parts, stop, keep):
     """A text that ends at a stop string is streamed without it, also where it came in pieces."""
     text = "".join(parts).replace(stop, "")
     if stop in text:
         return
-    rule = CleaningRule(end_tokens=("<|im_end|>",))
+    rule = CleaningRule(end_tokens=("<|im_end|>",), keep_white_space=keep)
     streamed = StreamedText(rule, [stop])
     cut = len(text) // 2
     sent = "".join([streamed.feed(part) for part in (text[:cut], text[cut:], *stop)])

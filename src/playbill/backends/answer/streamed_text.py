@@ -22,10 +22,15 @@ class StreamedText:
 
     def __init__(self, rule: CleaningRule, stop_strings: Sequence[str] = ()) -> None:
         self._waits = bool(rule.thinking_end or rule.split_prefix or rule.response or rule.frame)
+        self._keeps = rule.keep_white_space
         self._stops = [stop for stop in stop_strings if stop]
         self._ends = [token.rstrip() for token in rule.end_tokens if token.strip()]
         self._raw = ""
         self._sent = ""
+
+    def hold_back(self, stop_strings: Sequence[str]) -> None:
+        """Take texts that end the generation, before its first piece comes: they are no part of the answer."""
+        self._stops += [stop for stop in stop_strings if stop]
 
     def feed(self, text: str) -> str:
         """Take the next piece as the engine gave it; give what has become certain, often nothing."""
@@ -48,17 +53,17 @@ class StreamedText:
         text = self._raw
         for stop in self._stops:
             text = text.partition(stop)[0]
-        while True:
-            shorter = self._without_end(text.rstrip())
-            if shorter == text:
-                return text.lstrip()
+        while (shorter := self._without_end(text)) != text:
             text = shorter
+        return text if self._keeps else text.strip()
 
     def _without_end(self, text: str) -> str:
-        """Without the longest end that is an end token, or may be the beginning of one or of a stop string."""
-        most = max((len(literal) for literal in (*self._ends, *self._stops)), default=0)
-        for size in range(min(most, len(text)), 0, -1):
-            end = text[-size:]
-            if any(literal.startswith(end) for literal in (*self._ends, *self._stops)):
-                return text[:-size]
+        """Without the longest end that is an end token, or may be the beginning of one or of a stop string, with white
+        space after it or without."""
+        for candidate in (text, text.rstrip()):
+            most = max((len(literal) for literal in (*self._ends, *self._stops)), default=0)
+            for size in range(min(most, len(candidate)), 0, -1):
+                end = candidate[-size:]
+                if any(literal.startswith(end) for literal in (*self._ends, *self._stops)):
+                    return candidate[:-size]
         return text
