@@ -156,9 +156,11 @@ def test_a_model_that_cannot_be_loaded_is_no_success(playbill, tmp_path):
 class Clock:
     """Completes nothing, and takes a second a prompt token and ten a step."""
 
-    def __init__(self, monkeypatch, ends_early=0):
+    def __init__(self, ends_early=0):
         self.now, self.early = 0.0, ends_early
-        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+    def measured(self, work, **options):
+        return measure(self, 4, work, clock=lambda: self.now, **options)
 
     def __call__(self, prompts, new):
         sent = sum(map(len, prompts))
@@ -166,24 +168,24 @@ class Clock:
         return Completed(sent, len(prompts) * new - (self.early if new > 3 else 0))
 
 
-def test_steps_are_told_from_prompts(monkeypatch):
+def test_steps_are_told_from_prompts():
     """What a step takes is the difference of two measurements; a second wave of requests has steps of its own."""
     work = Work((4,), prompt=5, tokens=8, repeats=2)
-    rate = measure(Clock(monkeypatch), 4, work)
+    rate = Clock().measured(work)
     assert (rate.step_ms, rate.rate) == (10_000, 4 * 8 / 80)
     assert rate.prompt_rate == 20 / 30
     assert (rate.prompt_seconds, rate.total_seconds) == ((30, 30), (110, 110))
     assert (rate.new_tokens, rate.asked_tokens) == (72, 72)
-    assert measure(Clock(monkeypatch), 4, work, together=2).step_ms == 5_000
+    assert Clock().measured(work, together=2).step_ms == 5_000
 
 
-def test_a_model_that_ends_early_is_counted_by_what_came(monkeypatch):
+def test_a_model_that_ends_early_is_counted_by_what_came():
     """And one that hardly answers isn't measured."""
     work = Work((4,), prompt=5, tokens=8, repeats=2)
-    rate = measure(Clock(monkeypatch, ends_early=8), 4, work)
+    rate = Clock(ends_early=8).measured(work)
     assert (rate.rate, rate.new_tokens, rate.asked_tokens) == (4 * 6 / 80, 56, 72)
     with pytest.raises(Exception, match="72 tokens were asked for, and 20 came"):
-        measure(Clock(monkeypatch, ends_early=26), 4, work)
+        Clock(ends_early=26).measured(work)
 
 
 def found(rows, rate, **keys):

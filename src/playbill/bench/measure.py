@@ -62,20 +62,28 @@ class Rate:
     asked_tokens: int
 
 
-def measure(complete: Complete, rows: int, work: Work, *, together: int | None = None) -> Rate:
+def measure(
+    complete: Complete,
+    rows: int,
+    work: Work,
+    *,
+    together: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rate:
     """Time prompts with one new token, and others with ``work.tokens`` more: the difference is what steps take.
 
-    ``together`` is how many requests are computed at once at the most (None: all).
+    ``together`` is how many requests are computed at once at the most (None: all). Raises PlaybillError where hardly
+    any of the asked tokens come.
     """
     at_once = min(rows, together or rows)
     steps = work.tokens * -(-rows // at_once)
     complete(_prompts(rows, work.prompt, 0), 3)  # kernels are prepared, memory is taken
     firsts, totals, shares, came, sent = list[float](), list[float](), list[float](), 0, 0
     for repeat in range(work.repeats):
-        seconds, done = _timed(complete, _prompts(rows, work.prompt, 2 * repeat + 1), 1)
+        seconds, done = _timed(clock, complete, _prompts(rows, work.prompt, 2 * repeat + 1), 1)
         firsts.append(seconds)
         sent = done.prompt_tokens
-        seconds, done = _timed(complete, _prompts(rows, work.prompt, 2 * repeat + 2), work.tokens + 1)
+        seconds, done = _timed(clock, complete, _prompts(rows, work.prompt, 2 * repeat + 2), work.tokens + 1)
         totals.append(seconds)
         came += done.new_tokens
         shares.append((done.new_tokens - rows) / (rows * work.tokens))
@@ -97,10 +105,12 @@ def measure(complete: Complete, rows: int, work: Work, *, together: int | None =
     )
 
 
-def _timed(complete: Complete, prompts: Sequence[Sequence[int]], new: int) -> tuple[float, Completed]:
-    begin = time.perf_counter()
+def _timed(
+    clock: Callable[[], float], complete: Complete, prompts: Sequence[Sequence[int]], new: int
+) -> tuple[float, Completed]:
+    begin = clock()
     done = complete(prompts, new)
-    return time.perf_counter() - begin, done
+    return clock() - begin, done
 
 
 def _prompts(rows: int, length: int, seed: int) -> list[list[int]]:

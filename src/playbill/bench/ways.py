@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -159,6 +160,8 @@ def _by_generate_batch(job: Job) -> Iterator[Running]:
         )
     on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
     settings: Any = GenerationConfig
+    # It says at each call that the manager was made for so much work, which it is.
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)
     keeps = hasattr(model, "destroy_cached_continuous_batching_manager")
     sized: list[int] = []
 
