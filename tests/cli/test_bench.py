@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,7 @@ def test_a_gguf_file_is_measured():
     assert "checkpoints of transformers, and tiny is a GGUF file" in measure_way(job("generate", 2, **spec))["error"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="its programs aren't scripts")
 def test_clemcore_answers_in_its_own_environment(tmp_path):
     """Asked by lines of JSON; an environment without its HuggingFace backend is said, with what to type."""
     bare = tmp_path / "python"
@@ -230,6 +232,7 @@ def test_the_self_test_is_told_in_words(batching, said):
     assert f"self-test: {said}" in lines[-1]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="its programs aren't scripts")
 def test_cards_are_told_by_the_drivers_own_tool(tmp_path, monkeypatch):
     """Name, memory and driver; without it the processor is told."""
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from contextlib import suppress
@@ -62,13 +61,25 @@ def forget_peaks() -> None:
 
 def peak_memory() -> dict[str, int]:
     """Return the most bytes that this process has had in use: of the computer's memory, and of each GPU by torch."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    found = {"computer": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    found = {"computer": most} if (most := _peak_of_process()) else {}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         used = {f"cuda:{card}": torch.cuda.max_memory_reserved(card) for card in range(torch.cuda.device_count())}
         found |= {card: most for card, most in used.items() if most}
     return found
+
+
+def _peak_of_process() -> int | None:
+    """None where the system doesn't say it, as Windows without psutil."""
+    with suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    with suppress(ImportError, AttributeError):
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    return None
 
 
 def _processor() -> str:

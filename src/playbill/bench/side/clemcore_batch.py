@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 __all__ = ["main"]
@@ -75,8 +75,12 @@ def _counted(model: Any) -> list[tuple[_Shape, _Shape]]:
 
 
 def _memory(torch: Any) -> dict[str, int]:
-    unit = 1 if sys.platform == "darwin" else 1024
-    found = {"computer": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    found: dict[str, int] = {}
+    with suppress(ImportError):  # Windows has none
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["computer"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     cards = range(torch.cuda.device_count())
     return found | {f"cuda:{card}": used for card in cards if (used := torch.cuda.max_memory_reserved(card))}
 
