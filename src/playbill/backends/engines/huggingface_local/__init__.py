@@ -78,9 +78,10 @@ def _engine(
     # OpenMP gives each thread that computes helpers of its own, and lets all of them sleep sooner where there are more
     # than cores. So what computes before the engine's own thread does are threads that end, and their helpers too.
     with quiet(context.progress), load_failures(name, "the weights", preview=False):
-        model = call_apart(lambda: load_weights(entry, source, trust=trust, adapter=adapter))
+        weights = call_apart(lambda: load_weights(entry, source, trust=trust, adapter=adapter))
+        model = weights.model
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
-        computation = computation_facts(model, threads)
+        computation = computation_facts(weights, threads, name=name)
         decoder = call_apart(
             lambda: seeing_decoder(entry, model) if path.processor else choose_decoder(entry, model, threads)
         )

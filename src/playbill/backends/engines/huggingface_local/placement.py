@@ -1,4 +1,7 @@
-"""Where weights go: onto one card where they fit, else over several; quantized ones where the entry says."""
+"""Where weights go: onto one card where they fit, else over as few as hold them; quantized ones where the entry says.
+
+Choosing is arithmetic over what is free, so that it can be tried for machines that aren't here.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +10,73 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.errors import BackendUnavailable, WeightsError
 
-__all__ = ["Placement", "free_of_cards", "need_accelerate", "place"]
+__all__ = ["Cards", "Placement", "bytes_loaded", "choose_cards", "need_accelerate", "place", "torch_cards"]
 
-_ROOM = 1.25
-"""What must be free on a card for each byte of weights, for keys and values and what layers compute."""
+_SHARE = 0.9
+"""Of a card's free memory, what weights may take; the rest is for keys and values, and what layers compute."""
 _SPREAD = ("balanced", "balanced_low_0", "sequential")
+_CONVERTED: Mapping[str, tuple[int, tuple[int, int]]] = {"fp8": (2, (8, 9)), "mxfp4": (4, (7, 5))}
+"""By method: how much larger weights get where transformers makes bfloat16 of them, and from which compute capability
+on it needn't (transformers 5.24, quantizers/quantizer_finegrained_fp8.py and quantizer_mxfp4.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The cards of a machine: the free bytes of each, and the least compute capability of them (None: unknown)."""
+
+    free: tuple[int, ...] = ()
+    capability: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """``device_map`` is for transformers, which then loads straight to where weights belong; else everything is moved
-    to the device ``move_to`` after the load."""
+    """Where transformers loads weights to.
+
+    ``device_map`` and ``max_memory`` are its arguments of those names; None leaves them out, and everything is moved
+    to the device ``move_to`` after the load.
+    """
 
     device_map: Any = None
     move_to: str | None = None
+    max_memory: Mapping[int | str, int] | None = None
+
+
+def choose_cards(free: Sequence[int], size: int | None) -> tuple[int, ...]:
+    """Return the cards that weights of so many bytes go to: one where they fit, else the fewest that hold them.
+
+    Cards with the most free memory come first. All are returned where the size is unknown, or where even all don't
+    hold them.
+
+    >>> choose_cards([10, 80, 79], 60), choose_cards([10, 80, 79], 120), choose_cards([10, 80, 79], None)
+    ((1,), (1, 2), (0, 1, 2))
+    """
+    order = sorted(range(len(free)), key=lambda card: -free[card])
+    for count in range(1, len(order) + 1):
+        if size is not None and size <= _SHARE * sum(free[card] for card in order[:count]):
+            return tuple(sorted(order[:count]))
+    return tuple(range(len(free)))
+
+
+def bytes_loaded(size: int, method: str | None, capability: tuple[int, int] | None) -> int:
+    """Return what quantized weights take once they are loaded, where the card may have no kernels for their format."""
+    factor, least = _CONVERTED.get(method or "", (1, (0, 0)))
+    kernels = method != "mxfp4" or (find_spec("kernels") is not None and find_spec("triton") is not None)
+    return size if capability is not None and capability >= least and kernels else size * factor
 
 
 def place(
-    entry: Mapping[str, Any], wish: Any, *, size: int | None, cards: Sequence[int], elsewhere: str, quantized: bool
+    entry: Mapping[str, Any], wish: Any, *, size: int | None, cards: Cards, elsewhere: str, quantized: bool
 ) -> Placement:
-    """Return the placement that an entry wishes for.
+    """Return the placement that an entry wishes for, by its ``device_map``.
 
-    ``size`` is what the weights take in bytes (None: not known), ``cards`` what is free on each card; ``elsewhere`` is
-    the device without cards. ``quantized`` weights are never moved after the load. Only what transformers places by
-    itself needs accelerate.
+    ``size`` is what the weights take in bytes (None: not known), ``elsewhere`` the device where there is no card.
+    ``quantized`` weights are never moved after the load. Only what transformers places by itself needs accelerate.
     """
     if wish is None or wish == "auto":
-        if not cards:
-            return Placement(move_to=elsewhere)
-        best = max(range(len(cards)), key=lambda card: cards[card])
-        if find_spec("accelerate") is None:
-            return Placement(move_to=f"cuda:{best}")
-        fits = size is not None and size * _ROOM <= cards[best]
-        return Placement({"": f"cuda:{best}"} if fits else "auto")
+        return _best(entry, size, cards, elsewhere, quantized=quantized)
     single = wish.get("") if isinstance(wish, dict) and set(wish) == {""} else wish
     if isinstance(single, (int, str)) and single not in _SPREAD:
         device = f"cuda:{single}" if isinstance(single, int) else _known(entry, single)
@@ -54,13 +89,34 @@ def place(
     return Placement(wish)
 
 
-def free_of_cards() -> tuple[int, ...]:
-    """Return the bytes that are free on each of torch's cards."""
+def _best(entry: Mapping[str, Any], size: int | None, cards: Cards, elsewhere: str, *, quantized: bool) -> Placement:
+    if not cards.free:
+        return Placement(move_to=elsewhere)
+    if quantized:
+        need_accelerate(entry, "device_map")
+    if "max_memory" in (entry.get("engine_args") or {}):
+        return Placement("auto")
+    chosen = choose_cards(cards.free, size)
+    if find_spec("accelerate") is None:
+        return Placement(move_to=f"cuda:{max(range(len(cards.free)), key=lambda card: cards.free[card])}")
+    if len(chosen) == 1:
+        return Placement({"": f"cuda:{chosen[0]}"} if size is not None and size <= cards.free[chosen[0]] else "auto")
+    if len(chosen) == len(cards.free):
+        return Placement("auto")
+    room: dict[int | str, int] = {card: cards.free[card] for card in chosen}
+    # Without it, a layer that doesn't fit between two cards would go to the disk.
+    return Placement("auto", max_memory=room | {"cpu": free_memory() or 0})
+
+
+def torch_cards() -> Cards:
+    """Return the cards that torch sees."""
     import torch
 
     if not torch.cuda.is_available():
-        return ()
-    return tuple(torch.cuda.mem_get_info(card)[0] for card in range(torch.cuda.device_count()))
+        return Cards()
+    numbers = range(torch.cuda.device_count())
+    free = tuple(torch.cuda.mem_get_info(card)[0] for card in numbers)
+    return Cards(free, min(torch.cuda.get_device_capability(card) for card in numbers))
 
 
 def need_accelerate(entry: Mapping[str, Any], key: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,35 +15,52 @@ from playbill.backends.engines.checkpoint.config import own_config
 from playbill.backends.engines.checkpoint.footprint import weights_size
 from playbill.backends.engines.checkpoint.model_class import auto_class
 from playbill.backends.engines.checkpoint.source import Source
-from playbill.backends.engines.huggingface_local.placement import Placement, free_of_cards, need_accelerate, place
+from playbill.backends.engines.huggingface_local.placement import (
+    Placement,
+    bytes_loaded,
+    need_accelerate,
+    place,
+    torch_cards,
+)
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
 from playbill.backends.registry.fields.local import dtype_of
 from playbill.backends.registry.fields.table import setting
 
-__all__ = ["check_packages", "load_weights"]
+__all__ = ["LoadedWeights", "check_packages", "load_weights"]
 
 
-def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapter: Path | None = None) -> Any:
-    """Return the model with its adapter, ready to compute. Raises WeightsError where a part of the weights is
-    missing."""
+@dataclass(frozen=True, slots=True)
+class LoadedWeights:
+    """A model of transformers, ready to compute. ``stored`` is how its checkpoint says that it is quantized, which the
+    loaded model may no longer be."""
+
+    model: Any
+    stored: Mapping[str, Any]
+
+
+def load_weights(
+    entry: Mapping[str, Any], source: Source, *, trust: bool, adapter: Path | None = None
+) -> LoadedWeights:
+    """Return the model with its adapter. Raises WeightsError where a part of the weights is missing."""
     import transformers
 
+    config = own_config(entry, source, trust=trust)
+    stored = {} if entry.get("gguf_file") else config.to_dict().get("quantization_config") or {}
+    quantization = _quantized(entry, getattr(config, "dtype", None))
+    placement = _placement(entry, source, stored, quantized=bool(stored or quantization))
     options: dict[str, Any] = {
         **source.options,
-        "config": own_config(entry, source, trust=trust),
+        "config": config,
         "dtype": dtype_of(entry),
         "trust_remote_code": trust,
         "output_loading_info": True,
         **_gguf_options(entry),
-        **_quantized(entry),
+        **quantization,
+        **({"device_map": placement.device_map} if placement.device_map is not None else {}),
+        **({"max_memory": dict(placement.max_memory)} if placement.max_memory else {}),
         **(entry.get("engine_args") or {}),
     }
-    stored = options["config"].to_dict().get("quantization_config")
-    quantized = not entry.get("gguf_file") and bool(options.get("quantization_config") or stored)
-    placement = _placement(entry, source, quantized=quantized)
-    if placement.device_map is not None:
-        options["device_map"] = placement.device_map
-    loader: Any = getattr(transformers, auto_class(entry, options["config"].to_dict()))
+    loader: Any = getattr(transformers, auto_class(entry, config.to_dict()))
     model, info = loader.from_pretrained(source.name, **options)
     missing = sorted(info.get("missing_keys") or ())
     if missing:
@@ -55,9 +73,9 @@ def load_weights(entry: Mapping[str, Any], source: Source, *, trust: bool, adapt
             f"{entry.get('model_name')}: {counted(len(unused), 'tensor')} of {source.name} can't be used by the model "
             f"that its configuration describes ({', '.join(unused[:3])} …)"
         )
-    if placement.move_to is not None and not quantized:
+    if placement.move_to is not None and not (stored or quantization):
         model.to(placement.move_to)
-    return _with_adapter(entry, model, adapter).eval()
+    return LoadedWeights(_with_adapter(entry, model, adapter).eval(), stored)
 
 
 def check_packages(entry: Mapping[str, Any]) -> None:
@@ -78,21 +96,32 @@ def check_packages(entry: Mapping[str, Any]) -> None:
         )
 
 
-def _quantized(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _quantized(entry: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    """Return the argument by which bitsandbytes quantizes on load; ``dtype`` is the checkpoint's own."""
     bits = {key: True for key in ("load_in_8bit", "load_in_4bit") if entry.get(key)}
     if not bits:
         return {}
-    import torch
     from transformers import BitsAndBytesConfig
 
     need_accelerate(entry, next(iter(bits)))
     # It says at every layer of every step that it rounds, which is what it was asked for.
     logging.getLogger("bitsandbytes.autograd").setLevel(logging.ERROR)
+    kinds = _four_bits(entry, dtype) if "load_in_4bit" in bits else {}
     configuration: Any = BitsAndBytesConfig
-    # The library's own defaults, fp4 and computing in float32, are not what the field means by 4 bits.
-    kinds = {key: setting(entry, key) for key in ("bnb_4bit_quant_type", "bnb_4bit_compute_dtype")}
-    kinds["bnb_4bit_compute_dtype"] = getattr(torch, kinds["bnb_4bit_compute_dtype"])
-    return {"quantization_config": configuration(**bits, **(kinds if "load_in_4bit" in bits else {}))}
+    return {"quantization_config": configuration(**bits, **kinds)}
+
+
+def _four_bits(entry: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    """Return the number formats of 4 bits. The library's own, fp4 and computing in float32, are not what people mean
+    by it."""
+    import torch
+
+    asked = entry.get("bnb_4bit_compute_dtype") or dtype_of(entry)
+    computed = getattr(torch, asked) if asked != "auto" else dtype
+    return {
+        "bnb_4bit_quant_type": setting(entry, "bnb_4bit_quant_type"),
+        "bnb_4bit_compute_dtype": computed if isinstance(computed, torch.dtype) else torch.bfloat16,
+    }
 
 
 def _with_adapter(entry: Mapping[str, Any], model: Any, adapter: Path | None) -> Any:
@@ -114,16 +143,16 @@ def _gguf_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"gguf_file": file, "quantization_config": GgufConfig(gguf_file=file, dequantize=True)}
 
 
-def _placement(entry: Mapping[str, Any], source: Source, *, quantized: bool) -> Placement:
+def _placement(entry: Mapping[str, Any], source: Source, stored: Mapping[str, Any], *, quantized: bool) -> Placement:
     import torch
 
-    elsewhere = "mps" if torch.backends.mps.is_available() else "cpu"
-    size = weights_size(entry, source)
+    cards, size = torch_cards(), weights_size(entry, source)
+    method = getattr(stored.get("quant_method"), "value", stored.get("quant_method"))
     return place(
         entry,
         setting(entry, "device_map"),
-        size=size,
-        cards=free_of_cards(),
-        elsewhere=elsewhere,
+        size=None if size is None else bytes_loaded(size, method, cards.capability),
+        cards=cards,
+        elsewhere="mps" if torch.backends.mps.is_available() else "cpu",
         quantized=quantized,
     )

@@ -191,9 +191,8 @@ LOCAL_KEYS = (
     EntryKey(
         "bnb_4bit_compute_dtype",
         v.choice("bfloat16", "float16", "float32"),
-        "The number format that is computed in with `load_in_4bit`.",
+        "The number format that is computed in with `load_in_4bit`; by default that of the model.",
         _HF,
-        default="bfloat16",
     ),
     EntryKey(
         "attn_implementation",
@@ -205,8 +204,8 @@ LOCAL_KEYS = (
     EntryKey(
         "device_map",
         v.ANY,
-        "Where the weights go, as transformers' `device_map`. `auto` is one GPU where they fit, the one with the most "
-        "free memory, else all.",
+        "Where the weights go, as transformers' `device_map`. `auto` is one GPU where they fit into nine tenths of "
+        "what is free, else as few as hold them, those with the most free memory first.",
         _HF,
         default="auto",
     ),

@@ -1,0 +1,1 @@
+"""What runs in clemcore's environment, where Playbill need not be installed."""
