@@ -90,6 +90,17 @@ def test_all_files_of_a_model_come_once_and_load_from_the_cache_afterwards(fetch
     assert fetch(unused_address(), "sharded", "gguf", HF_HUB_OFFLINE="1") == (0, [sharded, gguf], "")
 
 
+def test_a_small_file_that_is_none_is_left_out(fetch):
+    """A JSON file of gigabytes is no tokenizer's: it would fill the disk of whoever looks at the repository."""
+    files = {**SHARDED.files, "training_log.json": b"{}"}
+    with serve({"lab/sharded": Repo(files, sizes={"training_log.json": 10_000_000_000})}) as hub:
+        code, (result,), said = fetch(hub.url, "sharded")
+        assert "training_log.json" not in hub.downloads
+    assert code == 0
+    assert "training_log.json" not in names_of(result)
+    assert "training_log.json is left out: it has more than 200,000,000 bytes" in said
+
+
 def test_what_is_not_in_the_cache_is_said_with_the_way_out(fetch):
     """A cache with the small files alone, as a check leaves it, is not a model without weights."""
     small = Repo({name: content for name, content in SHARDED.files.items() if name not in SHARDS})

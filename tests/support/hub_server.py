@@ -22,13 +22,19 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Repo:
-    """One repository with one commit. ``gated`` holds the tokens that may read it; None is open to all."""
+    """One repository with one commit. ``gated`` holds the tokens that may read it; None is open to all. ``sizes`` are
+    those that are stated of files, in bytes, where not their own."""
 
     files: Mapping[str, bytes | Path]
     gated: frozenset[str] | None = None
     private: bool = False
     created: str = "2026-01-01T00:00:00.000Z"
     revisions: tuple[str, ...] = ("main", COMMIT)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def size_of(self, name: str) -> int:
+        """Return the size in bytes that the hub states for a file."""
+        return self.sizes.get(name, len(self.read(name) or b""))
 
     def read(self, name: str) -> bytes | None:
         content = self.files.get(name)
@@ -77,7 +83,7 @@ def _answer(hub: Hub, path: str, token: str | None) -> _Answer:
         return _file(repo, "/".join(rest[2:]), token)
     if rest[:1] == ["tree"]:
         return _Answer(200, json.dumps([_listed(name, repo) for name in repo.files]).encode())
-    names = [{"rfilename": name} for name in repo.files]
+    names = [{"rfilename": name, "size": repo.size_of(name)} for name in repo.files]
     info = {"_id": "1", "id": "/".join(parts[:2]), "sha": COMMIT, "private": repo.private, "siblings": names}
     info |= {"gated": "manual" if repo.gated is not None else False, "createdAt": repo.created}
     return _Answer(200, json.dumps(info).encode())

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ __all__ = ["Source", "fetch", "fetch_all", "look_at_weights"]
 
 _SMALL = ("*.json", "*.jinja", "*.model", "*.model.v*", "*.txt", "*.tiktoken")
 _CODE = ("*.py",)
+_MOST_BYTES = 200_000_000
+"""Of a configuration, a tokenizer or a piece of code; the largest tokenizers in use have a sixth of it."""
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _LONGEST_HEADER = 100_000_000  # bytes, as the library has it
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -64,7 +68,7 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
         warn_once(f"huggingface_id {name}: the hub's repository is meant{hint}")
     with hub_progress(context.progress), hub_errors(name, revision=revision, token=token):
         downloads = _Downloads(name, revision, token, only_cached())
-        folder = downloads.fetch([*_SMALL, *(_CODE if code else ())])
+        folder = downloads.fetch([*_SMALL, *(_CODE if code else ())], leave_out=downloads.too_large())
         if gguf := entry.get("gguf_file"):
             _require(downloads.fetch([gguf]), gguf, name)
         elif weights:
@@ -148,7 +152,24 @@ class _Downloads:
     token: str | None
     only_cached: bool
 
-    def fetch(self, patterns: Iterable[str], revision: str | None = None) -> Path:
+    def too_large(self) -> list[str]:
+        """Return the files that have a small file's name and more bytes than any has, by the hub's own statement."""
+        if self.only_cached:
+            return []
+        from huggingface_hub import HfApi
+
+        info = HfApi(token=self.token).model_info(self.repo, revision=self.revision, files_metadata=True)
+        small = (*_SMALL, *_CODE)
+        large = [
+            file.rfilename
+            for file in info.siblings or ()
+            if (file.size or 0) > _MOST_BYTES and any(fnmatch(file.rfilename, pattern) for pattern in small)
+        ]
+        for name in large:
+            warn_once(f"{self.repo}: {name} is left out: it has more than {_MOST_BYTES:,} bytes")
+        return large
+
+    def fetch(self, patterns: Iterable[str], revision: str | None = None, *, leave_out: Iterable[str] = ()) -> Path:
         from huggingface_hub import snapshot_download
 
         patterns = list(patterns)
@@ -159,7 +180,7 @@ class _Downloads:
             local_files_only=self.only_cached,
             allow_patterns=patterns,
             # Patterns match across slashes; of the subfolders only further chat templates are wanted.
-            ignore_patterns=[f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns],
+            ignore_patterns=[*(f"*/{p}" for p in _SMALL if p != "*.jinja" and p in patterns), *map(escape, leave_out)],
             **hub_bars(),
         )
         return Path(folder)
