@@ -34,7 +34,7 @@ demo: $(VENV)/.demo
 	$(BIN)/playbill run $(DEMO_INPUT) -m $(DEMO_MODEL) -p n_ctx=2048 -o runs/demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal --durations 40 --durations-min 4
 
 # The slow ones one after the other: they measure, or take all cores for an engine.
 test-all: test
