@@ -33,6 +33,15 @@ def tiny(tmp_path_factory):
     return write_tiny(folder)[0].read_bytes()
 
 
+def test_a_cache_in_a_long_path_makes_no_model_unloadable(tiny, place, monkeypatch):
+    """The path of a socket has a hundred characters at the most; that of a cache may have more."""
+    monkeypatch.setenv("PLAYBILL_CACHE", str(place / ("deep" * 12) / ("deeper" * 12)))
+    (place / "m.gguf").write_bytes(tiny)
+    spec = {"model_name": "m", "backend": "llamacpp", "huggingface_id": str(place / "m.gguf"), "context_size": 512}
+    found = verdict({**spec, "premade_chat_template": True, "eos_to_cull": "<|im_end|>"}, place)
+    assert [f for f in found.findings if f.code == "PB225"] == []
+
+
 PREMADE = {"premade_chat_template": True, "custom_chat_template": None}
 DAMAGE = {
     "sound": (lambda b: b, None),

@@ -105,7 +105,7 @@ def test_a_lost_picture_is_found(folder):
     found["data"]["details"]["pictures"].pop()
     path.write_text("".join(json.dumps(record) + "\n" for record in found.values()))
     assert [d.field for d in replay(folder)] == ["details.pictures"]
-    assert audited(folder) == ["lost-picture"]
+    assert "lost-picture" in audited(folder)
 
 
 def test_the_report_shows_them_small(folder):

@@ -18,7 +18,7 @@ __all__ = ["merge"]
 @click.option("-o", "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="The new folder.")
 @json_option
 def merge(folders: tuple[Path, ...], out: Path, as_json: bool) -> int:
-    """Put the folders DIR... of one run's shards together in a new one, each answer once.
+    """Put the folders of one run's shards together in a new one, each answer once.
 
     Refuses folders that are not of one run. What is missing is said; the command for the whole with the merged folder
     as its -o asks for it.

@@ -12,6 +12,7 @@ import click
 
 from playbill.backends.common.jsonfile import write_atomically
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.backends.errors import InputError, PlaybillError
 from playbill.backends.registry.lookup import FILE_NAME, ModelRegistry, packaged_file
 from playbill.cli.options import json_option
@@ -83,7 +84,7 @@ def _shown(key: KeyChange) -> str:
 
 def _short(value: Any) -> str:
     text = printable_json(value, indent=None)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}… ({len(text)} characters)"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}… ({counted(len(text), 'character')})"
 
 
 @registry.command()

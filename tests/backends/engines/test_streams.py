@@ -74,8 +74,9 @@ def test_a_record_is_replayed_as_it_was_cleaned(entry, place):
 @CHOICES
 def test_a_local_engines_stream(entry):
     """The engine that steps token by token, with an end token after the white space and a stop string inside it."""
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
+    from playbill.backends.engines.huggingface_local.sampling import Pick
 
     class Script:
         most_rows = 3
@@ -84,10 +85,7 @@ def test_a_local_engines_stream(entry):
             self.said = said + chr(END)
 
         def advance(self, rows):
-            logits = [torch.full((128,), -5.0) for _ in rows]
-            for row, each in zip(rows, logits, strict=True):
-                each[ord(self.said[min(len(row.new_ids), len(self.said) - 1)])] = 5.0
-            return logits
+            return [Pick(ord(self.said[min(len(row.new_ids), len(self.said) - 1)])) for row in rows]
 
         def finish(self, row):
             pass

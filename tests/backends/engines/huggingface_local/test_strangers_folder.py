@@ -100,16 +100,6 @@ def test_a_part_of_a_configuration_names_no_kernel_either(tmp_path):
         assert (part._attn_implementation, part._experts_implementation) == ("eager", None)
 
 
-@pytest.mark.parametrize(
-    ("kind", "named"),
-    [("mistral3", "Mistral3ForConditionalGeneration"), ("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration")],
-)
-def test_a_model_of_images_and_text_is_refused_before_its_weights_are_read(tmp_path, kind, named):
-    """Transformers has no class that would load its text part alone."""
-    folder = folder_of(tmp_path, {"model_type": kind, "architectures": [named], "text_config": own()})
-    assert f"a model of the kind '{kind}' ({named}), for which transformers" in refusal(entry_of(folder))
-
-
 def test_a_kind_that_transformers_does_not_know_is_refused(tmp_path):
     folder = folder_of(tmp_path, own() | {"model_type": "llama99"})
     assert "a model of the kind 'llama99' (LlamaForCausalLM), for which" in refusal(entry_of(folder))

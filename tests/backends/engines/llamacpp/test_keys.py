@@ -260,7 +260,7 @@ def test_weights_that_llama_cpp_cannot_load_are_an_error(tmp_path: Path) -> None
     """The header is right, and the tensors are missing."""
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(gguf().read_bytes()[:5_000_000])
-    with pytest.raises(EngineError, match=re.escape(str(broken))):
+    with pytest.raises(WeightsError, match=re.escape(str(broken))):
         load_model(entry(huggingface_id=str(broken)))
 
 

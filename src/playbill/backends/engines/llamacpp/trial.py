@@ -25,6 +25,7 @@ __all__ = ["load", "why_unloadable"]
 
 _SECONDS = 120
 _WAKE = 0.05  # seconds
+_LONGEST = 90
 _WHY = re.compile(r"error loading model: (.+)|(GGML_ASSERT\(.+)")
 
 
@@ -36,9 +37,9 @@ def why_unloadable(weights: Weights) -> str | None:
     place = cache_directory()
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="trial-", dir=place) as folder:
+        with tempfile.TemporaryDirectory(prefix="trial-", dir=place) as folder, _short_folder() as sockets:
             copies = [_hollow(file, Path(folder)) for file in weights.files]
-            return _tried(copies[0], Path(folder))
+            return _tried(copies[0], Path(folder), Path(sockets) / "s.sock")
     except OSError as e:
         raise WeightsError(f"can't try {weights.path} in {place}: {e.strerror or e}") from e
 
@@ -52,8 +53,17 @@ def _hollow(file: Path, folder: Path) -> Path:
     return copy
 
 
-def _tried(file: Path, folder: Path) -> str | None:
-    address, said = folder / "s.sock", folder / "said"
+def _short_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a new folder whose path is short enough for a socket in it: a hundred characters at the most."""
+    folder = tempfile.TemporaryDirectory(prefix="playbill-")
+    if len(folder.name) <= _LONGEST or not Path("/tmp").is_dir():
+        return folder
+    folder.cleanup()
+    return tempfile.TemporaryDirectory(prefix="playbill-", dir="/tmp")
+
+
+def _tried(file: Path, folder: Path, address: Path) -> str | None:
+    said = folder / "said"
     command = [sys.executable, "-P", "-c", f"from {__name__} import load; load()", str(file), str(address)]
     environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
     with said.open("wb") as log:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from playbill.backends.common.words import counted
 from playbill.backends.engines.checkpoint.vision.processor import CheckpointProcessor
 from playbill.backends.errors import EngineError
 from playbill.backends.prompt.pictures import ExpandedPrompt, Picture
@@ -45,6 +46,6 @@ def check_expanded(ours: Sequence[int], theirs: Sequence[int] | None) -> None:
         return
     place = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
     raise EngineError(
-        f"vLLM made {len(theirs)} ids of the prompt with pictures, and the model's own processor {len(ours)}; they "
-        f"part at {place}, so the model would see something else than was proven; take huggingface_local"
+        f"vLLM made {counted(len(theirs), 'id')} of the prompt with pictures, the model's own processor {len(ours)}; "
+        f"they part at {place}, so the model would see something else than was proven; take huggingface_local"
     )
