@@ -238,7 +238,7 @@ def test_cards_are_told_by_the_drivers_own_tool(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe_machine()["cards"] == []
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho '0, NVIDIA H100 80GB HBM3, 570.86.15, 81559, 81000, 9.0'\n")
+    tool.write_text("#!/bin/sh\necho '0, GPU-8f1c, NVIDIA H100 80GB HBM3, 570.86.15, 81559, 81000, 9.0'\n")
     tool.chmod(0o755)
     machine = describe_machine()
     assert machine["cards"][0]["capability"] == "9.0"

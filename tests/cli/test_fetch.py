@@ -15,16 +15,17 @@ import pytest
 from support.hub_server import COMMIT, Repo, serve
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+EMPTY = (2).to_bytes(8, "little") + b"{}"
+"""A safetensors file without tensors."""
+INDEX = {"metadata": {"total_size": 1000}, "weight_map": {"a": SHARDS[0], "b": SHARDS[1], "c": SHARDS[0]}}
 SHARDED = Repo(
     {
-        "config.json": b'{"model_type": "llama"}',
+        "config.json": b'{"model_type": "llama", "dtype": "bfloat16"}',
         "tokenizer.json": b"{}",
         "README.md": b"# not needed",
         "code.py": b"pass",
-        "model.safetensors.index.json": json.dumps(
-            {"weight_map": {"a": SHARDS[0], "b": SHARDS[1], "c": SHARDS[0]}}
-        ).encode(),
-        **{name: name.encode() for name in SHARDS},
+        "model.safetensors.index.json": json.dumps(INDEX).encode(),
+        **dict.fromkeys(SHARDS, EMPTY),
     }
 )
 GGUFS = Repo({"tiny-q4.gguf": b"GGUF four", "tiny-q8.gguf": b"GGUF eight"})
@@ -88,6 +89,32 @@ def test_all_files_of_a_model_come_once_and_load_from_the_cache_afterwards(fetch
     assert (code, again) == (0, [sharded, gguf])
     assert "can't be reached (ConnectError); files come from the hub's cache alone" in said
     assert fetch(unused_address(), "sharded", "gguf", HF_HUB_OFFLINE="1") == (0, [sharded, gguf], "")
+
+
+LOOK = """
+from playbill.backends.loading import find_spec, look_before_load, measure_model
+spec = find_spec("sharded")
+print(look_before_load(spec), measure_model(spec).weights)
+"""
+
+
+def test_what_was_fetched_is_looked_at_and_measured_without_asking(fetch, tmp_path):
+    """The hub's cache is looked into as a folder is; before the fetch the weights are said to be missing."""
+
+    def looked(url: str) -> tuple[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+        own = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / ".config"), "HF_ENDPOINT": url}
+        command = [sys.executable, "-c", LOOK]
+        done = subprocess.run(command, env={**kept, **own}, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        return done.stdout.strip(), done.stderr
+
+    with serve({"lab/sharded": SHARDED}) as hub:
+        before, said = looked(hub.url)
+        assert before == "Look(fault=None, unseen='the weights, which were not fetched') 1000", said
+        assert fetch(hub.url, "sharded")[0] == 0
+        hub.requests.clear()
+        assert looked(hub.url) == ("Look(fault=None, unseen=None) 1000", "")
+        assert hub.requests == []
 
 
 def test_a_small_file_that_is_none_is_left_out(fetch):

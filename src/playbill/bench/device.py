@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
-from shutil import which
 from typing import Any
 
 from playbill.backends.common.packages import installed_version
 from playbill.backends.engines.machine.cpu_threads import usable_cores
+from playbill.backends.engines.machine.hardware import nvidia_cards, processor_name
 from playbill.backends.engines.machine.memory import free_memory
 
 __all__ = ["describe_machine", "forget_peaks", "peak_memory", "torch_cards"]
 
-_ASKED = "index,name,driver_version,memory.total,memory.free,compute_cap"
 _PACKAGES = ("torch", "transformers", "accelerate", "vllm", "xllamacpp", "clemcore", "bitsandbytes")
 
 
@@ -25,7 +22,7 @@ def describe_machine() -> dict[str, Any]:
     """Return processor, cores, free memory, NVIDIA cards, and the versions of what computes. Imports no engine."""
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": usable_cores(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "memory_free": free_memory(),
@@ -82,32 +79,16 @@ def _peak_of_process() -> int | None:
     return None
 
 
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _cards() -> list[dict[str, Any]]:
-    """Return NVIDIA's cards by the driver's own tool; none without it."""
-    program = which("nvidia-smi")
-    if program is None:
-        return []
-    command = [program, f"--query-gpu={_ASKED}", "--format=csv,noheader,nounits"]
-    with suppress(OSError, ValueError, subprocess.SubprocessError):
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-        cells = [[cell.strip() for cell in line.split(",")] for line in said.splitlines() if line.strip()]
-        return [
-            {
-                "index": int(index),
-                "name": name,
-                "driver": driver,
-                "memory": int(total) << 20,
-                "free": int(free) << 20,
-                "capability": capability,
-            }
-            for index, name, driver, total, free, capability in cells
-        ]
-    return []
+    """Return NVIDIA's cards as JSON."""
+    return [
+        {
+            "index": int(card.index),
+            "name": card.name,
+            "driver": card.driver,
+            "memory": card.total,
+            "free": card.free,
+            "capability": card.capability,
+        }
+        for card in nvidia_cards()
+    ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.filesize import decimal
 
 from playbill.backends.common.terminal import printable, printable_json
 from playbill.backends.credentials import Credentials
@@ -24,8 +25,6 @@ from playbill.cli.options import (
 from playbill.cli.tables import print_columns
 
 __all__ = ["fetch"]
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @click.command()
@@ -51,7 +50,7 @@ def fetch(
     results = [_fetch(name, registry, credentials, overrides) for name in names]
     if as_json:
         click.echo(printable_json(results))
-    elif shown := [(r["name"], _size(r["bytes"]), r["revision"] or "", r["folder"]) for r in results if r["folder"]]:
+    elif shown := [(r["name"], decimal(r["bytes"]), r["revision"] or "", r["folder"]) for r in results if r["folder"]]:
         print_columns(("NAME", "SIZE", "REVISION", "FOLDER"), shown)
     return 2 if any(result["error"] for result in results) else 0
 
@@ -72,11 +71,3 @@ def _fetch(name: str, registry: ModelRegistry, credentials: Credentials, overrid
     files = [str(file) for file in fetched.files]
     folder = str(fetched.files[0].parent) if fetched.files else None
     return {**found, "bytes": fetched.size, "revision": fetched.revision, "folder": folder, "files": files}
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes as people read it, in powers of 1,000: ``92.1 MB``."""
-    value, unit = float(count), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.engines.machine.cpu_threads import usable_cores
+from playbill.backends.engines.machine.hardware import nvidia_cards
 from playbill.backends.errors import EngineError, RunError
 from playbill.replicas.places import Event, Place, Tell, gpus_wanted, wanted
 from playbill.replicas.wire import Ask, LoadOrder
@@ -75,11 +76,7 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
-    try:
-        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(i) for i, _ in enumerate(line for line in done.stdout.splitlines() if line.startswith("GPU "))]
+    return [card.index for card in nvidia_cards()]
 
 
 class _Process:

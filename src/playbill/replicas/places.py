@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from playbill.backends.engines.machine.memory import gibibytes
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.fields.types import parse_bytes
 from playbill.replicas.wire import Ask, LoadOrder
@@ -36,7 +37,7 @@ class Wanted:
 
 def said_resources(bundle: Mapping[str, float]) -> str:
     """Return resources in words: ``4 CPU, 1 GPU, 20.0 GiB memory``."""
-    parts = (f"{v / 2**30:.1f} GiB memory" if k == "memory" else f"{v:g} {k}" for k, v in bundle.items())
+    parts = (f"{gibibytes(int(v))} memory" if k == "memory" else f"{v:g} {k}" for k, v in bundle.items())
     return ", ".join(parts)
 
 

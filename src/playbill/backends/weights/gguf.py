@@ -140,7 +140,9 @@ def _from_hub(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, 
     with hub_errors(repo, revision=revision, token=token), hub_progress(progress):
         cached = only_cached()
         if cached:
-            folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
+            # Without a pattern the library refuses a folder that lacks any of the repository's files.
+            wanted = ["config.json"]
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=True))
             names = [file.relative_to(folder).as_posix() for file in folder.rglob("*.gguf")]
             if not names:
                 raise WeightsError(not_cached(repo))

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
+
+from playbill.backends.engines.machine.hardware import nvidia_cards, processor_name
 
 __all__ = ["describe_hardware", "hardware_in_words"]
 
 _JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID", "OAR_JOB_ID", "KUBERNETES_JOB_NAME")
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-_ASKED = ("name", "memory.total", "driver_version")
-_PATIENCE = 10.0  # seconds for a driver that hangs
 
 
 def describe_hardware() -> dict[str, Any]:
     """Return what is known of the machine; nothing where it can't be found out."""
     job = {name: os.environ[name] for name in (*_JOBS, *_VISIBLE) if os.environ.get(name)}
-    found = {"host": platform.node(), "processor": _processor(), "cores": os.cpu_count(), "gpus": _gpus(), "job": job}
+    machine = {"host": platform.node(), "processor": processor_name(), "cores": os.cpu_count()}
+    found: dict[str, Any] = {**machine, "gpus": _gpus(), "job": job}
     return {name: value for name, value in found.items() if value}
 
 
@@ -36,23 +34,9 @@ def hardware_in_words(hardware: dict[str, Any]) -> str:
     return ", ".join([f"{hardware.get('cores')} cores of {hardware.get('processor') or 'a processor'}", *parts])
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def _gpus() -> list[dict[str, str]]:
-    """Ask the driver's own tool, which needs no CUDA context; visible devices or not."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    command = [tool, f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    rows = (line.split(", ") for line in done.stdout.splitlines())
-    return [dict(zip(_ASKED, row, strict=True)) for row in rows if len(row) == len(_ASKED)]
+    """Return all cards of the machine, those that this process doesn't see as well."""
+    return [
+        {"name": card.name, "memory.total": f"{card.total >> 20} MiB", "driver_version": card.driver}
+        for card in nvidia_cards()
+    ]

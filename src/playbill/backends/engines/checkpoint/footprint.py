@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.engines.base import Context, Footprint
-from playbill.backends.engines.checkpoint.source import Source, fetch
+from playbill.backends.engines.checkpoint.source import INDICES, SINGLE, Source, fetch, files_here
 from playbill.backends.registry.fields.local import dtype_of
 from playbill.backends.weights.hub import hub_errors, hub_token, only_cached
 
 __all__ = ["checkpoint_footprint"]
 
-_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_SINGLE = ("model.safetensors", "pytorch_model.bin")
 _WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 _QUANTIZED = {"load_in_8bit": 1.0, "load_in_4bit": 0.5}
 """By key: bytes a parameter, without the scales."""
@@ -26,7 +24,7 @@ def checkpoint_footprint(entry: Mapping[str, Any], context: Context) -> Footprin
 
     Reads the index of the weights, or asks for the size of their one file; downloads no weights.
     """
-    source = fetch(entry, context, weights=False, code=False)
+    source = files_here(entry) or fetch(entry, context, weights=False, code=False)
     config = _object(source.folder / "config.json")
     stored = None if entry.get("gguf_file") else _stored(source) or _on_hub(entry, context, source)
     if stored is None:
@@ -59,12 +57,12 @@ def _width(config: Mapping[str, Any]) -> int:
 
 def _stored(source: Source) -> int | None:
     """Return the bytes of the weights as they are stored."""
-    for index in _INDICES:
+    for index in INDICES:
         metadata = _object(source.folder / index).get("metadata")
         total = metadata.get("total_size") if isinstance(metadata, dict) else None
         if isinstance(total, (int, float)) and not isinstance(total, bool) and 0 < total < 1 << 60:
             return int(total)
-    for name in _SINGLE:
+    for name in SINGLE:
         if (source.folder / name).is_file():
             return (source.folder / name).stat().st_size
     return None
@@ -81,7 +79,7 @@ def _on_hub(entry: Mapping[str, Any], context: Context, source: Source) -> int |
     with hub_errors(repo, revision=commit, token=token):
         if only_cached():
             return None
-        for name in _SINGLE:
+        for name in SINGLE:
             try:
                 return get_hf_file_metadata(hf_hub_url(repo, name, revision=commit), token=token).size
             except errors.EntryNotFoundError:

@@ -20,15 +20,15 @@ from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
 from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token, not_cached, only_cached
 
-__all__ = ["Source", "fetch", "fetch_all", "look_at_weights"]
+__all__ = ["INDICES", "SINGLE", "Source", "fetch", "fetch_all", "files_here", "look_at_weights"]
 
 _SMALL = ("*.json", "*.jinja", "*.model", "*.model.v*", "*.txt", "*.tiktoken")
 _CODE = ("*.py",)
 _MOST_BYTES = 200_000_000
 """Of a configuration, a tokenizer or a piece of code; the largest tokenizers in use have a sixth of it."""
-_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _LONGEST_HEADER = 100_000_000  # bytes, as the library has it
-_SINGLE = ("model.safetensors", "pytorch_model.bin")
+SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +76,44 @@ def fetch(entry: Mapping[str, Any], context: Context, *, weights: bool, code: bo
     return Source(name, folder, folder.name)
 
 
-def look_at_weights(entry: Mapping[str, Any]) -> Look:
-    """Tell of a local folder whether the files of its weights are there and whole; of the hub's, nothing."""
+def files_here(entry: Mapping[str, Any]) -> Source | None:
+    """Return the checkpoint as far as it is on this machine, a folder or in the hub's cache; None where nothing is.
+
+    Asks nobody.
+    """
     folder = path_in(entry, "huggingface_id")
-    if not folder.is_dir():
+    if folder.is_dir():
+        return Source(str(folder), folder)
+    from huggingface_hub import snapshot_download
+
+    name, revision = str(entry["huggingface_id"]), entry.get("revision")
+    wanted = ["config.json"]  # without a pattern the library refuses a folder that lacks any of the repository's files
+    try:
+        cached = Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=True))
+    except (OSError, ValueError):  # it isn't there, or no repository has such a name
+        return None
+    return Source(name, cached, cached.name)
+
+
+def look_at_weights(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether the files of the weights are there and whole: of a folder, or as far as they were fetched."""
+    here = files_here(entry)
+    found = _look_into(entry, here.folder) if here is not None else None
+    if found is None or (here is not None and here.commit is not None and found.fault is not None):
         return Look(unseen="the weights, which were not fetched")
+    return found
+
+
+def _look_into(entry: Mapping[str, Any], folder: Path) -> Look:
     if entry.get("gguf_file"):
         return Look()
-    index = next((name for name in _INDICES if (folder / name).is_file()), None)
+    index = next((name for name in INDICES if (folder / name).is_file()), None)
     try:
-        names = _shards(folder / index) if index else [name for name in _SINGLE if (folder / name).is_file()][:1]
+        names = _shards(folder / index) if index else [name for name in SINGLE if (folder / name).is_file()][:1]
     except WeightsError as e:
         return Look(fault=str(e))
     if not names:
-        return Look(fault=f"{folder} has no weights that transformers can load ({' or '.join(_SINGLE)})")
+        return Look(fault=f"{folder} has no weights that transformers can load ({' or '.join(SINGLE)})")
     if lacking := [name for name in names if not (folder / name).is_file()]:
         return Look(fault=f"{folder} lacks {', '.join(lacking)}, which {index} lists")
     faults = (fault for name in names if name.endswith(".safetensors") and (fault := _cut_off(folder / name)))
@@ -187,19 +211,19 @@ class _Downloads:
 
     def fetch_weights(self, folder: Path) -> None:
         """The weights in the one form that transformers would load: safetensors where they are."""
-        for index in _INDICES:
+        for index in INDICES:
             if (folder / index).is_file():
                 shards = _shards(folder / index)
                 here = self.fetch(shards, folder.name)
                 self._require(here, shards)
                 return
-        for single in _SINGLE:
+        for single in SINGLE:
             if (self.fetch([single], folder.name) / single).is_file():
                 return
         if self.only_cached:
             raise WeightsError(not_cached(self.repo))
         raise WeightsError(
-            f"{self.repo} has no weights that transformers can load ({' or '.join(_SINGLE)}, whole or in parts); "
+            f"{self.repo} has no weights that transformers can load ({' or '.join(SINGLE)}, whole or in parts); "
             "if it has a GGUF file, name it in gguf_file, or take the backend llamacpp"
         )
 

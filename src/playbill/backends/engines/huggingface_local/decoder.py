@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache
 
+from playbill.backends.engines.base import Request
 from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
+from playbill.backends.errors import WeightsError
 
 __all__ = ["Decoder", "SingleDecoder", "first_device"]
 
@@ -114,6 +117,25 @@ class SingleDecoder:
         if name is not None and self._model._supports_default_dynamic_cache():
             found[name] = DynamicCache(config=self._model.config.get_text_config(decoder=True))
         return found
+
+
+@torch.inference_mode()
+def tried(decoder: Decoder, entry: Mapping[str, Any], model: Any) -> Decoder:
+    """Return a decoder after a prompt of three tokens and one more were computed with it. Raises WeightsError where it
+    can't do that."""
+    row = SampledSequence(Request(messages=(), params={"max_tokens": 1}, prompt_ids=(1, 2, 3)), None, str)
+    try:
+        for token in (1, 2):
+            decoder.advance([row])
+            row.ids.append(token)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as e:
+        raise WeightsError(
+            f"{entry.get('model_name')}: {type(model).__name__} can't generate token by token with transformers "
+            f"{version('transformers')} ({type(e).__name__}: {str(e)[:200]}); take another model, or another backend"
+        ) from e
+    return decoder
 
 
 def reset_rotary(model: Any) -> None:

@@ -13,7 +13,6 @@ import secrets
 import select
 import shutil
 import socket
-import tempfile
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from playbill.backends.engines.llamacpp.socket_folder import socket_folder
 from playbill.backends.engines.machine.process_state import interrupts_wait, wait_briefly
 from playbill.backends.errors import ContextExceeded, EngineError
 
@@ -32,7 +32,6 @@ __all__ = ["Cancelled", "LlamaServer", "xllamacpp"]
 
 _SOCKET = "llama.sock"  # the name tells llama.cpp that it is a socket
 _POLL_SECONDS = 0.1
-_LONGEST_SOCKET_PATH = 100
 StopWanted = Callable[[], bool]
 
 
@@ -52,7 +51,7 @@ class LlamaServer:
         """A folder for the user alone, where the socket is and slots can be saved; gone with the server."""
         self._server: Any = None
         if hasattr(socket, "AF_UNIX"):
-            self.folder = _private_folder()
+            self.folder = socket_folder()
             self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
             params.hostnames = [str(self.folder / _SOCKET)]
             params.slot_save_path = f"{self.folder}/"
@@ -164,15 +163,6 @@ def _hang_up(connection: http.client.HTTPConnection) -> None:
         with suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)
     connection.close()
-
-
-def _private_folder() -> Path:
-    """Return a new folder for the user alone, with a path short enough for a socket in it."""
-    folder = Path(tempfile.mkdtemp(prefix="playbill-"))
-    if len(str(folder)) <= _LONGEST_SOCKET_PATH:
-        return folder
-    folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="playbill-", dir="/tmp"))
 
 
 def _json(text: bytes) -> Any:

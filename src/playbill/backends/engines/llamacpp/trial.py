@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 from playbill.backends.engines.llamacpp.gguf_header import header_length
+from playbill.backends.engines.llamacpp.socket_folder import socket_folder
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.cache import cache_directory
 from playbill.backends.weights.gguf import Weights
@@ -25,7 +27,6 @@ __all__ = ["load", "why_unloadable"]
 
 _SECONDS = 120
 _WAKE = 0.05  # seconds
-_LONGEST = 90
 _WHY = re.compile(r"error loading model: (.+)|(GGML_ASSERT\(.+)")
 
 
@@ -37,9 +38,13 @@ def why_unloadable(weights: Weights) -> str | None:
     place = cache_directory()
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="trial-", dir=place) as folder, _short_folder() as sockets:
-            copies = [_hollow(file, Path(folder)) for file in weights.files]
-            return _tried(copies[0], Path(folder), Path(sockets) / "s.sock")
+        sockets = socket_folder()
+        try:
+            with tempfile.TemporaryDirectory(prefix="trial-", dir=place) as folder:
+                copies = [_hollow(file, Path(folder)) for file in weights.files]
+                return _tried(copies[0], Path(folder), sockets / "s.sock")
+        finally:
+            shutil.rmtree(sockets, ignore_errors=True)
     except OSError as e:
         raise WeightsError(f"can't try {weights.path} in {place}: {e.strerror or e}") from e
 
@@ -51,15 +56,6 @@ def _hollow(file: Path, folder: Path) -> Path:
         new.write(old.read(header_length(file)))
         new.truncate(file.stat().st_size)
     return copy
-
-
-def _short_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a new folder whose path is short enough for a socket in it: a hundred characters at the most."""
-    folder = tempfile.TemporaryDirectory(prefix="playbill-")
-    if len(folder.name) <= _LONGEST or not Path("/tmp").is_dir():
-        return folder
-    folder.cleanup()
-    return tempfile.TemporaryDirectory(prefix="playbill-", dir="/tmp")
 
 
 def _tried(file: Path, folder: Path, address: Path) -> str | None:

@@ -5,12 +5,11 @@ A cluster's job has a limit of its own, often far below what its node has free; 
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from shutil import which
+
+from playbill.backends.engines.machine.hardware import nvidia_cards
 
 __all__ = ["card_memory", "free_memory", "gibibytes"]
 
@@ -42,23 +41,8 @@ def gibibytes(count: int) -> str:
 
 
 def card_memory() -> tuple[int, ...]:
-    """Return the free bytes of each NVIDIA card that this process may use, by the driver's own tool; empty without."""
-    program = which("nvidia-smi")
-    if program is None:
-        return ()
-    command = [program, "--query-gpu=index,uuid,memory.free", "--format=csv,noheader,nounits"]
-    with suppress(OSError, ValueError, subprocess.SubprocessError):
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-        cards = [[cell.strip() for cell in line.split(",")] for line in said.splitlines() if line.strip()]
-        named = os.environ.get("CUDA_VISIBLE_DEVICES")
-        wanted = None if named is None else [name.strip() for name in named.split(",")]
-        return tuple(int(free) << 20 for index, uuid, free in cards if wanted is None or _named(wanted, index, uuid))
-    return ()
-
-
-def _named(wanted: list[str], index: str, uuid: str) -> bool:
-    """Tell whether a list of cards means this one: by its number, or by the beginning of its id."""
-    return any(name == index or (name.startswith("GPU-") and uuid.startswith(name)) for name in wanted)
+    """Return the free bytes of each NVIDIA card that this process may use; empty without."""
+    return tuple(card.free for card in nvidia_cards(visible=True))
 
 
 def _of_machine(proc: Path) -> Iterator[int]:

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded, Look
+from playbill.backends.engines.base import Context, Loaded
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.facts import weights_facts
-from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint
+from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint as footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source, fetch_all, look_at_weights
+from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.checkpoint.source import fetch as fetch_files
+from playbill.backends.engines.checkpoint.source import fetch_all as fetch
+from playbill.backends.engines.checkpoint.source import look_at_weights as look
 from playbill.backends.engines.checkpoint.vision.processor import CheckpointProcessor
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
@@ -74,21 +76,6 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     wait_briefly()
     source = fetch_files(entry, context, weights=False, code=False)
     return _prompt_path(entry, context, source, trust=False, preview=True)
-
-
-def look(entry: Mapping[str, Any], context: Context) -> Look:
-    """Tell whether the files of the weights are there and whole, where they are a local folder."""
-    return look_at_weights(entry)
-
-
-def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
-    """Bring the checkpoint's files here, and the adapter's. Raises as `load` does for files that can't be had."""
-    return fetch_all(entry, context)
-
-
-def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
-    """Return the memory that weights, keys and values take. Downloads no weights."""
-    return checkpoint_footprint(entry, context)
 
 
 def _facts(entry: Mapping[str, Any], source: Source, path: PromptPath, adapter: Adapter | None) -> Mapping[str, Any]:

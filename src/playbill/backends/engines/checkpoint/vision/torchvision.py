@@ -85,10 +85,11 @@ def _loads(folder: Path) -> bool:
 
 def _declare() -> None:
     import torch
+    from torch import library
 
-    make: Any = torch.library.Library
-    library: Any = make("torchvision", "FRAGMENT")
+    make: Any = library.Library
+    fragment = make("torchvision", "FRAGMENT")
     for operator in _OPERATORS:
         if not hasattr(torch.ops.torchvision, operator):
-            library.define(operator + _ARGUMENTS)
-    _declared.append(library)
+            fragment.define(operator + _ARGUMENTS)
+    _declared.append(fragment)

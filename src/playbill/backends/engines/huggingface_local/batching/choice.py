@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.base import Request
 from playbill.backends.engines.huggingface_local.batching.attention import ATTENTION, MASKED, ROWS, VARLEN, register
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, pages_for
 from playbill.backends.engines.huggingface_local.batching.rows import BatchDecoder
@@ -24,11 +22,9 @@ from playbill.backends.engines.huggingface_local.batching.selftest import (
 )
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Step
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
-from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder
-from playbill.backends.engines.huggingface_local.sequence import SampledSequence
+from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder, tried
 from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.engines.machine.process_state import sum_alike
-from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.local import batch_limit
 from playbill.backends.registry.fields.table import setting
 
@@ -191,21 +187,8 @@ def _text_config(model: Any) -> Any:
 
 
 def _single(entry: Mapping[str, Any], model: Any, why: str | None) -> Decoder:
-    """Return the decoder for one row at a time, after a prompt of three tokens and one more were computed with it."""
-    decoder = SingleDecoder(model, {"kind": "single", "company_independent": True, **({"reason": why} if why else {})})
-    row = SampledSequence(Request(messages=(), params={"max_tokens": 1}, prompt_ids=(1, 2, 3)), None, str)
-    try:
-        for token in (1, 2):
-            decoder.advance([row])
-            row.ids.append(token)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as e:
-        raise WeightsError(
-            f"{entry.get('model_name')}: {type(model).__name__} can't generate token by token with transformers "
-            f"{version('transformers')} ({type(e).__name__}: {str(e)[:200]}); take another model, or another backend"
-        ) from e
-    return decoder
+    facts = {"kind": "single", "company_independent": True, **({"reason": why} if why else {})}
+    return tried(SingleDecoder(model, facts), entry, model)
 
 
 def _asks_otherwise(entry: Mapping[str, Any]) -> str | None:

@@ -5,17 +5,15 @@ Knows no picture: what a model's processor made of them comes with a request, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.base import Request
-from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder, reset_rotary
+from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder, reset_rotary, tried
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 from playbill.backends.engines.huggingface_local.vision.feature_memory import FeatureMemory
-from playbill.backends.errors import WeightsError
 from playbill.backends.registry.fields.local import batch_limit
 
 __all__ = ["SeeingDecoder", "seeing_decoder"]
@@ -90,22 +88,4 @@ def seeing_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
     """
     if batch_limit(entry) != 1:
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {_REASON}")
-    decoder = SeeingDecoder(model)
-    row = SampledSequence(Request(messages=(), params={"max_tokens": 1}, prompt_ids=(1, 2, 3)), None, _no_text)
-    try:
-        with torch.inference_mode():
-            for token in (1, 2):
-                decoder.advance([row])
-                row.ids.append(token)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as e:
-        raise WeightsError(
-            f"{entry.get('model_name')}: {type(model).__name__} can't generate token by token here "
-            f"({type(e).__name__}: {str(e)[:200]}); take another model, or another backend"
-        ) from e
-    return decoder
-
-
-def _no_text(ids: Sequence[int]) -> str:
-    return ""
+    return tried(SeeingDecoder(model), entry, model)
