@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from playbill.backends.common.terminal import printable, printable_json
+from playbill.backends.common.words import counted
 from playbill.cli.options import json_option
 from playbill.runs.folder.merge import merge as merge_folders
 
@@ -40,6 +41,6 @@ def merge(folders: tuple[Path, ...], out: Path, as_json: bool) -> int:
         click.echo(printable_json({"folder": str(merged.folder), **found}))
     else:
         for label, count in merged.records.items():
-            click.echo(f"{label}: {count} records")
+            click.echo(f"{label}: {counted(count, 'record')}")
         click.echo(f"merged: {merged.folder}")
     return 1 if merged.missing else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from playbill.backends.common.words import counted
 from playbill.replicas import ReplicaStatus
 
 __all__ = ["replicas_in_full", "replicas_in_short"]
@@ -16,7 +17,7 @@ def replicas_in_short(statuses: Sequence[ReplicaStatus]) -> str:
     """Return how many replicas are ready, the range of their rates, and what the others wait for."""
     rates = [rate for status in statuses if (rate := status.tokens_per_second) is not None]
     ready = sum(status.state == "ready" for status in statuses)
-    text = f"{ready} of {len(statuses)} replicas"
+    text = f"{ready} of {counted(len(statuses), 'replica')}"
     if len(rates) > 1:
         text += f" at {min(rates):.1f} to {max(rates):.1f} tok/s"
     others = Counter(status.state for status in statuses if status.state != "ready")

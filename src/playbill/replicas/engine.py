@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.errors import EngineError, PlaybillError, ReplicasLost
 from playbill.backends.generation import FinishReason, Generation
@@ -309,7 +310,8 @@ class ReplicaEngine:
         if at_load:
             said = f"replica {slot.replica} died while it was loading, and is started again: {error}"
         else:
-            said = f"replica {slot.replica}{where} died, and is started again; {redone} turns go elsewhere: {error}"
+            moved = f"{counted(redone, 'turn')} handed out again"
+            said = f"replica {slot.replica}{where} died, and is started again; {moved}: {error}"
         self._say(said)
         self._start(slot)
 
@@ -323,7 +325,7 @@ class ReplicaEngine:
         guilty = self._dispatcher.lose(slot.replica)
         self._cancelled.pop(slot.replica, None)
         for turn in guilty:
-            died = f"{turn.deaths} replicas died while this turn was under way; it is not tried again"
+            died = f"{counted(turn.deaths, 'replica')} died while this turn was under way; it is not tried again"
             self._fail(turn.ask.number, EngineError(died))
         return before - len(guilty)
 

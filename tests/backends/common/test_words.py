@@ -14,8 +14,10 @@ from playbill.backends.common.words import counted
 SOURCE = Path(playbill.__file__).parent
 # A count that a message puts before a plural. What can't be one (a limit, a time, a list) is none of these.
 _COUNT = re.compile(
-    r"\{(?:len\([^{}]*\)|[\w.]*(?:\.dialogues|\.records|\.turns|_tokens|attempts|messages|counts\.\w+))\}"
-    r"[ ](?:\w+[ ])?(?:dialogues|models|records|turns|entries|tokens|attempts|messages|characters|ids|calls|problems)\b"
+    r"\{(?:len\([^{}]*\)|[\w.]*(?:\.dialogues|\.records|\.turns|\.deaths|_tokens|attempts|messages|counts\.\w+)"
+    r"|count|twice|failed|turns|redone)\}[ ](?:\w+[ ])?"
+    r"(?:dialogues|conversations|models|replicas|records|turns|entries|tokens|attempts|messages|characters|ids|calls"
+    r"|problems)\b"
 )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.common.jsonfile import parse_own_line, write_json
+from playbill.backends.common.words import counted
 from playbill.backends.errors import RunError
 from playbill.backends.generation import Outcome
 from playbill.runs.folder.belong import Part, open_parts
@@ -144,8 +145,8 @@ def _merge_label(target: Path, label: str, parts: Sequence[Part], merged: Merged
             if copy.worth > before.worth:
                 chosen[talk] = number, copy
     if twice:
-        said = f"{label}: {twice} conversations stand in more than one folder, and are kept once"
-        differ = f"; {other} of them with other answers, of which the longer conversation counts" if other else ""
+        said = f"{label}: in more than one folder, and kept once: {counted(twice, 'conversation')}"
+        differ = f"; with other answers, of which the longer one counts: {other}" if other else ""
         merged.notes.append(said + differ)
     count = failed = 0
     with target.open("wb") as file:
@@ -159,7 +160,7 @@ def _merge_label(target: Path, label: str, parts: Sequence[Part], merged: Merged
         file.flush()
         os.fsync(file.fileno())
     if failed:
-        merged.missing.append(f"{label}: {failed} records are errors, which the next start tries again")
+        merged.missing.append(f"{label}: {counted(failed, 'error')}, which the next start tries again")
     return count
 
 
@@ -206,7 +207,7 @@ def _missing(label: str, parts: Sequence[Part]) -> Iterator[str]:
         elif (turns := part.models[label].get("missing")) is None:
             yield f"{label}: {part.path} was not run to its end; start its command again"
         elif turns:
-            yield f"{label}: {part.path} lacks {turns} turns; start its command again"
+            yield f"{label}: {part.path} lacks {counted(turns, 'turn')}; start its command again"
     shards = {part.shard for part in parts}
     counts = {shard.count for shard in shards if shard is not None}
     if None in shards or len(counts) != 1:
