@@ -61,9 +61,9 @@ class EntryChange:
     @property
     def matters(self) -> bool:
         """Whether who asked by name may get other answers by now, or none."""
-        if self.kind in ("added", "changed"):
-            return self.kind == "changed" and (self.usable[0] != self.usable[1] or _matters(self.keys))
-        return True
+        if self.kind == "added":
+            return False
+        return self.kind != "changed" or self.usable[0] != self.usable[1] or _matters(self.keys)
 
     def to_dict(self) -> dict[str, Any]:
         keys = [

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from playbill.backends.errors import MessageError
 from playbill.backends.prompt.messages import Message
-from playbill.backends.prompt.pictures.fetching import fetch
 from playbill.backends.prompt.pictures.parts import PicturePart, parts_of
 from playbill.backends.prompt.pictures.picture import LARGEST_PICTURE, Picture, make_picture
 
@@ -66,6 +65,9 @@ def _of_url(url: str, place: str, urls: str) -> Picture:
             f"{place}: the picture is at a URL, and nothing is fetched unless you allow it: --fetch-pictures, or "
             f"load_model(…, fetch_pictures=True) ({url})"
         )
+    # Imported here: it brings an HTTP client, and few runs fetch anything.
+    from playbill.backends.prompt.pictures.fetching import fetch
+
     try:
         return make_picture(fetch(url, LARGEST_PICTURE), place, url)
     except OSError as e:
