@@ -3,50 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from support.vision import templates
+from support.vision.kind import CLIP, TEXT, Kind, token_id
+from support.vision.more_kinds import MORE_KINDS
 from support.vision.tokens import tiny_tokenizer
-
-TEXT = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 4096,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-CLIP = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "image_size": 28,
-    "patch_size": 7,
-    "projection_dim": 16,
-}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """``processor`` makes the processor, ``config`` the arguments of the configuration for its tokenizer;
-    ``torchvision`` says that the processor needs it, ``strings`` that the template reads content that is a string."""
-
-    model_type: str
-    template: str
-    processor: Callable[[], Any]
-    config: Callable[[Any], dict[str, Any]]
-    torchvision: bool = False
-    strings: bool = False
-
-
-def _id(tokenizer: Any, token: str) -> int:
-    return int(tokenizer.convert_tokens_to_ids(token))
 
 
 def _qwen_processor(name: str) -> Callable[[], Any]:
@@ -70,10 +32,10 @@ def _qwen_config(tokenizer: Any) -> dict[str, Any]:
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
     return {
         "text_config": {**TEXT, "vocab_size": len(tokenizer), "rope_parameters": rope, "use_sliding_window": False},
-        "vision_start_token_id": _id(tokenizer, "<|vision_start|>"),
-        "vision_end_token_id": _id(tokenizer, "<|vision_end|>"),
-        "image_token_id": _id(tokenizer, "<|image_pad|>"),
-        "video_token_id": _id(tokenizer, "<|video_pad|>"),
+        "vision_start_token_id": token_id(tokenizer, "<|vision_start|>"),
+        "vision_end_token_id": token_id(tokenizer, "<|vision_end|>"),
+        "image_token_id": token_id(tokenizer, "<|image_pad|>"),
+        "video_token_id": token_id(tokenizer, "<|video_pad|>"),
     }
 
 
@@ -106,8 +68,8 @@ def _llava_config(tokenizer: Any) -> dict[str, Any]:
     return {
         "text_config": {"model_type": "llama", **TEXT, "vocab_size": len(tokenizer)},
         "vision_config": {"model_type": "clip_vision_model", **CLIP},
-        "image_token_index": _id(tokenizer, "<image>"),
-        "image_token_id": _id(tokenizer, "<image>"),
+        "image_token_index": token_id(tokenizer, "<image>"),
+        "image_token_id": token_id(tokenizer, "<image>"),
         "vision_feature_layer": -2,
         "image_seq_length": 16,
     }
@@ -171,7 +133,7 @@ def _idefics3_config(tokenizer: Any) -> dict[str, Any]:
     return {
         "text_config": {"model_type": "llama", **TEXT, "vocab_size": len(tokenizer)},
         "vision_config": {**eyes, "image_size": 32, "patch_size": 8},
-        "image_token_id": _id(tokenizer, "<image>"),
+        "image_token_id": token_id(tokenizer, "<image>"),
         "scale_factor": 2,
         "pad_token_id": 0,
     }
@@ -202,7 +164,7 @@ def _internvl_config(tokenizer: Any) -> dict[str, Any]:
     return {
         "text_config": {"model_type": "qwen2", **TEXT, "vocab_size": len(tokenizer)},
         "vision_config": {**eyes, "image_size": [28, 28], "patch_size": [7, 7]},
-        "image_token_id": _id(tokenizer, "<IMG_CONTEXT>"),
+        "image_token_id": token_id(tokenizer, "<IMG_CONTEXT>"),
         "image_seq_length": 4,
         "downsample_ratio": 0.5,
     }
@@ -226,8 +188,8 @@ def _mistral3_config(tokenizer: Any) -> dict[str, Any]:
     return {
         "text_config": {"model_type": "mistral", **TEXT, "vocab_size": len(tokenizer), "sliding_window": None},
         "vision_config": {**eyes, **more},
-        "image_token_index": _id(tokenizer, "[IMG]"),
-        "image_token_id": _id(tokenizer, "[IMG]"),
+        "image_token_index": token_id(tokenizer, "[IMG]"),
+        "image_token_id": token_id(tokenizer, "[IMG]"),
         "spatial_merge_size": 2,
         "vision_feature_layer": -1,
     }
@@ -249,9 +211,9 @@ def _gemma3_config(tokenizer: Any) -> dict[str, Any]:
     return {
         "text_config": {**TEXT, "vocab_size": len(tokenizer), "sliding_window": 64, "query_pre_attn_scalar": 8},
         "vision_config": {**eyes, "image_size": 32, "patch_size": 8, "model_type": "siglip_vision_model"},
-        "image_token_id": _id(tokenizer, "<image_soft_token>"),
-        "boi_token_id": _id(tokenizer, "<start_of_image>"),
-        "eoi_token_id": _id(tokenizer, "<end_of_image>"),
+        "image_token_id": token_id(tokenizer, "<image_soft_token>"),
+        "boi_token_id": token_id(tokenizer, "<start_of_image>"),
+        "eoi_token_id": token_id(tokenizer, "<end_of_image>"),
         "mm_tokens_per_image": 4,
     }
 
@@ -269,4 +231,5 @@ KINDS = {
     "internvl": Kind("internvl", templates.INTERNVL, _internvl_processor, _internvl_config, True, True),
     "mistral3": Kind("mistral3", templates.MISTRAL, _mistral3_processor, _mistral3_config, True, True),
     "gemma3": Kind("gemma3", templates.GEMMA, _gemma3_processor, _gemma3_config, strings=True),
+    **MORE_KINDS,
 }

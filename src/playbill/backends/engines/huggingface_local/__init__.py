@@ -70,7 +70,11 @@ def _engine(
         threads = (entry.get("threads") or usable_cores()) if model.device.type == "cpu" else None
         computation = computation_facts(weights, threads, name=name)
         decoder = call_apart(
-            lambda: seeing_decoder(entry, model) if path.processor else choose_decoder(entry, model, threads)
+            lambda: (
+                seeing_decoder(entry, model, path.processor, threads)
+                if path.processor is not None
+                else choose_decoder(entry, model, threads)
+            )
         )
     computation["batching"] = dict(decoder.facts)
     eyes = {"processor": path.processor.facts()} if path.processor is not None else {}

@@ -84,14 +84,14 @@ class SingleDecoder:
     def _pick(self, row: SampledSequence) -> Pick | None:
         """Compute a prompt, or one more token of an answer; return what comes next, None where that is known."""
         end = row.prompt_length if row.kv_cache is None else row.computed + 1
-        logits = self._next(row, torch.tensor([row.ids[:end]], device=self._device))
+        logits = self.next_logits(row, torch.tensor([row.ids[:end]], device=self._device))
         row.computed = end
         if end < len(row.ids):
             return None
         columns = torch.tensor([columns_of([row.sampling])], dtype=torch.int32, device=logits.device)
         return pick([row.sampling], logits, columns)[0]
 
-    def _next(self, row: SampledSequence, ids: torch.Tensor) -> torch.Tensor:
+    def next_logits(self, row: SampledSequence, ids: torch.Tensor) -> torch.Tensor:
         """Compute what a row's cache lacks of these ids, of shape (1, tokens); return the logits after them, of shape
         (1, vocabulary)."""
         first = row.kv_cache is None

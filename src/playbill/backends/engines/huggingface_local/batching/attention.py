@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from playbill.backends.engines.huggingface_local.batching.kv_cache import PAGE, KVCache
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
 
-__all__ = ["ATTENTION", "MASKED", "ROWS", "VARLEN", "Pass", "Span", "register"]
+__all__ = ["ATTENTION", "MASKED", "ROWS", "VARLEN", "Pass", "Span", "register", "text_config", "use_attention"]
 
 ATTENTION = "playbill_rows"
 VARLEN, MASKED, ROWS = "varlen", "masked", "rows"
@@ -99,6 +99,18 @@ def register() -> None:
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, _attend)
+
+
+def use_attention(model: Any, name: str) -> None:
+    """Let a model's language part compute attention by a function that transformers knows. Eyes keep their own."""
+    text = text_config(model)
+    part = next((n for n in model.config.sub_configs if getattr(model.config, n, None) is text), None)
+    model.set_attn_implementation(name if part is None else {part: name})
+
+
+def text_config(model: Any) -> Any:
+    """Return the configuration of a model's language part."""
+    return model.config.get_text_config(decoder=True)
 
 
 def _attend(

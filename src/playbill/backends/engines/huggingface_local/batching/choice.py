@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache
 
 from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.huggingface_local.batching.attention import ATTENTION, MASKED, ROWS, VARLEN, register
+from playbill.backends.engines.huggingface_local.batching.attention import (
+    ATTENTION,
+    MASKED,
+    ROWS,
+    VARLEN,
+    register,
+    text_config,
+    use_attention,
+)
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, pages_for
-from playbill.backends.engines.huggingface_local.batching.rows import BatchDecoder
+from playbill.backends.engines.huggingface_local.batching.rows import BatchDecoder, PromptsWithPictures
 from playbill.backends.engines.huggingface_local.batching.selftest import (
     Difference,
     alike_rows,
@@ -28,7 +37,7 @@ from playbill.backends.engines.machine.process_state import sum_alike
 from playbill.backends.registry.fields.local import batch_limit
 from playbill.backends.registry.fields.table import setting
 
-__all__ = ["choose_decoder"]
+__all__ = ["BatchedEyes", "Sighted", "choose_decoder"]
 
 _MOST_ROWS = 32
 _ROW_SIZES = (1, 2, 4, 8, 16, 24)
@@ -43,20 +52,45 @@ _RAGGED = "a layer of experts, each of which gets as many tokens as the company 
 _MOST_EXPERT_BYTES = 1 << 28
 
 
+class BatchedEyes(PromptsWithPictures, Protocol):
+    """Those of a model whose rows are computed together."""
+
+    @property
+    def planes(self) -> int:
+        """How many positions a token has."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return how prompts with pictures are computed, for the manifest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """What a model with eyes brings: its eyes, a trial that says why its rows can't be computed together, and its
+    decoder for one row at a time."""
+
+    eyes: BatchedEyes
+    fault: Callable[[Step], str | None]
+    single: Callable[[Mapping[str, Any]], Decoder]
+
+
 @torch.inference_mode()
-def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) -> Decoder:
+def choose_decoder(
+    entry: Mapping[str, Any], model: Any, threads: int | None, sighted: Sighted | None = None
+) -> Decoder:
     """Return the decoder that an entry asks for, with so many threads on a CPU.
 
     A model that can't be batched is warned of, and answers one at a time. Raises WeightsError where it can't even that.
     """
     if (size := batch_limit(entry)) == 1:
-        return _single(entry, model, None)
+        return _single(entry, model, None, sighted)
     why = _asks_otherwise(entry) or _cannot(model)
-    step = None if why else _find_step(entry, model, size or _MOST_ROWS, threads)
+    step = None if why else _find_step(entry, model, size or _MOST_ROWS, threads, sighted)
     if not isinstance(step, Step):
         why = why or step
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {why}")
-        return _single(entry, model, why)
+        return _single(entry, model, why, sighted)
     step.kv_cache = KVCache(_pages(model, step))
     exact = setting(entry, "batching") == "exact"
     difference: Difference | str | None = None
@@ -64,21 +98,24 @@ def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) ->
         difference = _settle(entry, step)
     else:
         _let_loose(step)
-    return BatchDecoder(step, exact=exact, facts=_facts(step, exact=exact, difference=difference))
+    facts, eyes = _facts(step, exact=exact, difference=difference), sighted.eyes if sighted is not None else None
+    return BatchDecoder(step, exact=exact, facts=facts | dict(eyes.facts() if eyes is not None else {}), eyes=eyes)
 
 
-def _find_step(entry: Mapping[str, Any], model: Any, rows: int, threads: int | None) -> Step | str | None:
+def _find_step(
+    entry: Mapping[str, Any], model: Any, rows: int, threads: int | None, sighted: Sighted | None
+) -> Step | str | None:
     """Return the step with the first way of attention that a trial passes, or why there is none."""
-    usual, why = model.config._attn_implementation, None
-    windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=_text_config(model)).layers]
+    usual, why = text_config(model)._attn_implementation, None
+    windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text_config(model)).layers]
     row_threads = RowThreads(threads)
     register()
     sum_alike()
-    model.set_attn_implementation(ATTENTION)
+    use_attention(model, ATTENTION)
     for way in _ways(model):
         step = Step(model, KVCache(MOST_PIECES), way, row_threads, most_rows=rows, windows=windows)
         try:
-            failed = is_wrong(step, usual)
+            failed = is_wrong(step, usual) or (sighted.fault(step) if sighted is not None else None)
         except Exception as e:  # noqa: BLE001 - whatever an unknown model or kernel raises
             failed = f"its layers can't be computed for several rows ({type(e).__name__}: {str(e)[:120]})"
         if failed is None:
@@ -87,7 +124,7 @@ def _find_step(entry: Mapping[str, Any], model: Any, rows: int, threads: int | N
             step.windows = None
             return step
         why = why or failed
-    model.set_attn_implementation(usual)
+    use_attention(model, usual)
     row_threads.close()
     return why
 
@@ -123,14 +160,14 @@ def _settle(entry: Mapping[str, Any], step: Step) -> Difference | str | None:
 
 def _has_experts(model: Any) -> bool:
     """Tell whether each token of a layer goes to some of several experts."""
-    config = _text_config(model)
+    config = text_config(model)
     return any((getattr(config, name, None) or 0) > 1 for name in _EXPERTS)
 
 
 def _pad_experts(step: Step) -> bool:
     """Let each token be multiplied with its own experts' weights, not each expert with its tokens, whose number depends
     on the company; whether that can be, and needs not too much memory."""
-    model, config = step.model, _text_config(step.model)
+    model, config = step.model, text_config(step.model)
     stacked = [
         p for module in model.modules() if type(module).__name__.endswith("Experts") for p in module.parameters()
     ]
@@ -178,17 +215,13 @@ def _pages(model: Any, step: Step) -> int:
         devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
         free = sum(torch.cuda.mem_get_info(device)[0] for device in devices)
         return max(MOST_PIECES + 1, int(free * _GPU_SHARE) // size)
-    longest = getattr(_text_config(model), "max_position_embeddings", None) or _LONGEST
+    longest = getattr(text_config(model), "max_position_embeddings", None) or _LONGEST
     return max(MOST_PIECES + 1, min(_budget() // size, step.most_rows * _KEPT_TURNS * pages_for(longest)))
 
 
-def _text_config(model: Any) -> Any:
-    return model.config.get_text_config(decoder=True)
-
-
-def _single(entry: Mapping[str, Any], model: Any, why: str | None) -> Decoder:
+def _single(entry: Mapping[str, Any], model: Any, why: str | None, sighted: Sighted | None) -> Decoder:
     facts = {"kind": "single", "company_independent": True, **({"reason": why} if why else {})}
-    return tried(SingleDecoder(model, facts), entry, model)
+    return tried(SingleDecoder(model, facts) if sighted is None else sighted.single(facts), entry, model)
 
 
 def _asks_otherwise(entry: Mapping[str, Any]) -> str | None:

@@ -26,12 +26,14 @@ _PADDING = 1
 @dataclass(slots=True, eq=False)
 class Run:
     """The pages of one row. ``ids`` are those whose keys and values are in it, of which the first ``prefilled`` were
-    computed as a prompt; ``busy`` says that a request uses it."""
+    computed as a prompt, and of them the first ``whole`` in one piece; ``busy`` says that a request uses it. Where
+    something of a picture stands, they are negative numbers for what is seen there."""
 
     first: int
     pages: int
     ids: list[int] = field(default_factory=list)
     prefilled: int = 0
+    whole: int = 0
     busy: bool = True
     used: int = 0
 
@@ -107,6 +109,7 @@ class KVCache:
             tensor[:, :, target.start : target.start + length] = tensor[:, :, source.start : source.start + length]
         target.ids = source.ids[:length]
         target.prefilled = min(length, source.prefilled)
+        target.whole = source.whole
 
     def write(
         self, layer: int, keys: torch.Tensor, values: torch.Tensor, places: torch.Tensor

@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from playbill.backends.common.prefixes import shared_length
-from playbill.backends.engines.huggingface_local.batching.kv_cache import Run
+from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Run
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step
 from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
-__all__ = ["BatchDecoder"]
+__all__ = ["BatchDecoder", "PromptsWithPictures"]
 
 _NO_ROOM = (
     "out of memory: there is room for {} tokens of this request, prompt and answer; lower max_tokens, or take a "
     "smaller dtype"
 )
+
+
+class PromptWithPictures(Protocol):
+    """A prompt as a model with eyes gets it. ``names`` tell what it is token by token, and the first ``whole`` can't be
+    computed in pieces."""
+
+    @property
+    def names(self) -> Sequence[int]: ...
+
+    @property
+    def whole(self) -> int: ...
+
+    def piece(self, run: Run, begin: int, ids: Sequence[int]) -> Piece:
+        """Return the piece from ``begin`` on, of the prompt or of its answer."""
+        ...
+
+
+class PromptsWithPictures(Protocol):
+    """Makes such prompts of what the model's processor made."""
+
+    def look(self, ids: Sequence[int], features: Mapping[str, Any]) -> PromptWithPictures:
+        """Return what the language part of a model gets."""
+        ...
+
+    def compute_whole(
+        self, ids: Sequence[int], features: Mapping[str, Any], end: int, kv_cache: KVCache, run: Run
+    ) -> None:
+        """Compute the first ``end`` tokens of a prompt at once."""
+        ...
+
+    def make_room(self) -> bool:
+        """Give up what is kept of pictures; whether there was anything."""
+        ...
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        ...
 
 
 class BatchDecoder:
@@ -26,13 +63,22 @@ class BatchDecoder:
     from the dialogue's earlier turns or from another dialogue, is not computed again. With ``exact`` only what was
     computed as a prompt counts as known, in whole pieces, since a token has other bits when it is computed as an
     answer; and an answer's tokens are never computed as a prompt: a row that begins again takes them one by one.
+    ``eyes`` are those of a model that has some.
     """
 
-    def __init__(self, step: Step, *, exact: bool, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        step: Step,
+        *,
+        exact: bool,
+        facts: Mapping[str, Any] | None = None,
+        eyes: PromptsWithPictures | None = None,
+    ) -> None:
         self.most_rows = step.most_rows
         self.facts = facts or {}
         self._step = step
         self._exact = exact
+        self._eyes = eyes
         self._kv_cache = step.kv_cache
 
     @property
@@ -46,6 +92,9 @@ class BatchDecoder:
                 break  # those behind it wait with it, lest it wait for ever
         begun = [row for row in rows if row.kv_cache is not None]
         prompts = [row for row in begun if row.computed < row.prompt_length]
+        if whole := [row for row in prompts if row.computed < _whole(row)]:
+            self._compute_whole(whole[0])
+            return [None for _ in rows]
         picks = self._prompts(prompts) if prompts else self._answers(begun)
         return [picks.get(id(row)) for row in rows]
 
@@ -53,22 +102,27 @@ class BatchDecoder:
         """The row is complete; its dialogue may go on."""
         if row.kv_cache is not None:
             self._kv_cache.keep(row.kv_cache)
-            row.kv_cache = None
+            row.kv_cache = row.sight = None
 
     def forget(self, row: SampledSequence) -> None:
         if row.kv_cache is not None:
             self._kv_cache.clean(row.kv_cache)
             self._kv_cache.drop(row.kv_cache)
-        row.kv_cache, row.computed = None, 0
+        row.kv_cache, row.computed, row.sight = None, 0, None
 
     def make_room(self) -> bool:
-        return self._kv_cache.drop_idle()
+        found = self._kv_cache.drop_idle()
+        return (self._eyes is not None and self._eyes.make_room()) or found
 
     def close(self) -> None:
         self._step.close()
+        if self._eyes is not None:
+            self._eyes.close()
 
     def _admit(self, row: SampledSequence) -> bool:
         """Give a row its pages, with the longest known beginning of its prompt; False where they aren't free."""
+        if self._eyes is not None and row.sight is None and any(row.request.pictures):
+            row.sight = self._eyes.look(row.ids[: row.prompt_length], row.request.features)
         known = [(self._usable(run, row), not run.busy, run.used, run) for run in self._kv_cache.runs]
         length, idle, _, best = max(known, key=lambda k: k[:3], default=(0, False, 0, None))
         run = self._kv_cache.take(row.most_tokens, spare=best if length else None)
@@ -87,10 +141,22 @@ class BatchDecoder:
 
     def _usable(self, run: Run, row: SampledSequence) -> int:
         """Return how many of a prompt's tokens needn't be computed, since a run has them."""
-        shared = min(shared_length(run.ids, row.ids), row.prompt_length - 1)  # the last one is always computed
+        whole, names = _whole(row), row.ids if row.sight is None else row.sight.names
+        shared = min(shared_length(run.ids, names), row.prompt_length - 1)  # the last one is always computed
         if not self._exact:
-            return shared
-        return min(shared, run.prefilled) // self._step.border * self._step.border
+            return shared if shared >= whole else 0
+        shared = min(shared, run.prefilled)
+        if run.whole != whole or shared < whole:  # what is computed at once has other bits at another length
+            return 0
+        return max(whole, shared // self._step.border * self._step.border)
+
+    def _compute_whole(self, row: SampledSequence) -> None:
+        """Compute the beginning of a prompt that can't be computed in pieces."""
+        assert self._eyes is not None
+        run, ids = row.kv_cache, row.ids[: row.prompt_length]
+        self._eyes.compute_whole(ids, row.request.features, row.sight.whole, self._kv_cache, run)
+        row.computed = run.prefilled = run.whole = _whole(row)
+        run.ids = list(row.sight.names[: row.computed])
 
     def _prompts(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
         """Compute pieces of prompts, and sample after those that are complete now."""
@@ -103,7 +169,7 @@ class BatchDecoder:
                 end = min((done // border + 1) * border, row.prompt_length)
                 if end - done > room:
                     break
-                pieces.append(Piece(row.kv_cache, done, row.ids[done:end]))
+                pieces.append(_piece(row, done, end))
                 room -= end - done
                 done = end
             if done == row.prompt_length and not row.new_ids:
@@ -119,7 +185,7 @@ class BatchDecoder:
         rows = [row for row in rows if id(row) not in full]
         fresh = [row for row in rows if row.computed == len(row.ids) - 1]
         again = [row for row in rows if row.computed < len(row.ids) - 1]
-        pieces = [Piece(row.kv_cache, row.computed, row.ids[row.computed : row.computed + 1]) for row in fresh + again]
+        pieces = [_piece(row, row.computed, row.computed + 1) for row in fresh + again]
         if not pieces:
             return full
         logits = self._step.answers(pieces, columns_of([row.sampling for row in fresh]))
@@ -129,7 +195,7 @@ class BatchDecoder:
     def _store(self, rows: Sequence[SampledSequence], pieces: Sequence[Piece]) -> None:
         """Note what was computed; an answer's tokens aren't, for a prompt's they count as known."""
         for piece in pieces:
-            piece.run.ids.extend(piece.ids)
+            piece.run.ids.extend(piece.ids if piece.names is None else piece.names)
         for row in rows:
             row.computed = len(row.kv_cache.ids)
             row.kv_cache.prefilled = min(row.computed, row.prompt_length)
@@ -139,3 +205,14 @@ class BatchDecoder:
             return {}
         picks = pick([row.sampling for row in rows], found.logits, found.columns)
         return {id(row): pick for row, pick in zip(rows, picks, strict=True)}
+
+
+def _whole(row: SampledSequence) -> int:
+    """Return how many of a prompt's tokens are computed at once, since they can't be in pieces."""
+    return min(row.sight.whole, row.prompt_length - 1) if row.sight is not None else 0
+
+
+def _piece(row: SampledSequence, begin: int, end: int) -> Piece:
+    ids = row.ids[begin:end]
+    found: Piece = Piece(row.kv_cache, begin, ids) if row.sight is None else row.sight.piece(row.kv_cache, begin, ids)
+    return found

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from playbill.backends.engines.huggingface_local.batching.attention import ATTENTION, use_attention
 from playbill.backends.engines.huggingface_local.batching.kv_cache import Run
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Piece, Step
 
@@ -185,10 +186,9 @@ def is_wrong(step: Step, usual: str) -> str | None:
     where they differ. The step learns by it where the model's last layer is."""
     model, vocabulary = step.model, step.model.get_input_embeddings().weight.shape[0]
     rows = [[(7919 * (i + 1) * (row + 1)) % vocabulary for i in range(11 + row)] for row in (0, 3)]
-    ours = model.config._attn_implementation
-    model.set_attn_implementation(usual)
+    use_attention(model, usual)
     alone = [model(torch.tensor([ids], device=step.device), use_cache=False).logits[0, -1] for ids in rows]
-    model.set_attn_implementation(ours)
+    use_attention(model, ATTENTION)
     trial = _Trial(step, [ids[:-1] for ids in rows])
     with _last_device(step):
         step.answers([Piece(row.run, 0, row.ids[:1]) for row in trial.rows])

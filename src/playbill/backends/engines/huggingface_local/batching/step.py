@@ -30,11 +30,18 @@ MOST_PIECES = 32
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The next tokens of one row, to follow the first ``done`` in its run."""
+    """The next tokens of one row, to follow the first ``done`` in its run.
+
+    Where something else than ids says what they are, ``embeds`` has it, of shape (tokens, hidden), and ``names`` what
+    the run knows them by. ``positions`` has them for each plane, where they don't just count.
+    """
 
     run: Run
     done: int
     ids: Sequence[int]
+    names: Sequence[int] | None = None
+    positions: Sequence[Sequence[int]] | None = None
+    embeds: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +55,20 @@ class Logits:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How many tokens, rows and logits a pass has, and how many tokens a row at the most: what makes its shape."""
+    """How many tokens, rows and logits a pass has, how many tokens a row at the most, and how many positions a token:
+    what makes its shape."""
 
     size: int
     rows: int
     kept: int
     widest: int
+    planes: int
 
     def numbers(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the parts of the one tensor that was sent, by their names."""
         sizes = {
             "ids": self.size,
-            "positions": self.size,
+            "positions": self.planes * self.size,
             "places": self.size,
             "begin": self.rows + 1,
             "length": self.rows,
@@ -74,8 +83,8 @@ class Step:
     """Computes passes of a model over a KV cache.
 
     ``rows`` are the numbers of rows that a step of answers may have, ``tokens`` those of a pass over prompts, each in
-    rising order; ``most_rows`` is the largest of the former. A prompt is cut at multiples of ``border``. ``windows``
-    are the layers' sliding windows, where they are to be checked.
+    rising order; ``most_rows`` is the largest of the former. A prompt is cut at multiples of ``border``. A token has a
+    position in each of ``planes``. ``windows`` are the layers' sliding windows, where they are to be checked.
     """
 
     def __init__(
@@ -93,6 +102,7 @@ class Step:
         self.way = way
         self.most_rows = most_rows
         self.windows = windows
+        self.planes = 1
         self.device = first_device(model)
         self.last_device = self.device  # of what the layers make
         cpu = self.device.type == "cpu"
@@ -110,7 +120,7 @@ class Step:
     def answers(self, pieces: Sequence[Piece], columns: Sequence[int] = (), *, size: int | None = None) -> Logits:
         """Return the logits after each row's next token, of which each piece has one."""
         size = size or _fit(self.rows, len(pieces))
-        layout = _Layout(size, size, size, 1)
+        layout = _Layout(size, size, size, 1, self.planes)
         flat, spans = self._lay_out(layout, pieces, (), columns)
         graph = self._graphs.get(size)
         if graph is not None:
@@ -124,9 +134,10 @@ class Step:
         their order."""
         size = size or _fit(self.tokens, sum(len(piece.ids) for piece in pieces))
         kept = _fit(self.rows, max(1, len(ends)))
-        layout = _Layout(size, MOST_PIECES + -(-size // self.border), kept, self.border)
+        layout = _Layout(size, MOST_PIECES + -(-size // self.border), kept, self.border, self.planes)
         flat, spans = self._lay_out(layout, pieces, ends, columns)
-        return self._compute(layout, flat.to(self.device, non_blocking=True), spans)
+        seen = [(s.begin, s.end, p.embeds) for p, s in zip(pieces, spans, strict=True) if p.embeds is not None]
+        return self._compute(layout, flat.to(self.device, non_blocking=True), spans, seen)
 
     def capture(self) -> None:
         """Capture the steps of answers where that can be, before any is computed: all are replayed then, or none."""
@@ -134,7 +145,7 @@ class Step:
             return
         try:
             for size in self.rows:
-                layout = _Layout(size, size, size, 1)
+                layout = _Layout(size, size, size, 1, self.planes)
                 flat, _ = self._lay_out(layout, (), (), ())
                 self._graphs[size] = _Graph(partial(self._compute, layout, spans=()), flat, self.device)
         except Exception as e:  # noqa: BLE001 - a model that synchronises, or allocates, can't be captured
@@ -145,9 +156,16 @@ class Step:
         self._graphs.clear()
         self._row_threads.close()
 
-    def _compute(self, layout: _Layout, flat: torch.Tensor, spans: Sequence[Span]) -> Logits:
-        numbers = layout.numbers(flat)
-        ids, positions, numbers["places"] = flat[: 3 * layout.size].long().view(3, layout.size)
+    def _compute(
+        self,
+        layout: _Layout,
+        flat: torch.Tensor,
+        spans: Sequence[Span],
+        seen: Sequence[tuple[int, int, torch.Tensor]] = (),
+    ) -> Logits:
+        numbers, lines = layout.numbers(flat), layout.planes + 2
+        first = flat[: lines * layout.size].long().view(lines, layout.size)
+        ids, positions, numbers["places"] = first[:1], first[1:-1], first[-1]
         longest = max((span.length for span in spans), default=1) if self.way == MASKED else self.kv_cache.pages * PAGE
         this = Pass(
             kv_cache=self.kv_cache,
@@ -162,21 +180,37 @@ class Step:
         )
         last: Any = 0 if layout.widest == 1 else numbers["last"].to(self.last_device, non_blocking=True).long()
         output = self.model(
-            input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=last, playbill_pass=this
+            **self._tokens(ids, seen),
+            position_ids=positions if layout.planes == 1 else positions[:, None],
+            use_cache=False,
+            logits_to_keep=last,
+            playbill_pass=this,
         )
         logits: torch.Tensor = output.logits[0]
         return Logits(logits, numbers["columns"].to(logits.device, non_blocking=True).view(layout.kept, COLUMNS))
+
+    def _tokens(self, ids: torch.Tensor, seen: Sequence[tuple[int, int, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Return what says which tokens a pass has: their ids, or all embeddings where some have other ones."""
+        if not seen:
+            return {"input_ids": ids}
+        embeds = self.model.get_input_embeddings()(ids)
+        for begin, end, other in seen:
+            embeds[0, begin:end] = other.to(embeds.device, embeds.dtype)
+        return {"inputs_embeds": embeds}
 
     def _lay_out(
         self, layout: _Layout, pieces: Sequence[Piece], ends: Sequence[int], columns: Sequence[int]
     ) -> tuple[torch.Tensor, list[Span]]:
         """Return all numbers of a pass in one tensor, and the spans of its rows."""
-        ids, positions, places, spans = list[int](), list[int](), list[int](), list[Span]()
+        ids, places, spans = list[int](), list[int](), list[Span]()
+        positions = [list[int]() for _ in range(layout.planes)]
         for piece in pieces:
             begin, done, new = len(ids), piece.done, len(piece.ids)
             spans.append(Span(piece.run.start, begin, begin + new, done + new))
-            ids += piece.ids
-            positions += range(done, done + new)
+            ids += piece.ids if piece.embeds is None else [0] * new
+            counted = piece.positions or [range(done, done + new)] * layout.planes
+            for plane, own in zip(positions, counted, strict=True):
+                plane += own
             places += range(piece.run.start + done, piece.run.start + done + new)
         rest = layout.size - len(ids)
         padding = [min(layout.widest, rest - i) for i in range(0, rest, layout.widest)]
@@ -185,7 +219,7 @@ class Step:
         last = [spans[end].end - 1 for end in ends]
         flat = [
             *(*ids, *[0] * rest),
-            *(*positions, *[0] * rest),
+            *(position for plane in positions for position in (*plane, *[0] * rest)),
             *(*places, *(i % PAGE for i in range(rest))),
             *accumulate(news, initial=0),
             *(*(span.length for span in spans), *padding, *[1] * missing),

@@ -1,4 +1,4 @@
-"""The decoder for models with eyes: one row at a time, stepped as transformers' own `generate` steps it.
+"""Decoders for models with eyes: rows together where a trial with a picture proves right, else one at a time.
 
 Knows no picture: what a model's processor made of them comes with a request, and goes to the model by its names.
 """
@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from playbill.backends.common.warn import warn_once
-from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder, reset_rotary, tried
+from playbill.backends.engines.huggingface_local.batching.choice import Sighted, choose_decoder
+from playbill.backends.engines.huggingface_local.batching.step import Step
+from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 from playbill.backends.engines.huggingface_local.vision.feature_memory import FeatureMemory
-from playbill.backends.registry.fields.local import batch_limit
+from playbill.backends.engines.huggingface_local.vision.first_pass import FirstPass
+from playbill.backends.engines.huggingface_local.vision.sight import Eyes
+from playbill.backends.engines.huggingface_local.vision.trial import find_fault
+from playbill.backends.prompt.pictures import PictureProcessor
 
 __all__ = ["SeeingDecoder", "seeing_decoder"]
-
-_REASON = "the model takes pictures"
-_STATE = "rope_deltas"
-"""What Qwen-VL and GLM-4V keep on the model between the steps of one row; rows that take turns would overwrite it."""
 
 
 class SeeingDecoder(SingleDecoder):
@@ -30,10 +30,10 @@ class SeeingDecoder(SingleDecoder):
     found again by the bits that the encoder got, so it is what `generate` would compute anew.
     """
 
-    def __init__(self, model: Any) -> None:
-        super().__init__(model, {"kind": "single", "company_independent": True, "reason": _REASON})
-        self._holders = [module for module in model.modules() if hasattr(module, _STATE)]
-        self.memory = FeatureMemory(model)
+    def __init__(self, model: Any, facts: Mapping[str, Any] | None, memory: FeatureMemory) -> None:
+        super().__init__(model, facts)
+        self._first_pass = FirstPass(model)
+        self.memory = memory
 
     def make_room(self) -> bool:
         return self.memory.clear()
@@ -41,51 +41,35 @@ class SeeingDecoder(SingleDecoder):
     def close(self) -> None:
         self.memory.close()
 
-    def _next(self, row: SampledSequence, ids: torch.Tensor) -> torch.Tensor:
+    def next_logits(self, row: SampledSequence, ids: torch.Tensor) -> torch.Tensor:
         first = row.kv_cache is None
         if first:
-            reset_rotary(self._model)
-            inputs, state = self._first(row, ids), [None for _ in self._holders]
+            inputs = self._first_pass.inputs(ids, row.request.features) | self._cache()
         else:
-            inputs, state = row.kv_cache
-        for holder, value in zip(self._holders, state, strict=True):
-            setattr(holder, _STATE, value)
-        if first and "position_ids" in self._named:
-            # Before there is a cache, as in `generate`: it says whether positions are counted on.
-            inputs["position_ids"] = self._model._prepare_position_ids_for_generation(ids, dict(inputs))
-        inputs |= self._cache() if first else {}
-        step = {"next_sequence_length": None if first else 1, "is_first_iteration": first}
-        output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **inputs), return_dict=True)
+            inputs, self._first_pass.state = row.kv_cache
+        output = self._first_pass.call(ids, inputs, first=first)
         inputs = self._model._update_model_kwargs_for_generation(output, inputs)
-        row.kv_cache = (inputs, [getattr(holder, _STATE) for holder in self._holders])
+        row.kv_cache = (inputs, self._first_pass.state)
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    def _first(self, row: SampledSequence, ids: torch.Tensor) -> dict[str, Any]:
-        """Return what `generate` gives a model beside a prompt. Features go to the model's device and number format."""
-        mask = torch.ones_like(ids)
-        keep = {"logits_to_keep": 1} if "logits_to_keep" in self._named else {}
-        return {**self._features(row.request.features), "use_cache": True, "attention_mask": mask, **keep}
-
-    def _features(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._placed(value) for name, value in features.items()}
-
-    def _placed(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            kind = self._model.dtype if value.is_floating_point() else value.dtype
-            return value.to(self._device, kind)
-        return [self._placed(each) for each in value] if isinstance(value, list) else value
-
     def _cache(self) -> dict[str, Any]:
         """Return the key-value cache that `generate` gives, by the name that the model has for it."""
-        return {name: value for name, value in self._start(0).items() if name in ("past_key_values", "cache")}
+        return {name: value for name, value in self._start(0).items() if name == self._first_pass.cache_name}
 
 
-def seeing_decoder(entry: Mapping[str, Any], model: Any) -> Decoder:
-    """Return the decoder of a model that takes pictures, after three tokens and one more were computed with it.
+def seeing_decoder(entry: Mapping[str, Any], model: Any, processor: PictureProcessor, threads: int | None) -> Decoder:
+    """Return the decoder of a model that takes pictures, as its entry asks for it.
 
-    Raises WeightsError where it can't do that.
+    Raises WeightsError where it can't even be computed one row at a time.
     """
-    if batch_limit(entry) != 1:
-        warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {_REASON}")
-    return tried(SeeingDecoder(model), entry, model)
+    eyes = Eyes(model)
+
+    def single(facts: Mapping[str, Any]) -> SingleDecoder:
+        eyes.memory.apart = False  # as in `generate`, to the bit
+        return SeeingDecoder(model, facts, eyes.memory)
+
+    def fault(step: Step) -> str | None:
+        return find_fault(eyes, SeeingDecoder(model, None, eyes.memory), step, processor)
+
+    return choose_decoder(entry, model, threads, Sighted(eyes, fault, single))

@@ -2,19 +2,23 @@
 
 transformers encodes a dialogue's pictures anew at every turn. Its models get at their encoder by one method,
 `get_image_features`, which is a function of its tensors alone: called with the same bits it gives the same bits, so its
-result can be kept without changing an answer.
+result can be kept without changing an answer. Where pictures are encoded ``apart``, a new one in a dialogue is encoded
+alone, and what was made of the earlier ones is taken as it is, to the bit.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
-__all__ = ["FeatureMemory"]
+from playbill.backends.engines.huggingface_local.vision.apart import distinctive, join, take_apart
+
+__all__ = ["FeatureMemory", "tensors_in"]
 
 _METHOD = "get_image_features"
 _MOST_BYTES = 1 << 30
@@ -25,7 +29,8 @@ _UNREAD = ("hidden_states", "attentions")
 class FeatureMemory:
     """Image features by a digest of what they were computed from, the longest unused given up first.
 
-    ``computed`` and ``reused`` count calls of the encoder, and those that were spared.
+    ``computed`` and ``reused`` count calls of the encoder, and those that were spared; ``apart`` says whether each
+    picture has a call of its own.
     """
 
     def __init__(self, model: Any, most_bytes: int = _MOST_BYTES) -> None:
@@ -33,9 +38,11 @@ class FeatureMemory:
         self._kept: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
         self._most_bytes = most_bytes
+        self.apart = False
         self.computed = 0
         self.reused = 0
         if self._owner is not None:
+            self._patch = _patch_side(self._owner)
             setattr(self._owner, _METHOD, self._remembering(getattr(self._owner, _METHOD)))
 
     def clear(self) -> bool:
@@ -52,21 +59,34 @@ class FeatureMemory:
             delattr(self._owner, _METHOD)
 
     def _remembering(self, encode: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(encode)
+
         def remembered(*args: Any, **kwargs: Any) -> Any:
-            key = _digest((args, kwargs))
-            if (found := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-                self.reused += 1
-                return found[0]
-            self.computed += 1
-            made = _without_unread(encode(*args, **kwargs))
-            self._keep(key, made)
-            return made
+            if not self.apart:
+                return self._recalled(encode, args, kwargs)
+            bound = signature.bind(*args, **kwargs)
+            named = {name: value for name, value in bound.arguments.items() if name != "kwargs"}
+            others = bound.arguments.get("kwargs", {})
+            calls = take_apart(named, self._patch)
+            return join([self._recalled(encode, (), {**call, **others}, distinctive(call)) for call in calls])
 
         return remembered
 
+    def _recalled(
+        self, encode: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], known_by: Any = None
+    ) -> Any:
+        key = _digest(known_by if known_by is not None else (args, kwargs))
+        if (found := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            self.reused += 1
+            return found[0]
+        self.computed += 1
+        made = _without_unread(encode(*args, **kwargs))
+        self._keep(key, made)
+        return made
+
     def _keep(self, key: bytes, made: Any) -> None:
-        size = sum({t.data_ptr(): t.nelement() * t.element_size() for t in _tensors(made)}.values())
+        size = sum({t.data_ptr(): t.nelement() * t.element_size() for t in tensors_in(made)}.values())
         if size > self._most_bytes:
             return
         self._kept[key] = (made, size)
@@ -91,15 +111,22 @@ def _without_unread(made: Any) -> Any:
     return made
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def _patch_side(owner: Any) -> int:
+    """Return the side of a picture's patch in pixels, 1 where the model doesn't tell."""
+    found = getattr(getattr(owner.config, "vision_config", None), "patch_size", 1)
+    return int(found) if isinstance(found, int) else int(max(found))
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in something nested."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _tensors(each)
+            yield from tensors_in(each)
     elif isinstance(value, (list, tuple)):
         for each in value:
-            yield from _tensors(each)
+            yield from tensors_in(each)
 
 
 def _digest(value: Any) -> bytes:

@@ -1,0 +1,109 @@
+"""The trial on load of a model with eyes: whether its rows can be computed together, pictures and all.
+
+A prompt with a picture is computed beside one without, and compared with what the model's own steps give for it alone;
+one with two pictures shows whether each can be encoded apart.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import torch
+
+from playbill.backends.engines.base import Request
+from playbill.backends.engines.huggingface_local.batching.step import Piece, Step
+from playbill.backends.engines.huggingface_local.decoder import SingleDecoder
+from playbill.backends.engines.huggingface_local.sequence import SampledSequence
+from playbill.backends.engines.huggingface_local.vision.sight import Eyes
+from playbill.backends.prompt.pictures import ExpandedPrompt, Picture, PictureProcessor
+from playbill.backends.prompt.pictures.picture import make_picture
+
+__all__ = ["find_fault"]
+
+_SIZES = ((112, 84), (84, 140))
+_ANSWER = (1, 2)
+"""Ids that stand for an answer's first tokens."""
+
+
+def find_fault(eyes: Eyes, reference: SingleDecoder, step: Step, processor: PictureProcessor) -> str | None:
+    """Return why the rows of a model with eyes can't be computed together, None where they can. What has to be known of
+    its prompts with pictures is known to ``eyes`` and ``step`` afterwards."""
+    one = _prompt(processor, _SIZES[:1])
+    eyes.memory.apart = False
+    eyes.settle(one.ids, one.features)
+    step.planes = eyes.planes
+    eyes.memory.apart = _encodes_apart(eyes, processor)
+    request = Request(messages=(), params={"max_tokens": 3}, prompt_ids=one.ids, features=one.features)
+    row = SampledSequence(request, None, str)
+    with eyes.usual_attention():
+        alone = [_next(reference, row, token) for token in (None, *_ANSWER)]
+    together = _together(eyes, step, one)
+    step.kv_cache.runs.clear()
+    eyes.memory.clear()
+    if any(_differ(a, b) for a, b in zip(together, alone, strict=True)):
+        return f"{type(step.model).__name__} computes something else for a picture beside other rows"
+    return None
+
+
+def _next(reference: SingleDecoder, row: SampledSequence, token: int | None) -> torch.Tensor:
+    row.ids += [] if token is None else [token]
+    return reference.next_logits(row, torch.tensor([row.ids]))[0].clone()
+
+
+def _together(eyes: Eyes, step: Step, prompt: ExpandedPrompt) -> list[torch.Tensor]:
+    """Return the logits after a prompt and after each token of an answer, computed beside a row of text."""
+    sight, length = eyes.look(prompt.ids, prompt.features), len(prompt.ids)
+    run, other = step.kv_cache.take(length + len(_ANSWER)), step.kv_cache.take(8)
+    if run is None or other is None:
+        raise NotImplementedError(f"a small picture has {length} tokens")
+    done = min(sight.whole, length - 1)
+    if done:
+        eyes.compute_whole(prompt.ids, prompt.features, sight.whole, step.kv_cache, run)
+    text: list[Piece] = [Piece(other, 0, (3, 2, 1))]
+    found = []
+    while done < length:
+        end = min((done // step.border + 1) * step.border, length)
+        made = step.prompts([sight.piece(run, done, prompt.ids[done:end]), *text], [0]).logits[0].clone()
+        done, text = end, []
+    found.append(made)
+    for i, token in enumerate(_ANSWER):
+        pieces = [Piece(other, 3 + i, [token]), sight.piece(run, length + i, [token])]
+        found.append(step.answers(pieces).logits[1].clone())
+    return found
+
+
+def _encodes_apart(eyes: Eyes, processor: PictureProcessor) -> bool:
+    """Tell whether a picture may be encoded without the others of its prompt."""
+    try:
+        two = _prompt(processor, _SIZES)
+        whole = eyes.look(two.ids, two.features).embeds
+        eyes.memory.apart = True
+        return not _differ(eyes.look(two.ids, two.features).embeds, whole)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - of an unknown model's code; all are encoded together then, as the facts say
+        return False
+    finally:
+        eyes.memory.apart = False
+
+
+def _prompt(processor: PictureProcessor, sizes: Sequence[tuple[int, int]]) -> ExpandedPrompt:
+    pictures = [_picture(*size) for size in sizes]
+    return processor.expand("".join(f"{processor.placeholder} one " for _ in pictures) + "two", pictures)
+
+
+def _picture(width: int, height: int) -> Picture:
+    """Return a picture that has something to see everywhere."""
+    from PIL import Image
+
+    bands = Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90)
+    file = io.BytesIO()
+    Image.merge("RGB", [band.resize((width, height)) for band in bands]).save(file, "PNG")
+    return make_picture(file.getvalue(), "a trial's picture", "made here")
+
+
+def _differ(some: torch.Tensor, others: torch.Tensor) -> bool:
+    """Tell whether numbers differ by more than rounding explains in their format."""
+    limit = 1e-3 if others.dtype == torch.float32 else 0.1
+    return some.shape != others.shape or bool((some - others).float().std() > limit * others.float().std())
