@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-SIZES = {"small": (90, 50), "wide": (160, 30), "tall": (40, 120), "tiny": (16, 12), "huge": (1400, 900)}
+SIZES = {
+    "small": (90, 50),
+    "wide": (160, 30),
+    "tall": (40, 120),
+    "tiny": (16, 12),
+    "huge": (1400, 900),
+    "speck": (7, 7),
+}
 
 
 @cache
@@ -45,7 +52,7 @@ def _message(role: str, *parts: str) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
-def _user(*parts: str) -> dict[str, Any]:
+def user(*parts: str) -> dict[str, Any]:
     return _message("user", *parts)
 
 
@@ -53,17 +60,17 @@ _PAST = {"role": "assistant", "content": "A tower."}
 
 SHAPES: Mapping[str, list[dict[str, Any]]] = {
     "none": [{"role": "user", "content": "Say a word."}],
-    "one": [_user("<small>", "What is this?")],
+    "one": [user("<small>", "What is this?")],
     "clembench": [{"role": "user", "content": "What is this?", "image": data_url("small")}],
-    "two": [_user("<small>", "<tall>", "Compare them.")],
+    "two": [user("<small>", "<tall>", "Compare them.")],
     "two of clembench": [{"role": "user", "content": "Both?", "image": [data_url("wide"), data_url("small")]}],
-    "earlier turn": [_user("<small>", "What is this?"), _PAST, {"role": "user", "content": "Are you sure?"}],
-    "two turns": [_user("<wide>", "And here?"), _PAST, _user("<small>", "And this?")],
-    "after the text": [_user("Look at this:", "<small>")],
-    "between texts": [_user("Before", "<small>", "and after.")],
-    "system": [{"role": "system", "content": "Be brief."}, _user("<tall>", "What is this?")],
-    "tiny": [_user("<tiny>", "What is this?")],
-    "huge": [_user("<huge>", "What is this?")],
+    "earlier turn": [user("<small>", "What is this?"), _PAST, {"role": "user", "content": "Are you sure?"}],
+    "two turns": [user("<wide>", "And here?"), _PAST, user("<small>", "And this?")],
+    "after the text": [user("Look at this:", "<small>")],
+    "between texts": [user("Before", "<small>", "and after.")],
+    "system": [{"role": "system", "content": "Be brief."}, user("<tall>", "What is this?")],
+    "tiny": [user("<tiny>", "What is this?")],
+    "huge": [user("<huge>", "What is this?")],
 }
 
 

@@ -100,7 +100,7 @@ class SingleDecoder:
             row.kv_cache = self._start(ids.shape[1])
         step = {"next_sequence_length": None if first else 1, "is_first_iteration": first}
         output = self._model(**self._model.prepare_inputs_for_generation(ids, **step, **row.kv_cache), return_dict=True)
-        row.kv_cache = self._model._update_model_kwargs_for_generation(output, row.kv_cache)
+        row.kv_cache = self._model._update_model_kwargs_for_generation(output, row.kv_cache, is_encoder_decoder=False)
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 

@@ -8,7 +8,6 @@ pytest.importorskip("PIL", reason="needs the extra `vision`")
 pytest.importorskip("torchvision", reason="needs the extra `vision`")
 
 import torch
-from torch.nn.modules.module import register_module_forward_hook
 
 from playbill.backends import MessageError, load_model, make_prompt
 from support.vision.checkpoint import Reference, entry_of, save_tiny
@@ -33,65 +32,61 @@ def checkpoints(tmp_path_factory):
 
 
 def differences(model, reference, messages, strings):
-    """What of a prompt and its answer isn't as transformers has it."""
+    """What of a prompt isn't as transformers has it, and the answer that it gives to it."""
     wanted = reference.inputs(*for_transformers(messages, strings=strings))
     prompt = make_prompt(model.spec, model.prompt_path, messages)
-    if prompt.ids != tuple(wanted["input_ids"][0].tolist()):
-        return ["ids"]
     given = {name for name in wanted if name not in ("input_ids", "attention_mask")}
-    found = [name for name in given if not torch.equal(prompt.features[name], wanted[name])]
+    found = [] if prompt.ids == tuple(wanted["input_ids"][0].tolist()) else ["ids"]
     found += sorted(given ^ set(prompt.features))
-    answer = model.generate(messages, max_tokens=TOKENS).output_ids or ()
-    expected = reference.answer(wanted, TOKENS)
-    return found + (["answer"] if not answer or expected[: len(answer)] != answer else [])
+    found += [name for name in given & set(prompt.features) if not torch.equal(prompt.features[name], wanted[name])]
+    return found, reference.answer(wanted, TOKENS)
 
 
-def judge(folder, kind, shapes):
-    reference = Reference(folder)
-    with load_model(entry_of(folder)) as model:
-        return {
-            name: found
-            for name in shapes
-            if (found := differences(model, reference, SHAPES[name], KINDS[kind].strings))
-        }
+def judge(folder, kind, shapes, batching="exact"):
+    """What differs, in the prompts, in the answers one at a time, and in those to all at once."""
+    reference, wrong = Reference(folder), {}
+    with load_model(entry_of(folder, batching=batching)) as model:
+        together = model.generate_batch([SHAPES[name] for name in shapes], max_tokens=TOKENS)
+        for name, beside in zip(shapes, together, strict=True):
+            found, expected = differences(model, reference, SHAPES[name], KINDS[kind].strings)
+            alone = model.generate(SHAPES[name], max_tokens=TOKENS)
+            for way, answer in (("alone", alone.output_ids), ("together", beside.output_ids)):
+                found += [] if answer and expected[: len(answer)] == answer else [way]
+            if found:
+                wrong[name] = found
+        return wrong, model.engine.facts()["batching"]
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava", "gemma3"])
 def test_ids_features_and_answers_are_those_of_transformers(checkpoints, kind):
-    """Three-dimensional positions with a state on the model, a BOS that the processor adds, attention both ways."""
-    assert judge(checkpoints(kind), kind, FEW) == {}
+    """Three-dimensional positions with a state on the model, a BOS that the processor adds, attention both ways: one at
+    a time, and beside each other and a dialogue without pictures."""
+    wrong, facts = judge(checkpoints(kind), kind, ("none", *FEW))
+    assert wrong == {}
+    assert facts["kind"] == "exact"
+
+
+WHOLE = {"gemma3": "the tokens of a picture see each other", "qwen3_vl": "deepstack_visual_embeds beside embeddings"}
+ALONE = {"lfm2_vl": "has layers of the kind conv", "mllama": "has layers that look at pictures anew at each token"}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batching", ["exact", "fast", "single"])
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_so_they_are_for_every_kind_and_shape(checkpoints, kind):
-    """Tiles, rows, grids, padded pictures; without one, with two, in earlier turns, tiny and huge."""
+def test_so_they_are_for_every_kind_and_shape(checkpoints, kind, batching):
+    """Tiles, rows, grids, padded pictures; without one, with two, in earlier turns, tiny and huge. What can't be
+    computed beside others says why."""
     if kind == "smolvlm":
         pytest.importorskip("num2words")
-    assert judge(checkpoints(kind), kind, SHAPES) == {}
-
-
-@pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava"])
-def test_a_picture_is_encoded_once_in_a_dialogue(checkpoints, kind):
-    """Each turn sends it again, and the encoder is asked once; the answer is as if it were asked anew."""
-    folder, turns = checkpoints(kind), ["Sure?", "And now?", "Why?"]
-    reference = Reference(folder)
-    messages = list(SHAPES["one"])
-    encoder = reference.model.model
-    encoder = getattr(encoder, "visual", None) or encoder.vision_tower
-    answers, seen = [], []
-    noted = register_module_forward_hook(lambda module, *_: seen.append(1) if type(module) is type(encoder) else None)
-    try:
-        with load_model(entry_of(folder)) as model:
-            for turn in [None, *turns]:
-                if turn is not None:
-                    messages += [{"role": "assistant", "content": "A tower."}, {"role": "user", "content": turn}]
-                answers.append(model.generate(messages, max_tokens=TOKENS).output_ids)
-    finally:
-        noted.remove()
-    assert len(seen) == 1
-    wanted = reference.inputs(*for_transformers(messages, strings=KINDS[kind].strings))
-    assert reference.answer(wanted, TOKENS)[: len(answers[-1])] == answers[-1]
+    wrong, facts = judge(checkpoints(kind), kind, SHAPES, batching)
+    assert wrong == {}
+    if batching == "single" or kind in ALONE:
+        assert facts["kind"] == "single"
+        assert batching == "single" or ALONE[kind] in facts["reason"]
+    else:
+        assert facts["kind"] == batching
+        assert facts["pictures_encoded"] == "one at a time"
+        assert WHOLE.get(kind, "in pieces") in facts["prompts_with_pictures"]
 
 
 def test_dialogues_that_take_turns_do_not_disturb_each_other(checkpoints):

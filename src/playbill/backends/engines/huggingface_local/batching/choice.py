@@ -117,7 +117,7 @@ def _find_step(
         try:
             failed = is_wrong(step, usual) or (sighted.fault(step) if sighted is not None else None)
         except Exception as e:  # noqa: BLE001 - whatever an unknown model or kernel raises
-            failed = f"its layers can't be computed for several rows ({type(e).__name__}: {str(e)[:120]})"
+            failed = f"its rows can't be computed together ({type(e).__name__}: {str(e)[:120]})"
         if failed is None:
             if why is not None:
                 warn_once(f"{entry.get('model_name')}: attention is computed by '{way}', a slower way, since {why}")
@@ -239,6 +239,8 @@ def _cannot(model: Any) -> str | None:
         return f"{type(model).__name__} has an attention of its own"
     if scaling := _length_dependent(model.config.to_dict()):
         return f"its rotary embedding ({scaling}) depends on the length of the longest row computed with it"
+    if getattr(text_config(model), "cross_attention_layers", None):
+        return f"{type(model).__name__} has layers that look at pictures anew at each token"
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {
         "full_attention",
         "sliding_attention",

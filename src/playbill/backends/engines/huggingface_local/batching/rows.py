@@ -33,6 +33,10 @@ class PromptWithPictures(Protocol):
         """Return the piece from ``begin`` on, of the prompt or of its answer."""
         ...
 
+    def computed(self) -> PromptWithPictures:
+        """Return what is still needed once the prompt is computed."""
+        ...
+
 
 class PromptsWithPictures(Protocol):
     """Makes such prompts of what the model's processor made."""
@@ -177,6 +181,9 @@ class BatchDecoder:
         wanted = list(ends.values())
         logits = self._step.prompts(pieces, list(ends), columns_of([row.sampling for row in wanted]))
         self._store(rows, pieces)
+        for row in rows:
+            if row.sight is not None and row.computed == row.prompt_length:
+                row.sight = row.sight.computed()
         return self._sample(wanted, logits)
 
     def _answers(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:

@@ -48,7 +48,7 @@ class SeeingDecoder(SingleDecoder):
         else:
             inputs, self._first_pass.state = row.kv_cache
         output = self._first_pass.call(ids, inputs, first=first)
-        inputs = self._model._update_model_kwargs_for_generation(output, inputs)
+        inputs = self._model._update_model_kwargs_for_generation(output, inputs, is_encoder_decoder=False)
         row.kv_cache = (inputs, self._first_pass.state)
         logits: torch.Tensor = output.logits[:, -1]
         return logits

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -40,7 +40,7 @@ class Sight:
     tokens can't be computed in pieces.
     """
 
-    embeds: torch.Tensor
+    embeds: torch.Tensor | None
     names: Sequence[int]
     positions: Sequence[Sequence[int]]
     offset: int
@@ -53,8 +53,12 @@ class Sight:
             counted = [range(begin + self.offset, end + self.offset)] * len(self.positions)
             return Piece(run, begin, ids, positions=counted)
         names = self.names[begin:end]
-        embeds = self.embeds[begin:end] if min(names) < 0 else None
+        embeds = self.embeds[begin:end] if self.embeds is not None and min(names) < 0 else None
         return Piece(run, begin, ids, names=names, positions=[p[begin:end] for p in self.positions], embeds=embeds)
+
+    def computed(self) -> Sight:
+        """Return what is still needed once the prompt is computed."""
+        return replace(self, embeds=None)
 
 
 class Given(Exception):

@@ -77,9 +77,10 @@ def _encodes_apart(eyes: Eyes, processor: PictureProcessor) -> bool:
     """Tell whether a picture may be encoded without the others of its prompt."""
     try:
         two = _prompt(processor, _SIZES)
-        whole = eyes.look(two.ids, two.features).embeds
+        together = eyes.look(two.ids, two.features).embeds
         eyes.memory.apart = True
-        return not _differ(eyes.look(two.ids, two.features).embeds, whole)
+        apart = eyes.look(two.ids, two.features).embeds
+        return together is not None and apart is not None and not _differ(apart, together)
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 - of an unknown model's code; all are encoded together then, as the facts say

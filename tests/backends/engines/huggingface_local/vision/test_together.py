@@ -1,0 +1,152 @@
+"""Rows with pictures computed together: no bit by company, nothing shared but what was seen alike, encoded once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("PIL", reason="needs the extra `vision`")
+pytest.importorskip("torchvision", reason="needs the extra `vision`")
+
+
+from playbill.backends import load_model
+from support.vision.checkpoint import Reference, entry_of, save_tiny
+from support.vision.kinds import KINDS
+from support.vision.shapes import SHAPES, for_transformers, user
+
+TOKENS = 6
+LONG = "Look closely, name what you see, and never say its name in any other way than as one short word. " * 2
+AGAIN = [{"role": "assistant", "content": "A."}, {"role": "user", "content": "Sure?"}]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """A folder for each kind, made when it is first asked for."""
+    root, made = tmp_path_factory.mktemp("eyes"), {}
+
+    def folder(kind):
+        if kind not in made:
+            made[kind] = save_tiny(kind, root / kind)
+        return made[kind]
+
+    return folder
+
+
+def bits(generation: Any) -> Any:
+    """The answer, with the log probabilities of the likeliest tokens."""
+    assert generation.output_ids, generation.error
+    return generation.output_ids, generation.details["logprobs"]
+
+
+def expected(folder, kind, messages, tokens=TOKENS):
+    reference = Reference(folder)
+    return reference.answer(reference.inputs(*for_transformers(messages, strings=KINDS[kind].strings)), tokens)
+
+
+def check_company(folder, dtype):
+    """Alone and nothing known before, all together, the other way round, and as second turns of what is known."""
+    dialogues = [*SHAPES.values(), [user(LONG, "<small>", LONG)], [user(LONG, "<small>", LONG), *AGAIN]]
+    asked = {"max_tokens": TOKENS, "logprobs": 3}
+    with load_model(entry_of(folder, batching="exact", dtype=dtype)) as model:
+        if model.engine.facts()["batching"]["kind"] != "exact":
+            return
+        alone = []
+        for messages in dialogues:
+            alone.append(bits(model.generate(messages, **asked)))
+            model.engine.decoder.make_room()
+        assert [bits(made) for made in model.generate_batch(dialogues, **asked)] == alone
+        assert [bits(made) for made in model.generate_batch(dialogues[::-1], **asked)] == alone[::-1]
+        assert [bits(model.generate(messages, **asked)) for messages in dialogues] == alone
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("qwen2_5_vl", "bfloat16"), ("gemma3", "float32")])
+def test_company_changes_no_bit(checkpoints, kind, dtype):
+    """Answers and log probabilities, in pieces and at once, anew and after what is known."""
+    check_company(checkpoints(kind), dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_company_changes_no_bit_of_any_kind(checkpoints, kind, dtype):
+    """Where rows are computed together at all."""
+    check_company(checkpoints(kind), dtype)
+
+
+@pytest.mark.parametrize("kind", ["llava", "gemma3"])
+@pytest.mark.parametrize("batching", ["exact", "fast"])
+def test_a_picture_is_known_again_by_what_was_seen(checkpoints, kind, batching):
+    """A later turn computes what is new; another picture with the same ids is another prompt from there on."""
+    folder = checkpoints(kind)
+    first, other = [user("<small>", LONG)], [user("<tall>", LONG)]
+    with load_model(entry_of(folder, batching=batching)) as model:
+        begun = model.generate(first, max_tokens=TOKENS)
+        again = model.generate([*first, *AGAIN], max_tokens=TOKENS)
+        second = model.generate(other, max_tokens=TOKENS)
+        together = model.generate_batch([first, other, [*other, *AGAIN]], max_tokens=TOKENS)
+    assert begun.prompt_ids == second.prompt_ids
+    image = begun.prompt_ids.index(max(begun.prompt_ids))  # the image token is the tokenizer's last
+    assert again.usage.cached_tokens >= len(begun.prompt_ids) // 64 * 64 > image
+    assert second.usage.cached_tokens <= image
+    for made, messages in zip(
+        [again, second, *together], [[*first, *AGAIN], other, first, other, [*other, *AGAIN]], strict=True
+    ):
+        assert made.output_ids == expected(folder, kind, messages)[: len(made.output_ids)]
+
+
+class Encoded:
+    """How many numbers of pictures a model's encoder gets."""
+
+    def __init__(self, model: Any) -> None:
+        inner = model.engine.decoder._step.model.model
+        self._encoder = getattr(inner, "visual", None) or inner.vision_tower
+        self.numbers = 0
+
+    def __enter__(self) -> Encoded:
+        self._hook = self._encoder.register_forward_pre_hook(self._note, with_kwargs=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._hook.remove()
+
+    def _note(self, module: Any, args: Any, kwargs: Any) -> None:
+        pixels = args[0] if args else kwargs["pixel_values"]
+        self.numbers += pixels.numel()
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava", "mistral3"])
+def test_each_picture_of_a_dialogue_is_encoded_once(checkpoints, kind):
+    """Each turn sends all again; a new one is encoded without the others, also where it is larger. The answers are as
+    if all were asked anew."""
+    folder = checkpoints(kind)
+    messages = [user("<small>", "What is this?"), *AGAIN, {"role": "assistant", "content": "B."}]
+    messages += [user("<wide>", "And this?"), *AGAIN]
+    with load_model(entry_of(folder)) as model, Encoded(model) as seen:
+        for end in (1, 3, 5, 7):
+            made = model.generate(messages[:end], max_tokens=TOKENS)
+            assert made.output_ids == expected(folder, kind, messages[:end])[: len(made.output_ids)]
+        turns = seen.numbers
+        model.engine.decoder.make_room()
+        for part in ([messages[0]], [messages[4]]):
+            model.generate(part, max_tokens=1)
+        assert turns == seen.numbers - turns > 0
+
+
+def test_a_picture_that_a_model_fails_on_fails_alone(checkpoints):
+    """Mistral3 in transformers can't read a single picture of one token; those beside it are answered."""
+    folder = checkpoints("mistral3")
+    small = [user("<speck>", "What is this?")]
+    with load_model(entry_of(folder)) as model:
+        failed, answered = model.generate_batch([small, SHAPES["two"]], max_tokens=TOKENS)
+    assert failed.outcome == "error"
+    assert answered.output_ids == expected(folder, "mistral3", SHAPES["two"])[: len(answered.output_ids)]
+
+
+def test_what_cannot_be_computed_together_says_why(checkpoints, caplog):
+    """Once at the start, and in the manifest's facts."""
+    with load_model(entry_of(checkpoints("mllama"))) as model:
+        facts = model.engine.facts()["batching"]
+    assert facts["kind"] == "single"
+    assert "has layers that look at pictures anew at each token" in facts["reason"]
+    assert "mllama: requests are answered one at a time, since MllamaForConditionalGeneration has" in caplog.text
