@@ -49,8 +49,7 @@ def check_company(folder, dtype):
     dialogues = [*SHAPES.values(), [user(LONG, "<small>", LONG)], [user(LONG, "<small>", LONG), *AGAIN]]
     asked = {"max_tokens": TOKENS, "logprobs": 3}
     with load_model(entry_of(folder, batching="exact", dtype=dtype)) as model:
-        if model.engine.facts()["batching"]["kind"] != "exact":
-            return
+        assert model.engine.facts()["batching"]["kind"] == "exact"
         alone = []
         for messages in dialogues:
             alone.append(bits(model.generate(messages, **asked)))
@@ -68,9 +67,9 @@ def test_company_changes_no_bit(checkpoints, kind, dtype):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"lfm2_vl", "mllama"}))
 def test_company_changes_no_bit_of_any_kind(checkpoints, kind, dtype):
-    """Where rows are computed together at all."""
+    """Of those whose rows are computed together at all."""
     check_company(checkpoints(kind), dtype)
 
 
