@@ -128,10 +128,14 @@ class Eyes:
             inputs = self._first_pass.inputs(first, {n: _cut(v, len(ids), end) for n, v in features.items()})
             self._first_pass.call(first, {**inputs, str(self._first_pass.cache_name): cache})
         for number, layer in enumerate(cache.layers):
-            if layer.keys.shape[2] != end:
-                raise NotImplementedError(f"layer {number} keeps {layer.keys.shape[2]} keys for {end} tokens")
-            places = torch.arange(run.start, run.start + end, device=layer.keys.device)
-            kv_cache.write(number, layer.keys, layer.values, places)
+            keys, values = self._kept(layer, end)
+            kv_cache.write(number, keys, values, torch.arange(run.start, run.start + end, device=keys.device))
+
+    @staticmethod
+    def _kept(layer: Any, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if layer.keys.shape[2] != tokens:
+            raise NotImplementedError(f"a layer keeps {layer.keys.shape[2]} keys for {tokens} tokens")
+        return layer.keys, layer.values
 
     @contextmanager
     def usual_attention(self) -> Iterator[None]:
@@ -191,7 +195,7 @@ def _names(ids: Sequence[int], seen: Sequence[bool], embeds: torch.Tensor, posit
         if inside:
             places = list(run)
             part = slice(places[0], places[-1] + 1)
-            digest = hashlib.blake2b(digest_size=16)
+            digest: Any = hashlib.blake2b(digest_size=16)
             for tensor in (embeds[part], positions[:, part]):
                 digest.update(tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy())
             first = int.from_bytes(digest.digest(), "big") << 32
