@@ -132,6 +132,28 @@ def test_each_picture_of_a_dialogue_is_encoded_once(checkpoints, kind):
         assert turns == seen.numbers - turns > 0
 
 
+@pytest.mark.parametrize("kind", ["llava", "qwen3_vl"])
+def test_a_prompt_may_end_with_a_picture(checkpoints, kind, tmp_path):
+    """No token comes after its last patch: what is computed at once is all of it."""
+    folder = checkpoints(kind)
+    image = "<image>" if kind == "llava" else "<|vision_start|><|image_pad|>"
+    show = "{% if c.type == 'image' %}" + image + "{% else %}{{ c.text }}{% endif %}"
+    template = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+    template += "{% for c in m.content %}" + show + "{% endfor %}{% endif %}{% endfor %}"
+    first = [user("Look:", "<small>")]
+    reference = Reference(folder)
+    reference.processor.chat_template = template
+    entry = entry_of(folder, premade_chat_template=False, custom_chat_template=template, batching="fast")
+    with load_model(entry) as model:
+        begun = model.generate(first, max_tokens=TOKENS)
+        again = [*first, {"role": "assistant", "content": begun.raw}, {"role": "user", "content": "Sure?"}]
+        made = [begun, *model.generate_batch([first, again, first], max_tokens=TOKENS)]
+    for each, messages in zip(made, [first, first, again, first], strict=True):
+        wanted = reference.inputs(*for_transformers(messages, strings=True))
+        assert each.prompt_ids == tuple(wanted["input_ids"][0].tolist())
+        assert each.output_ids == reference.answer(wanted, TOKENS)[: len(each.output_ids)]
+
+
 def test_a_picture_that_a_model_fails_on_fails_alone(checkpoints):
     """Mistral3 in transformers can't read a single picture of one token; those beside it are answered."""
     folder = checkpoints("mistral3")

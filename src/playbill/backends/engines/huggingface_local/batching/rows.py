@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
+
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Run
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step
@@ -47,8 +49,8 @@ class PromptsWithPictures(Protocol):
 
     def compute_whole(
         self, ids: Sequence[int], features: Mapping[str, Any], end: int, kv_cache: KVCache, run: Run
-    ) -> None:
-        """Compute the first ``end`` tokens of a prompt at once."""
+    ) -> torch.Tensor:
+        """Compute the first ``end`` tokens of a prompt at once; return the logits after them: (1, vocabulary)."""
         ...
 
     def make_room(self) -> bool:
@@ -96,10 +98,10 @@ class BatchDecoder:
                 break  # those behind it wait with it, lest it wait for ever
         begun = [row for row in rows if row.kv_cache is not None]
         prompts = [row for row in begun if row.computed < row.prompt_length]
-        if whole := [row for row in prompts if row.computed < _whole(row)]:
-            self._compute_whole(whole[0])
-            return [None for _ in rows]
-        picks = self._prompts(prompts) if prompts else self._answers(begun)
+        if whole := next((row for row in prompts if row.computed < _whole(row)), None):
+            picks = self._compute_whole(whole)
+        else:
+            picks = self._prompts(prompts) if prompts else self._answers(begun)
         return [picks.get(id(row)) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:
@@ -154,13 +156,17 @@ class BatchDecoder:
             return 0
         return max(whole, shared // self._step.border * self._step.border)
 
-    def _compute_whole(self, row: SampledSequence) -> None:
-        """Compute the beginning of a prompt that can't be computed in pieces."""
+    def _compute_whole(self, row: SampledSequence) -> dict[int, Pick]:
+        """Compute the beginning of a prompt that can't be computed in pieces; sample after it where it's all of it."""
         assert self._eyes is not None
-        run, ids = row.kv_cache, row.ids[: row.prompt_length]
-        self._eyes.compute_whole(ids, row.request.features, row.sight.whole, self._kv_cache, run)
-        row.computed = run.prefilled = run.whole = _whole(row)
-        run.ids = list(row.sight.names[: row.computed])
+        run, ids, whole = row.kv_cache, row.ids[: row.prompt_length], _whole(row)
+        logits = self._eyes.compute_whole(ids, row.request.features, whole, self._kv_cache, run)
+        row.computed = run.prefilled = run.whole = whole
+        run.ids = list(row.sight.names[:whole])
+        if whole < row.prompt_length or row.new_ids:
+            return {}
+        columns = torch.tensor([columns_of([row.sampling])], dtype=torch.int32, device=logits.device)
+        return self._sample([row], Logits(logits, columns))
 
     def _prompts(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
         """Compute pieces of prompts, and sample after those that are complete now."""
@@ -216,7 +222,7 @@ class BatchDecoder:
 
 def _whole(row: SampledSequence) -> int:
     """Return how many of a prompt's tokens are computed at once, since they can't be in pieces."""
-    return min(row.sight.whole, row.prompt_length - 1) if row.sight is not None else 0
+    return int(row.sight.whole) if row.sight is not None else 0
 
 
 def _piece(row: SampledSequence, begin: int, end: int) -> Piece:

@@ -27,6 +27,7 @@ from playbill.backends.engines.huggingface_local.vision.first_pass import FirstP
 
 __all__ = ["Eyes", "Sight"]
 
+_UNLIKE_ANY = -1
 _BY_TOKEN = ("input_ids", "inputs_embeds", "position_ids", "attention_mask", "cache_position")
 
 
@@ -36,22 +37,23 @@ class Sight:
 
     ``names`` are its ids, but where something of a picture stands: there they are negative numbers, the same for the
     same bits at the same positions alone, so that beginnings are found to be shared by them. ``positions`` has the
-    prompt's, in one plane or three, and what follows counts on from its length with ``offset``. The first ``whole``
-    tokens can't be computed in pieces.
+    prompt's, in one plane or three, and what follows counts on from the last in each. The first ``whole`` tokens can't
+    be computed in pieces; what comes after them are ids alone.
     """
 
     embeds: torch.Tensor | None
     names: Sequence[int]
     positions: Sequence[Sequence[int]]
-    offset: int
     whole: int = 0
 
     def piece(self, run: Run, begin: int, ids: Sequence[int]) -> Piece:
         """Return a piece of this prompt, or of its answer, from the token ``begin`` on."""
         end, length = begin + len(ids), len(self.names)
         if begin >= length:
-            counted = [range(begin + self.offset, end + self.offset)] * len(self.positions)
-            return Piece(run, begin, ids, positions=counted)
+            after = [plane[-1] + 1 - length for plane in self.positions]
+            # Right after a picture `generate` counts on in each plane, and a prompt doesn't: other keys, same ids.
+            names = [_UNLIKE_ANY] * len(ids) if len(set(after)) > 1 else None
+            return Piece(run, begin, ids, names, [range(begin + more, end + more) for more in after])
         names = self.names[begin:end]
         embeds = self.embeds[begin:end] if self.embeds is not None and min(names) < 0 else None
         return Piece(run, begin, ids, names=names, positions=[p[begin:end] for p in self.positions], embeds=embeds)
@@ -95,41 +97,42 @@ class Eyes:
 
     def look(self, ids: Sequence[int], features: Mapping[str, Any]) -> Sight:
         """Encode a prompt's pictures, as far as they aren't known, and return what the language part gets."""
-        given, offset = self.given(ids, features)
+        given = self.given(ids, features)
         embeds = given["inputs_embeds"][0]
         positions = _positions(given.get("position_ids"), len(ids))
         table = self._model.get_input_embeddings()
         known = torch.tensor(ids, device=embeds.device).clamp_(max=table.weight.shape[0] - 1)
         seen = (embeds != table(known[None])[0].to(embeds.device)).any(-1).tolist()
         whole = len(ids) - seen[::-1].index(True) if self.whole is not None and any(seen) else 0
-        return Sight(embeds, _names(ids, seen, embeds, positions), positions.tolist(), offset, whole)
+        return Sight(None if whole else embeds, _names(ids, seen, embeds, positions), positions.tolist(), whole)
 
-    def given(self, ids: Sequence[int], features: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
-        """Return what the language part is called with for a prompt, and what is added to positions after it."""
+    def given(self, ids: Sequence[int], features: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the language part is called with for a prompt."""
         tensor = torch.tensor([list(ids)], device=self._first_pass.device)
         hook = self._model.get_decoder().register_forward_pre_hook(_tell, with_kwargs=True)
         try:
             self._first_pass.call(tensor, self._first_pass.inputs(tensor, features))
         except Given as given:
-            offset = next((int(each) for each in self._first_pass.state if each is not None), 0)
-            return given.inputs, offset
+            return given.inputs
         finally:
             hook.remove()
         raise NotImplementedError("its language part isn't called")
 
     def compute_whole(
         self, ids: Sequence[int], features: Mapping[str, Any], end: int, kv_cache: KVCache, run: Run
-    ) -> None:
+    ) -> torch.Tensor:
         """Compute the first ``end`` tokens of a prompt by the model's own call and attention, and put their keys and
-        values into pages."""
+        values into pages. Return the logits after them, of shape (1, vocabulary)."""
         first = torch.tensor([list(ids[:end])], device=self._first_pass.device)
         cache = DynamicCache()
         with self.usual_attention():
             inputs = self._first_pass.inputs(first, {n: _cut(v, len(ids), end) for n, v in features.items()})
-            self._first_pass.call(first, {**inputs, str(self._first_pass.cache_name): cache})
+            output = self._first_pass.call(first, {**inputs, str(self._first_pass.cache_name): cache})
         for number, layer in enumerate(cache.layers):
             keys, values = self._kept(layer, end)
             kv_cache.write(number, keys, values, torch.arange(run.start, run.start + end, device=keys.device))
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
     @staticmethod
     def _kept(layer: Any, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,7 +152,7 @@ class Eyes:
     def settle(self, ids: Sequence[int], features: Mapping[str, Any]) -> None:
         """Find out, by a prompt with pictures, what the language part is given beside ids."""
         with self.usual_attention():
-            given, _ = self.given(ids, features)
+            given = self.given(ids, features)
         sight = self.look(ids, features)
         self.planes = len(sight.positions)
         self.whole = why_whole(given, [name < 0 for name in sight.names])

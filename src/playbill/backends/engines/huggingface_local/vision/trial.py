@@ -57,9 +57,8 @@ def _together(eyes: Eyes, step: Step, prompt: ExpandedPrompt) -> list[torch.Tens
     run, other = step.kv_cache.take(length + len(_ANSWER)), step.kv_cache.take(8)
     if run is None or other is None:
         raise NotImplementedError(f"a small picture has {length} tokens")
-    done = min(sight.whole, length - 1)
-    if done:
-        eyes.compute_whole(prompt.ids, prompt.features, sight.whole, step.kv_cache, run)
+    if done := sight.whole:
+        made = eyes.compute_whole(prompt.ids, prompt.features, done, step.kv_cache, run)[0]
     text: list[Piece] = [Piece(other, 0, (3, 2, 1))]
     found = []
     while done < length:
@@ -77,10 +76,10 @@ def _encodes_apart(eyes: Eyes, processor: PictureProcessor) -> bool:
     """Tell whether a picture may be encoded without the others of its prompt."""
     try:
         two = _prompt(processor, _SIZES)
-        together = eyes.look(two.ids, two.features).embeds
+        together = eyes.given(two.ids, two.features)
         eyes.memory.apart = True
-        apart = eyes.look(two.ids, two.features).embeds
-        return together is not None and apart is not None and not _differ(apart, together)
+        apart = eyes.given(two.ids, two.features)
+        return not _differ(apart["inputs_embeds"], together["inputs_embeds"])
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 - of an unknown model's code; all are encoded together then, as the facts say
