@@ -212,7 +212,95 @@ def _lfm2_config(tokenizer: Any) -> dict[str, Any]:
     }
 
 
+def _pixtral_processor() -> Any:
+    from transformers import PixtralImageProcessor, PixtralProcessor
+
+    special = ["[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
+    return PixtralProcessor(
+        image_processor=PixtralImageProcessor(size={"longest_edge": 56}, patch_size={"height": 14, "width": 14}),
+        tokenizer=tiny_tokenizer(special, adds_bos=True),
+        patch_size=14,
+        spatial_merge_size=1,
+    )
+
+
+def _pixtral_config(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "text_config": {"model_type": "mistral", **TEXT, "vocab_size": len(tokenizer), "sliding_window": None},
+        "vision_config": {"model_type": "pixtral", **_EYES, "head_dim": 8, "image_size": 56, "patch_size": 14},
+        "image_token_index": token_id(tokenizer, "[IMG]"),
+        "image_token_id": token_id(tokenizer, "[IMG]"),
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "full",
+    }
+
+
+def _aya_processor() -> Any:
+    from transformers import AyaVisionProcessor, GotOcr2ImageProcessor
+
+    turns = [f"<|{name}_TOKEN|>" for name in ("START_OF_TURN", "END_OF_TURN", "USER", "CHATBOT", "SYSTEM")]
+    marks = ["<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "TILE_GLOBAL"]
+    tiles = [f"TILE_{i + 1}" for i in range(4)]
+    return AyaVisionProcessor(
+        image_processor=GotOcr2ImageProcessor(
+            size={"height": 32, "width": 32}, crop_to_patches=True, min_patches=1, max_patches=4
+        ),
+        tokenizer=tiny_tokenizer([*turns, "<image>", *marks, *tiles], adds_bos=True),
+        patch_size=8,
+        img_size=32,
+        downsample_factor=2,
+    )
+
+
+def _aya_config(tokenizer: Any) -> dict[str, Any]:
+    config = {name: value for name, value in _cohere_config(tokenizer).items() if name != "alignment_intermediate_size"}
+    image = token_id(tokenizer, "<|IMG_PATCH|>")
+    return {**config, "image_token_id": image, "image_token_index": image, "vision_feature_layer": -1}
+
+
+def _gemma4_processor() -> Any:
+    from transformers import (
+        Gemma4AudioFeatureExtractor,
+        Gemma4ImageProcessor,
+        Gemma4Processor,
+        Gemma4VideoProcessor,
+    )
+
+    named = {"boi_token": "<|image>", "eoi_token": "<image|>", "boa_token": "<|audio>", "eoa_token": "<audio|>"}
+    more = {"audio_token": "<|audio|>", "image_token": "<|image|>"}
+    sizes = {"patch_size": 8, "max_soft_tokens": 70, "pooling_kernel_size": 2}
+    return Gemma4Processor(
+        feature_extractor=Gemma4AudioFeatureExtractor(),
+        image_processor=Gemma4ImageProcessor(**sizes),
+        tokenizer=tiny_tokenizer(
+            ["<start_of_turn>", "<end_of_turn>", "<|video|>"], named={**named, **more}, adds_bos=True
+        ),
+        video_processor=Gemma4VideoProcessor(**sizes),
+        image_seq_length=70,
+    )
+
+
+def _gemma4_config(tokenizer: Any) -> dict[str, Any]:
+    layers = {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}
+    inputs = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": len(tokenizer)}
+    more = {"sliding_window": 64, "use_bidirectional_attention": "vision"}
+    eyes = {"num_key_value_heads": 4, "head_dim": 8, "pooling_kernel_size": 2, "position_embedding_size": 64}
+    return {
+        "text_config": {**TEXT, "vocab_size": len(tokenizer), **layers, **inputs, **more},
+        "vision_config": {"model_type": "gemma4_vision", **_EYES, **eyes, "patch_size": 8},
+        "audio_config": None,
+        "image_token_id": token_id(tokenizer, "<|image|>"),
+        "boi_token_id": token_id(tokenizer, "<|image>"),
+        "eoi_token_id": token_id(tokenizer, "<image|>"),
+        "video_token_id": token_id(tokenizer, "<|video|>"),
+        "audio_token_id": token_id(tokenizer, "<|audio|>"),
+    }
+
+
 MORE_KINDS = {
+    "pixtral": Kind("llava", templates.MISTRAL, _pixtral_processor, _pixtral_config, True, True),
+    "aya_vision": Kind("aya_vision", templates.AYA, _aya_processor, _aya_config, True, True),
+    "gemma4": Kind("gemma4", templates.GEMMA4, _gemma4_processor, _gemma4_config, True, True),
     "llava_onevision": Kind("llava_onevision", templates.ONEVISION, _onevision_processor, _onevision_config, True),
     "idefics2": Kind("idefics2", templates.IDEFICS2, _idefics2_processor, _idefics2_config),
     "mllama": Kind("mllama", templates.MLLAMA, _mllama_processor, _mllama_config, strings=True),

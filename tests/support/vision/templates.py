@@ -103,3 +103,5 @@ LFM = (
     "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+AYA = COHERE.replace("<|IMG_PATCH|>", "<image>")
+GEMMA4 = GEMMA.replace("<start_of_image>", "<|image|>")

@@ -66,7 +66,11 @@ def test_ids_features_and_answers_are_those_of_transformers(checkpoints, kind):
     assert facts["kind"] == "exact"
 
 
-WHOLE = {"gemma3": "the tokens of a picture see each other", "qwen3_vl": "deepstack_visual_embeds beside embeddings"}
+WHOLE = {
+    "gemma3": "the tokens of a picture see each other",
+    "gemma4": "per_layer_inputs beside embeddings",
+    "qwen3_vl": "deepstack_visual_embeds beside embeddings",
+}
 ALONE = {"lfm2_vl": "has layers of the kind conv", "mllama": "has layers that look at pictures anew at each token"}
 
 
@@ -99,7 +103,7 @@ def test_dialogues_that_take_turns_do_not_disturb_each_other(checkpoints):
     assert together == alone
 
 
-@pytest.mark.parametrize("kind", ["qwen2_5_vl", "mistral3"])
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "mistral3", "mllama"])
 def test_a_checkpoint_with_eyes_reads_text_without_them(checkpoints, kind):
     """An entry that doesn't speak of pictures loads it all the same, and gives what transformers gives for text."""
     folder = checkpoints(kind)

@@ -10,7 +10,18 @@ pytest.importorskip("PIL", reason="needs the extra `vision`")
 pytest.importorskip("torchvision", reason="needs the extra `vision`")
 
 
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
 from playbill.backends import load_model
+from playbill.backends.engines.checkpoint.vision.processor import CheckpointProcessor
+from playbill.backends.engines.huggingface_local.batching.attention import ATTENTION, register, use_attention
+from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache
+from playbill.backends.engines.huggingface_local.batching.step import Step
+from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
+from playbill.backends.engines.huggingface_local.vision.decoder import SeeingDecoder
+from playbill.backends.engines.huggingface_local.vision.sight import Eyes
+from playbill.backends.engines.huggingface_local.vision.trial import find_fault
 from support.vision.checkpoint import Reference, entry_of, save_tiny
 from support.vision.kinds import KINDS
 from support.vision.shapes import SHAPES, for_transformers, user
@@ -162,6 +173,31 @@ def test_a_picture_that_a_model_fails_on_fails_alone(checkpoints):
         failed, answered = model.generate_batch([small, SHAPES["two"]], max_tokens=TOKENS)
     assert failed.outcome == "error"
     assert answered.output_ids == expected(folder, "mistral3", SHAPES["two"])[: len(answered.output_ids)]
+
+
+def double_positions_of_many(module: Any, args: Any, kwargs: Any) -> Any:
+    """What a model might do that knows positions otherwise when it is called for one row."""
+    many = "playbill_pass" in kwargs
+    return args, {**kwargs, "position_ids": kwargs["position_ids"] * 2} if many else kwargs
+
+
+@pytest.mark.parametrize("way", ["masked", "rows"])
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "gemma3"])
+def test_the_trial_on_load_passes_each_way_of_attention(checkpoints, kind, way):
+    """And finds a model whose positions after a picture go wrong."""
+    folder = checkpoints(kind)
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = CheckpointProcessor(AutoProcessor.from_pretrained(folder))
+    register()
+    eyes = Eyes(model)
+    use_attention(model, ATTENTION)
+    step = Step(model, KVCache(20), way, RowThreads(None), most_rows=4)
+    with torch.inference_mode():
+        assert find_fault(eyes, SeeingDecoder(model, None, eyes.memory), step, processor) is None
+        assert step.planes == (3 if kind == "qwen2_5_vl" else 1)
+        model.get_decoder().register_forward_pre_hook(double_positions_of_many, with_kwargs=True)
+        fault = find_fault(eyes, SeeingDecoder(model, None, eyes.memory), step, processor)
+        assert "computes something else for a picture beside other rows" in str(fault)
 
 
 def test_what_cannot_be_computed_together_says_why(checkpoints, caplog):

@@ -1,1 +1,1 @@
-"""Models with eyes: their features computed once, and their tokens one dialogue at a time."""
+"""Models with eyes: what their language part is given for a prompt, and how each picture is encoded once."""

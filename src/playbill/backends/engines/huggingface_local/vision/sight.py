@@ -52,8 +52,8 @@ class Sight:
         if begin >= length:
             after = [plane[-1] + 1 - length for plane in self.positions]
             # Right after a picture `generate` counts on in each plane, and a prompt doesn't: other keys, same ids.
-            names = [_UNLIKE_ANY] * len(ids) if len(set(after)) > 1 else None
-            return Piece(run, begin, ids, names, [range(begin + more, end + more) for more in after])
+            unlike = [_UNLIKE_ANY] * len(ids) if len(set(after)) > 1 else None
+            return Piece(run, begin, ids, unlike, [range(begin + more, end + more) for more in after])
         names = self.names[begin:end]
         embeds = self.embeds[begin:end] if self.embeds is not None and min(names) < 0 else None
         return Piece(run, begin, ids, names=names, positions=[p[begin:end] for p in self.positions], embeds=embeds)
