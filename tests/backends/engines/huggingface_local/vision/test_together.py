@@ -13,7 +13,8 @@ pytest.importorskip("torchvision", reason="needs the extra `vision`")
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from playbill.backends import load_model
+from playbill.backends import load_model, make_prompt
+from playbill.backends.engines.base import Request
 from playbill.backends.engines.checkpoint.vision.processor import CheckpointProcessor
 from playbill.backends.engines.huggingface_local.batching.attention import ATTENTION, register, use_attention
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache
@@ -151,18 +152,36 @@ def test_a_prompt_may_end_with_a_picture(checkpoints, kind, tmp_path):
     show = "{% if c.type == 'image' %}" + image + "{% else %}{{ c.text }}{% endif %}"
     template = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
     template += "{% for c in m.content %}" + show + "{% endfor %}{% endif %}{% endfor %}"
-    first = [user("Look:", "<small>")]
+    messages = [user("Look:", "<small>")]
     reference = Reference(folder)
     reference.processor.chat_template = template
+    wanted = reference.inputs(*for_transformers(messages, strings=True))
     entry = entry_of(folder, premade_chat_template=False, custom_chat_template=template, batching="fast")
     with load_model(entry) as model:
-        begun = model.generate(first, max_tokens=TOKENS)
-        again = [*first, {"role": "assistant", "content": begun.raw}, {"role": "user", "content": "Sure?"}]
-        made = [begun, *model.generate_batch([first, again, first], max_tokens=TOKENS)]
-    for each, messages in zip(made, [first, first, again, first], strict=True):
-        wanted = reference.inputs(*for_transformers(messages, strings=True))
-        assert each.prompt_ids == tuple(wanted["input_ids"][0].tolist())
-        assert each.output_ids == reference.answer(wanted, TOKENS)[: len(each.output_ids)]
+        made = [model.generate(messages, max_tokens=TOKENS), *model.generate_batch([messages] * 2, max_tokens=TOKENS)]
+        prompt = make_prompt(model.spec, model.prompt_path, messages)
+        assert prompt.ids == tuple(wanted["input_ids"][0].tolist())
+        assert {each.output_ids for each in made} == {reference.answer(wanted, TOKENS)}
+        # A next turn that begins with this answer: its tokens have other positions in a prompt than after one.
+        more = made[0].output_ids
+        again = {name: longer(value, len(prompt.ids), len(more)) for name, value in wanted.items()}
+        again["input_ids"] = torch.tensor([[*prompt.ids, *more]])
+        features = {name: again[name] for name in prompt.features}
+        request = Request(
+            messages=(),
+            params={"max_tokens": TOKENS},
+            prompt_ids=(*prompt.ids, *more),
+            pictures=prompt.pictures,
+            features=features,
+        )
+        assert model.engine.submit(request).result().output_ids == reference.answer(again, TOKENS)
+
+
+def longer(value: Any, length: int, more: int) -> Any:
+    """What goes with a prompt's tokens, for text after it."""
+    if value.shape != (1, length):
+        return value
+    return torch.cat([value, torch.full((1, more), 1 if value.min() > 0 else 0, dtype=value.dtype)], 1)
 
 
 def test_a_picture_that_a_model_fails_on_fails_alone(checkpoints):
