@@ -8,6 +8,7 @@ from typing import Any
 from support.vision import templates
 from support.vision.kind import CLIP, TEXT, Kind, token_id
 from support.vision.more_kinds import MORE_KINDS
+from support.vision.other_kinds import OTHER_KINDS, vipllava_config
 from support.vision.tokens import tiny_tokenizer
 
 
@@ -231,5 +232,7 @@ KINDS = {
     "internvl": Kind("internvl", templates.INTERNVL, _internvl_processor, _internvl_config, True, True),
     "mistral3": Kind("mistral3", templates.MISTRAL, _mistral3_processor, _mistral3_config, True, True),
     "gemma3": Kind("gemma3", templates.GEMMA, _gemma3_processor, _gemma3_config, strings=True),
+    "vipllava": Kind("vipllava", templates.LLAVA, _llava_processor, vipllava_config(_llava_config)),
     **MORE_KINDS,
+    **OTHER_KINDS,
 }

@@ -90,7 +90,8 @@ def _mllama_config(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _glm4v_processor() -> Any:
+def glm4v_processor() -> Any:
+    """Return GLM-4V's processor."""
     from transformers import Glm4vImageProcessor, Glm4vProcessor, Glm4vVideoProcessor
 
     special = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|system|>", "<|image|>", "<|video|>"]
@@ -104,7 +105,8 @@ def _glm4v_processor() -> Any:
     )
 
 
-def _glm4v_config(tokenizer: Any) -> dict[str, Any]:
+def glm4v_config(tokenizer: Any) -> dict[str, Any]:
+    """Return GLM-4V's configuration."""
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 0, 1], "partial_rotary_factor": 0.5}
     eyes = {"depth": 2, "hidden_size": 32, "out_hidden_size": 32, "num_heads": 4, "intermediate_size": 48}
     return {
@@ -119,7 +121,8 @@ def _glm4v_config(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _qwen3_processor() -> Any:
+def qwen3_processor() -> Any:
+    """Return Qwen3-VL's processor."""
     from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
     tokens = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -132,7 +135,8 @@ def _qwen3_processor() -> Any:
     )
 
 
-def _qwen3_config(tokenizer: Any) -> dict[str, Any]:
+def qwen3_config(tokenizer: Any) -> dict[str, Any]:
+    """Return Qwen3-VL's configuration."""
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
     eyes = {"depth": 3, "hidden_size": 32, "out_hidden_size": 32, "num_heads": 4, "intermediate_size": 48}
     more = {"patch_size": 4, "spatial_merge_size": 2, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]}
@@ -304,8 +308,8 @@ MORE_KINDS = {
     "llava_onevision": Kind("llava_onevision", templates.ONEVISION, _onevision_processor, _onevision_config, True),
     "idefics2": Kind("idefics2", templates.IDEFICS2, _idefics2_processor, _idefics2_config),
     "mllama": Kind("mllama", templates.MLLAMA, _mllama_processor, _mllama_config, strings=True),
-    "glm4v": Kind("glm4v", templates.GLM, _glm4v_processor, _glm4v_config, True, True),
-    "qwen3_vl": Kind("qwen3_vl", templates.QWEN, _qwen3_processor, _qwen3_config, True, True),
+    "glm4v": Kind("glm4v", templates.GLM, glm4v_processor, glm4v_config, True, True),
+    "qwen3_vl": Kind("qwen3_vl", templates.QWEN, qwen3_processor, qwen3_config, True, True),
     "cohere2_vision": Kind("cohere2_vision", templates.COHERE, _cohere_processor, _cohere_config, True, True),
     "lfm2_vl": Kind("lfm2_vl", templates.LFM, _lfm2_processor, _lfm2_config, True, True),
 }

@@ -51,6 +51,14 @@ def test_check_proves_a_checkpoint_with_eyes(llava, place):
     assert "PB211" not in codes  # the processor puts the BOS there that the template leaves out
 
 
+def test_image_tokens_are_counted_where_a_processor_has_no_name_for_them(tmp_path):
+    """Ovis2 puts another token into prompts than the one that it calls its image token."""
+    spec, path = load_prompt_path(entry_of(save_tiny("ovis2", tmp_path / "ovis2")))
+    prompt = make_prompt(spec, path, [{"role": "user", "content": "Hm?", "image": [png_url(40, 40), png_url(90, 40)]}])
+    assert [(each["tokens"], each["tiles"]) for each in prompt.made] == [(20, 5), (20, 5)]
+    assert prompt.ids.count(path.encode("<IMG_ATOM>")[-1]) == 40
+
+
 def test_a_repository_without_a_processor_is_refused(llava, place, tmp_path):
     """Before any weights are loaded; as text it works."""
     bare = shutil.copytree(llava, tmp_path / "bare")

@@ -71,7 +71,12 @@ WHOLE = {
     "gemma4": "per_layer_inputs beside embeddings",
     "qwen3_vl": "deepstack_visual_embeds beside embeddings",
 }
-ALONE = {"lfm2_vl": "has layers of the kind conv", "mllama": "has layers that look at pictures anew at each token"}
+ALONE = {
+    "deepseek_vl_hybrid": "has an attention of its own",
+    "lfm2_vl": "has layers of the kind conv",
+    "mllama": "has layers that look at pictures anew at each token",
+    "qwen3_5": "keeps a state instead of keys and values",
+}
 
 
 @pytest.mark.slow

@@ -53,11 +53,18 @@ def distinctive(call: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def join(made: Sequence[Any]) -> Any:
-    """Return what one call for all would have given."""
+    """Return what one call for all would have given. Beside features, what is the same for each picture stays."""
+    if len(made) == 1:
+        return made[0]
     whole = copy(made[0])
     for name in list(whole.keys()):
-        whole[name] = _joined([each[name] for each in made]) if name in _JOINED else None
+        values = [each[name] for each in made]
+        whole[name] = _joined(values) if name in _JOINED else values[0] if _same(values) else None
     return whole
+
+
+def _same(values: Sequence[Any]) -> bool:
+    return all(isinstance(each, torch.Tensor) and torch.equal(each, values[0]) for each in values)
 
 
 def _at(value: Any, axis: int, i: int, count: int) -> Any:
