@@ -21,7 +21,8 @@ from playbill.backends.prompt.pictures.picture import make_picture
 
 __all__ = ["find_fault"]
 
-_SIZES = ((112, 84), (84, 140))
+_SIZES = ((112, 56), (56, 112))
+"""Of the two pictures: the ratio that gives the fewest tiles, and unlike, so that one has padding beside the other."""
 _ANSWER = (1, 2)
 """Ids that stand for an answer's first tokens."""
 
@@ -29,11 +30,10 @@ _ANSWER = (1, 2)
 def find_fault(eyes: Eyes, reference: SingleDecoder, step: Step, processor: PictureProcessor) -> str | None:
     """Return why the rows of a model with eyes can't be computed together, None where they can. What has to be known of
     its prompts with pictures is known to ``eyes`` and ``step`` afterwards."""
+    eyes.memory.apart = _encodes_apart(eyes, processor)
     one = _prompt(processor, _SIZES[:1])
-    eyes.memory.apart = False
     eyes.settle(one.ids, one.features)
     step.planes = eyes.planes
-    eyes.memory.apart = _encodes_apart(eyes, processor)
     request = Request(messages=(), params={"max_tokens": 3}, prompt_ids=one.ids, features=one.features)
     row = SampledSequence(request, None, str)
     with eyes.usual_attention():
@@ -74,6 +74,7 @@ def _together(eyes: Eyes, step: Step, prompt: ExpandedPrompt) -> list[torch.Tens
 
 def _encodes_apart(eyes: Eyes, processor: PictureProcessor) -> bool:
     """Tell whether a picture may be encoded without the others of its prompt."""
+    eyes.memory.apart = False
     try:
         two = _prompt(processor, _SIZES)
         together = eyes.given(two.ids, two.features)
