@@ -11,6 +11,7 @@ import pytest
 
 from playbill.backends import ModelSpec, WeightsError
 from playbill.backends.common.findings import Severity
+from playbill.backends.engines.checkpoint.conversion import bytes_loaded
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.loading import judge_spec
 from support.smollm2 import tiny_folder
@@ -22,7 +23,6 @@ from playbill.backends.engines.huggingface_local.facts import computation_facts,
 from playbill.backends.engines.huggingface_local.placement import (  # noqa: E402
     Cards,
     Placement,
-    bytes_loaded,
     choose_cards,
     place,
 )

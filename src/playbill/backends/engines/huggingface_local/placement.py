@@ -13,14 +13,11 @@ from typing import Any
 from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.errors import BackendUnavailable, WeightsError
 
-__all__ = ["Cards", "Placement", "bytes_loaded", "choose_cards", "need_accelerate", "place", "torch_cards"]
+__all__ = ["Cards", "Placement", "choose_cards", "need_accelerate", "place", "torch_cards"]
 
 _SHARE = 0.9
 """Of a card's free memory, what weights may take; the rest is for keys and values, and what layers compute."""
 _SPREAD = ("balanced", "balanced_low_0", "sequential")
-_CONVERTED: Mapping[str, tuple[int, tuple[int, int]]] = {"fp8": (2, (8, 9)), "mxfp4": (4, (7, 5))}
-"""By method: how much larger weights get where transformers makes bfloat16 of them, and from which compute capability
-on it needn't (transformers 5.24, quantizers/quantizer_finegrained_fp8.py and quantizer_mxfp4.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +55,6 @@ def choose_cards(free: Sequence[int], size: int | None) -> tuple[int, ...]:
         if size is not None and size <= _SHARE * sum(free[card] for card in order[:count]):
             return tuple(sorted(order[:count]))
     return tuple(range(len(free)))
-
-
-def bytes_loaded(size: int, method: str | None, capability: tuple[int, int] | None) -> int:
-    """Return what quantized weights take once they are loaded, where the card may have no kernels for their format."""
-    factor, least = _CONVERTED.get(method or "", (1, (0, 0)))
-    kernels = method != "mxfp4" or (find_spec("kernels") is not None and find_spec("triton") is not None)
-    return size if capability is not None and capability >= least and kernels else size * factor
 
 
 def place(

@@ -36,11 +36,14 @@ class SampledSequence(TokenSequence):
     def effective(self) -> Mapping[str, Any]:
         return self.sampling.effective
 
-    def accept(self, pick: Pick) -> None:
-        """Take the next token; deliver the answer if it ends here."""
+    def ends_with(self, token: int) -> bool:
+        """Whether the answer surely ends with this token, without a look at its text."""
+        return token in self.request.stop_ids or len(self.ids) + 1 >= self.most_tokens
+
+    def take(self, pick: Pick) -> None:
+        """Take the next token, whose text is to be looked at by `push`."""
         if pick.fault is not None:
             raise EngineError(pick.fault)
         if pick.logprob is not None:
             self.logprobs.append(dict(pick.logprob))
         self.ids.append(pick.token)
-        self.push(pick.token)
