@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from playbill.backends.engines.machine.hardware import nvidia_cards
 from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.errors import BackendUnavailable, WeightsError
 
@@ -99,14 +100,23 @@ def _best(entry: Mapping[str, Any], size: int | None, cards: Cards, elsewhere: s
 
 
 def torch_cards() -> Cards:
-    """Return the cards that torch sees."""
+    """Return the cards that torch sees, in its order.
+
+    Their free memory is the driver's word: to ask CUDA for it takes hundreds of megabytes of each card, for as long as
+    this process lives. A card that the driver's tool doesn't name so, as a part of one, is asked all the same.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return Cards()
     numbers = range(torch.cuda.device_count())
-    free = tuple(torch.cuda.mem_get_info(card)[0] for card in numbers)
-    return Cards(free, min(torch.cuda.get_device_capability(card) for card in numbers))
+    told = {card.uuid.removeprefix("GPU-"): card.free for card in nvidia_cards()}
+    names = [str(getattr(torch.cuda.get_device_properties(card), "uuid", None)) for card in numbers]
+    free = (
+        told[name] if name in told else torch.cuda.mem_get_info(card)[0]
+        for card, name in zip(numbers, names, strict=True)
+    )
+    return Cards(tuple(free), min(torch.cuda.get_device_capability(card) for card in numbers))
 
 
 def need_accelerate(entry: Mapping[str, Any], key: str) -> None:
