@@ -52,9 +52,8 @@ class Backend:
 
 
 def _installed(name: str) -> bool:
-    """Tell whether a module is there, also where a command hides it from the libraries of this process."""
-    if "." not in name and PathFinder.find_spec(name) is not None:
-        return True
+    if name == "torch":  # commands that load no weights hide it from the libraries of their process
+        return PathFinder.find_spec(name) is not None
     try:
         return find_spec(name) is not None
     except (ModuleNotFoundError, ValueError):  # the parent of a dotted name; a module without a spec
