@@ -129,7 +129,7 @@ class TransformersEngine:
                 row.fail(e)
                 self._leave(row)
                 continue
-            if self.decoder is not None and self.decoder.ahead and not row.ends_with(pick.token):
+            if self.decoder is not None and self.decoder.ahead and not row.surely_ends:
                 self._unread.append(row)
             else:
                 self._read(row)

@@ -36,9 +36,10 @@ class SampledSequence(TokenSequence):
     def effective(self) -> Mapping[str, Any]:
         return self.sampling.effective
 
-    def ends_with(self, token: int) -> bool:
-        """Whether the answer surely ends with this token, without a look at its text."""
-        return token in self.request.stop_ids or len(self.ids) + 1 >= self.most_tokens
+    @property
+    def surely_ends(self) -> bool:
+        """Whether the answer ends with the token taken last, as is known without a look at its text."""
+        return self.ids[-1] in self.request.stop_ids or len(self.ids) >= self.most_tokens
 
     def take(self, pick: Pick) -> None:
         """Take the next token, whose text is to be looked at by `push`."""
