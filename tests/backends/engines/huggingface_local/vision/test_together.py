@@ -184,6 +184,18 @@ def longer(value: Any, length: int, more: int) -> Any:
     return torch.cat([value, torch.full((1, more), 1 if value.min() > 0 else 0, dtype=value.dtype)], 1)
 
 
+@pytest.mark.parametrize("kind", ["gemma3", "llava"])
+def test_seeded_answers_are_those_of_one_at_a_time(checkpoints, kind):
+    """A draw for each new token, however its prompt was computed."""
+    dialogues, answers = [SHAPES["one"], SHAPES["none"], SHAPES["two turns"]], []
+    for batching in ("single", "exact"):
+        with load_model(entry_of(checkpoints(kind), batching=batching)) as model:
+            made = model.generate_batch(dialogues, max_tokens=TOKENS, temperature=0.8, seed=7)
+            answers.append([each.output_ids for each in made])
+    assert answers[0] == answers[1]
+    assert len(set(answers[0])) == 3
+
+
 def test_a_picture_that_a_model_fails_on_fails_alone(checkpoints):
     """Mistral3 in transformers can't read a single picture of one token; those beside it are answered."""
     folder = checkpoints("mistral3")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Run
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step
-from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
+from playbill.backends.engines.huggingface_local.sampling import COLUMNS, Pick, columns_of, nothing, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
 __all__ = ["BatchDecoder", "PromptsWithPictures"]
@@ -79,9 +79,12 @@ class BatchDecoder:
         exact: bool,
         facts: Mapping[str, Any] | None = None,
         eyes: PromptsWithPictures | None = None,
+        ahead: bool | None = None,
     ) -> None:
+        """Advance rows by a step. ``ahead`` is for tests; None takes what the step's device is."""
         self.most_rows = step.most_rows
         self.facts = facts or {}
+        self.ahead = step.device.type != "cpu" if ahead is None else ahead
         self._step = step
         self._exact = exact
         self._eyes = eyes
@@ -92,16 +95,16 @@ class BatchDecoder:
         """The pages of rows under way, and of those that are kept for their dialogues' next turns."""
         return self._kv_cache.runs
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
+    def advance(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None] = nothing) -> list[Pick | None]:
         for row in rows:
             if row.kv_cache is None and not self._admit(row):
                 break  # those behind it wait with it, lest it wait for ever
         begun = [row for row in rows if row.kv_cache is not None]
         prompts = [row for row in begun if row.computed < row.prompt_length]
         if whole := next((row for row in prompts if row.computed < _whole(row)), None):
-            picks = self._compute_whole(whole)
+            picks = self._compute_whole(whole, meanwhile)
         else:
-            picks = self._prompts(prompts) if prompts else self._answers(begun)
+            picks = self._prompts(prompts, meanwhile) if prompts else self._answers(begun, meanwhile)
         return [picks.get(id(row)) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:
@@ -156,19 +159,18 @@ class BatchDecoder:
             return 0
         return max(whole, shared // self._step.border * self._step.border)
 
-    def _compute_whole(self, row: SampledSequence) -> dict[int, Pick]:
+    def _compute_whole(self, row: SampledSequence, meanwhile: Callable[[], None]) -> dict[int, Pick]:
         """Compute the beginning of a prompt that can't be computed in pieces; sample after it where it's all of it."""
         assert self._eyes is not None
         run, ids, whole = row.kv_cache, row.ids[: row.prompt_length], _whole(row)
         logits = self._eyes.compute_whole(ids, row.request.features, whole, self._kv_cache, run)
         row.computed = run.prefilled = run.whole = whole
         run.ids = list(row.sight.names[:whole])
-        if whole < row.prompt_length or row.new_ids:
-            return {}
-        columns = torch.tensor([columns_of([row.sampling])], dtype=torch.int32, device=logits.device)
-        return self._sample([row], Logits(logits, columns))
+        wanted = [row] if whole == row.prompt_length and not row.new_ids else []
+        columns = torch.tensor(columns_of([row.sampling for row in wanted]), dtype=torch.int32, device=logits.device)
+        return self._sample(wanted, Logits(logits, columns.view(-1, COLUMNS)), meanwhile)
 
-    def _prompts(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
+    def _prompts(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None]) -> dict[int, Pick]:
         """Compute pieces of prompts, and sample after those that are complete now."""
         pieces: list[Piece] = []
         ends: dict[int, SampledSequence] = {}
@@ -190,9 +192,9 @@ class BatchDecoder:
         for row in rows:
             if row.sight is not None and row.computed == row.prompt_length:
                 row.sight = row.sight.computed()
-        return self._sample(wanted, logits)
+        return self._sample(wanted, logits, meanwhile)
 
-    def _answers(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
+    def _answers(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None]) -> dict[int, Pick]:
         """Compute one more token of each row's answer, and sample the next of those that have no more."""
         full = {id(row): Pick(fault=_NO_ROOM.format(row.computed)) for row in rows if row.computed >= row.kv_cache.room}
         rows = [row for row in rows if id(row) not in full]
@@ -203,7 +205,7 @@ class BatchDecoder:
             return full
         logits = self._step.answers(pieces, columns_of([row.sampling for row in fresh]))
         self._store(rows, pieces)
-        return full | self._sample(fresh, logits)
+        return full | self._sample(fresh, logits, meanwhile)
 
     def _store(self, rows: Sequence[SampledSequence], pieces: Sequence[Piece]) -> None:
         """Note what was computed; an answer's tokens aren't, for a prompt's they count as known."""
@@ -213,10 +215,11 @@ class BatchDecoder:
             row.computed = len(row.kv_cache.ids)
             row.kv_cache.prefilled = min(row.computed, row.prompt_length)
 
-    def _sample(self, rows: Sequence[SampledSequence], found: Logits) -> dict[int, Pick]:
+    def _sample(self, rows: Sequence[SampledSequence], found: Logits, meanwhile: Callable[[], None]) -> dict[int, Pick]:
         if not rows:
+            meanwhile()
             return {}
-        picks = pick([row.sampling for row in rows], found.logits, found.columns)
+        picks = pick([row.sampling for row in rows], found.logits, found.columns, meanwhile)
         return {id(row): pick for row, pick in zip(rows, picks, strict=True)}
 
 

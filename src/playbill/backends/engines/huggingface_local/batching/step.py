@@ -106,9 +106,9 @@ class Step:
         self.device = first_device(model)
         self.last_device = self.device  # of what the layers make
         cpu = self.device.type == "cpu"
-        self.border = 64 if cpu else 128
+        self.border = 32 if cpu else 128
         self.rows: tuple[int, ...] = (most_rows,)
-        self.tokens: tuple[int, ...] = (128 if cpu else 256,)
+        self.tokens: tuple[int, ...] = (_most_tokens(self.device, model.dtype),)
         self._row_threads = row_threads
         self._graphs: dict[int, _Graph] = {}
 
@@ -250,6 +250,15 @@ class _Graph:
         self._flat.copy_(flat, non_blocking=True)
         self._graph.replay()
         return self._found
+
+
+def _most_tokens(device: torch.device, dtype: torch.dtype) -> int:
+    """Return how many tokens of prompts a pass has at the most: the more, the seldomer weights are read, or laid out
+    for a processor's matrix unit, which takes as long as computing 250 tokens does; the fewer, the less is padding."""
+    if device.type != "cpu":
+        return 256
+    matrix_unit = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    return 512 if matrix_unit and dtype == torch.bfloat16 else 128
 
 
 def _fit(sizes: Sequence[int], needed: int) -> int:
