@@ -56,8 +56,25 @@ def expected(folder, kind, messages, tokens=TOKENS):
     return reference.answer(reference.inputs(*for_transformers(messages, strings=KINDS[kind].strings)), tokens)
 
 
+class Failing:
+    """A decoder some of whose steps over several rows fail, so that rows begin again."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder, self._step = decoder, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+    def advance(self, rows: Any, *more: Any) -> Any:
+        self._step += 1
+        if len(rows) > 1 and self._step % 5 == 0:
+            raise (RuntimeError if self._step % 10 else MemoryError)("on purpose")
+        return self._decoder.advance(rows, *more)
+
+
 def check_company(folder, dtype):
-    """Alone and nothing known before, all together, the other way round, and as second turns of what is known."""
+    """Alone and nothing known before, all together, the other way round, as second turns of what is known, and begun
+    again after faults."""
     dialogues = [*SHAPES.values(), [user(LONG, "<small>", LONG)], [user(LONG, "<small>", LONG), *AGAIN]]
     asked = {"max_tokens": TOKENS, "logprobs": 3}
     with load_model(entry_of(folder, batching="exact", dtype=dtype)) as model:
@@ -69,6 +86,9 @@ def check_company(folder, dtype):
         assert [bits(made) for made in model.generate_batch(dialogues, **asked)] == alone
         assert [bits(made) for made in model.generate_batch(dialogues[::-1], **asked)] == alone[::-1]
         assert [bits(model.generate(messages, **asked)) for messages in dialogues] == alone
+        model.engine.decoder = failing = Failing(model.engine.decoder)
+        assert [bits(made) for made in model.generate_batch(dialogues, **asked)] == alone
+        assert failing._step > 10
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("qwen2_5_vl", "bfloat16"), ("gemma3", "float32")])
