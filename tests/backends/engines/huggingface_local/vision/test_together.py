@@ -232,23 +232,43 @@ def double_positions_of_many(module: Any, args: Any, kwargs: Any) -> Any:
     return args, {**kwargs, "position_ids": kwargs["position_ids"] * 2} if many else kwargs
 
 
+class Trial:
+    """What the trial on load is made of, for a way of attention."""
+
+    def __init__(self, folder: Any, way: str) -> None:
+        self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor = CheckpointProcessor(AutoProcessor.from_pretrained(folder))
+        self.eyes = Eyes(self.model)
+        register()
+        use_attention(self.model, ATTENTION)
+        self.step = Step(self.model, KVCache(20), way, RowThreads(None), most_rows=4)
+
+    @torch.inference_mode()
+    def fault(self) -> str | None:
+        reference = SeeingDecoder(self.model, None, self.eyes.memory)
+        return find_fault(self.eyes, reference, self.step, self.processor)
+
+
 @pytest.mark.parametrize("way", ["masked", "rows"])
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "gemma3"])
 def test_the_trial_on_load_passes_each_way_of_attention(checkpoints, kind, way):
     """And finds a model whose positions after a picture go wrong."""
-    folder = checkpoints(kind)
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
-    processor = CheckpointProcessor(AutoProcessor.from_pretrained(folder))
-    register()
-    eyes = Eyes(model)
-    use_attention(model, ATTENTION)
-    step = Step(model, KVCache(20), way, RowThreads(None), most_rows=4)
-    with torch.inference_mode():
-        assert find_fault(eyes, SeeingDecoder(model, None, eyes.memory), step, processor) is None
-        assert step.planes == (3 if kind == "qwen2_5_vl" else 1)
-        model.get_decoder().register_forward_pre_hook(double_positions_of_many, with_kwargs=True)
-        fault = find_fault(eyes, SeeingDecoder(model, None, eyes.memory), step, processor)
-        assert "computes something else for a picture beside other rows" in str(fault)
+    trial = Trial(checkpoints(kind), way)
+    assert trial.fault() is None
+    assert trial.step.planes == (3 if kind == "qwen2_5_vl" else 1)
+    trial.model.get_decoder().register_forward_pre_hook(double_positions_of_many, with_kwargs=True)
+    assert "computes something else for a picture beside other rows" in str(trial.fault())
+
+
+def test_an_encoder_that_looks_across_pictures_gets_all_of_a_prompt(checkpoints):
+    """As `generate` gives them to it; what would have been given for each alone is noticed on load."""
+    trial = Trial(checkpoints("llava"), "rows")
+    assert trial.fault() is None
+    assert trial.eyes.facts()["pictures_encoded"] == "one at a time"
+    projector = trial.model.model.multi_modal_projector
+    projector.register_forward_pre_hook(lambda _, given: (given[0] + given[0].mean(0, keepdim=True),))
+    assert trial.fault() is None
+    assert trial.eyes.facts()["pictures_encoded"] == "all of a prompt together"
 
 
 def test_what_cannot_be_computed_together_says_why(checkpoints, caplog):
