@@ -41,7 +41,7 @@ class Pass:
 
     The tensors say the same as the spans: each token's place in the pool, where each row's tokens begin in the pass,
     how long each row is, and its first page; padding is rows as well. No row has more than ``widest`` tokens in the
-    pass, nor more than ``longest`` in all. ``joins``: pieces of a prompt that follow each other may share a call.
+    pass, nor more than ``longest`` in all. ``joins``: whole pieces of a prompt that follow each other share a call.
     """
 
     kv_cache: KVCache
@@ -205,7 +205,7 @@ def attend_prompts(
 ) -> torch.Tensor:
     """Return the attention of pieces of prompts, row by row or piece by piece, of shape (tokens, heads, width)."""
     results = []
-    for span in _joined(this.spans) if this.joins else this.spans:
+    for span in _joined(this.spans, this.widest) if this.joins else this.spans:
         new = span.end - span.begin
         whole = new == span.length and (window is None or new <= window)
         known, said = (pool[:, :, span.start : span.start + span.length] for pool in (keys, values))
@@ -222,11 +222,12 @@ def attend_prompts(
     return torch.cat([*results, *_padding(this, results[0])])
 
 
-def _joined(spans: Sequence[Span]) -> Iterator[Span]:
-    """Yield spans, with pieces of a row that follow each other as one."""
+def _joined(spans: Sequence[Span], border: int) -> Iterator[Span]:
+    """Yield spans, with whole pieces of a row that follow each other as one."""
     begun: Span | None = None
     for span in spans:
-        if begun is not None and span.start == begun.start and span.begin == begun.end:
+        follows = begun is not None and span.start == begun.start and span.begin == begun.end
+        if begun is not None and follows and begun.length % border == span.length % border == 0:
             begun = Span(begun.start, begun.begin, span.end, span.length)
             continue
         if begun is not None:
