@@ -28,6 +28,7 @@ from playbill.backends.engines.huggingface_local.batching.selftest import (
     alike_tokens,
     find_difference,
     is_wrong,
+    pieces_join,
 )
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Step
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
@@ -40,7 +41,7 @@ from playbill.backends.registry.fields.table import setting
 __all__ = ["BatchedEyes", "Sighted", "choose_decoder"]
 
 _ROW_SIZES = (1, 2, 4, 8, 16, 24)
-_TOKEN_SIZES = (32, 64, 96, 128, 192, 256, 384)
+_TOKEN_SIZES = (16, 32, 48, 64, 96, 128, 192, 224, 256, 320, 384)
 _KEPT_SHARE = 0.25
 _GPU_SHARE = 0.9
 _KEPT_TURNS = 4
@@ -121,6 +122,7 @@ def _find_step(
             if why is not None:
                 warn_once(f"{entry.get('model_name')}: attention is computed by '{way}', a slower way, since {why}")
             step.windows = None
+            step.joins = pieces_join(step)
             return step
         why = why or failed
     use_attention(model, usual)
@@ -184,7 +186,8 @@ def _pad_experts(step: Step) -> bool:
 def _let_loose(step: Step) -> None:
     """Take the shapes as they come: on a CPU all, elsewhere a few, so that kernels are prepared for them."""
     if step.device.type == "cpu":
-        step.rows, step.tokens = (tuple(range(1, n + 1)) for n in (step.most_rows, max(256, step.tokens[-1])))
+        step.rows, step.tokens = (tuple(range(1, n + 1)) for n in (step.most_rows, step.tokens[-1]))
+        step.joins = True
         return
     step.rows = (*(n for n in _ROW_SIZES if n < step.most_rows), step.most_rows)
     most = step.tokens[-1]

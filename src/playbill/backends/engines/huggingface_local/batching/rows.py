@@ -9,7 +9,7 @@ import torch
 
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, Run
-from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step
+from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step, room_for
 from playbill.backends.engines.huggingface_local.sampling import COLUMNS, Pick, columns_of, nothing, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
@@ -174,7 +174,8 @@ class BatchDecoder:
         """Compute pieces of prompts, and sample after those that are complete now."""
         pieces: list[Piece] = []
         ends: dict[int, SampledSequence] = {}
-        room, border = self._step.tokens[-1], self._step.border
+        border = self._step.border
+        room = room_for(self._step.tokens, sum(row.prompt_length - row.computed for row in rows))
         for row in rows:
             done = row.computed
             while done < row.prompt_length and len(pieces) < MOST_PIECES:

@@ -22,7 +22,7 @@ from playbill.backends.engines.huggingface_local.batching.thread_pool import Row
 from playbill.backends.engines.huggingface_local.decoder import first_device
 from playbill.backends.engines.huggingface_local.sampling import COLUMNS
 
-__all__ = ["MOST_PIECES", "Logits", "Piece", "Step"]
+__all__ = ["MOST_PIECES", "Logits", "Piece", "Step", "room_for"]
 
 MOST_PIECES = 32
 """Pieces of prompts in a pass."""
@@ -108,8 +108,10 @@ class Step:
         cpu = self.device.type == "cpu"
         self.border = 32 if cpu else 128
         self.rows: tuple[int, ...] = (most_rows,)
-        self.tokens: tuple[int, ...] = (_most_tokens(self.device, model.dtype),)
-        self._row_threads = row_threads
+        # A processor reads all weights for each pass, and may lay them out anew for its matrix unit.
+        self.tokens: tuple[int, ...] = (512 if cpu else 256,)
+        self.row_threads = row_threads
+        self.joins = False  # whether attention over pieces that follow each other may be one call
         self._graphs: dict[int, _Graph] = {}
 
     @property
@@ -154,7 +156,7 @@ class Step:
 
     def close(self) -> None:
         self._graphs.clear()
-        self._row_threads.close()
+        self.row_threads.close()
 
     def _compute(
         self,
@@ -173,8 +175,9 @@ class Step:
             size=layout.size,
             widest=layout.widest,
             longest=longest,
-            row_threads=self._row_threads,
+            row_threads=self.row_threads,
             windows=self.windows,
+            joins=self.joins,
             spans=spans,
             numbers={name: numbers[name] for name in ("places", "begin", "length", "first")},
         )
@@ -252,15 +255,19 @@ class _Graph:
         return self._found
 
 
-def _most_tokens(device: torch.device, dtype: torch.dtype) -> int:
-    """Return how many tokens of prompts a pass has at the most: the more, the seldomer weights are read, or laid out
-    for a processor's matrix unit, which takes as long as computing 250 tokens does; the fewer, the less is padding."""
-    if device.type != "cpu":
-        return 256
-    matrix_unit = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    return 512 if matrix_unit and dtype == torch.bfloat16 else 128
-
-
 def _fit(sizes: Sequence[int], needed: int) -> int:
     """Return the smallest size that has room."""
     return next(size for size in sizes if size >= needed)
+
+
+def room_for(sizes: Sequence[int], waiting: int) -> int:
+    """Return how many of the tokens that wait a pass takes: all that fit, but where most of it would be padding, as
+    many as a smaller size has room for.
+
+    >>> room_for((16, 48, 224, 512), 60), room_for((16, 48, 224, 512), 120), room_for((384, 512), 60)
+    (48, 512, 512)
+    """
+    most = sizes[-1]
+    if waiting >= most or _fit(sizes, waiting) <= 2 * waiting:
+        return most
+    return max((size for size in sizes if size <= waiting), default=most)
