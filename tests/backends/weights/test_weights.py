@@ -22,7 +22,8 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.cache import cache_directory, file_sha256
-from playbill.backends.weights.gguf import choose_files, find_weights
+from playbill.backends.weights.gguf import find_weights
+from playbill.backends.weights.gguf_names import choose_files
 from playbill.backends.weights.wheel import parse_wheel_file
 
 CONTENT = b"GGUF, or what passes for it here" * 1000
