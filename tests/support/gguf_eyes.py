@@ -31,6 +31,21 @@ def write_seeing(folder: Path, *, template: str = TEMPLATE) -> Path:
     return folder
 
 
+def entry_of(source: Path, **more: Any) -> dict[str, Any]:
+    """Return an entry for a folder or a file."""
+    return {
+        "model_name": "eyes",
+        "backend": "llamacpp",
+        "huggingface_id": str(source),
+        "premade_chat_template": True,
+        "eos_to_cull": "<|im_end|>",
+        "n_ctx": 1024,
+        "threads": 1,
+        "multimodality": {"single_image": True, "multiple_images": True},
+        **more,
+    }
+
+
 def write_mmproj(path: Path, *, width: int = WIDTH, kind: str = "mlp", seed: int = 0) -> Path:
     """Write a projector whose vectors are so wide; ``kind`` is what it calls itself."""
     import numpy

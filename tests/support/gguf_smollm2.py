@@ -72,9 +72,9 @@ def copy_model(
     path: Path, *, template: Any = None, rename: Mapping[str, str] | None = None, tensors: int = 0, layers: int = 2
 ) -> None:
     """Write the model's first layers, with another template, or tokens of another name."""
-    from gguf import GGUFReader, GGUFWriter
+    from gguf import GGUFWriter
 
-    reader = GGUFReader(gguf())
+    reader = _reader()
     writer = GGUFWriter(path, "llama", split_max_tensors=tensors)
     other: dict[str, Any] = {"llama.block_count": layers}
     if rename:
@@ -96,9 +96,9 @@ def write_noise(folder: Path, most: str, rest: str, *, layers: int = 2, width: i
     ``width`` is a multiple of 256.
     """
     import numpy
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
 
-    reader = GGUFReader(gguf())
+    reader = _reader()
     inner, half = 2 * width, width // 2
     writer = GGUFWriter(folder / "noise.gguf", "llama")
     shape = {"block_count": layers, "embedding_length": width, "feed_forward_length": inner}
@@ -146,6 +146,14 @@ _SCALES = {
     "Q8_0": {0: 5e-4},
 }
 """Where in a block the two bytes of a scale are (ggml-common.h), and one that makes weights of a usual size."""
+
+
+@cache
+def _reader() -> Any:
+    """Return the file as the gguf package reads it, which takes seconds."""
+    from gguf import GGUFReader
+
+    return GGUFReader(gguf())
 
 
 def _copy_fields(reader: Any, writer: Any, other: Mapping[str, Any], leave_out: str | None = None) -> None:

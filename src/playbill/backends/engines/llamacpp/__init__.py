@@ -51,6 +51,8 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     weights = find_weights(entry, context.credentials, progress=context.progress)
     header = read_header(*weights.files)
     sight = find_sight(entry, weights, header)
+    if sight is not None:
+        sight.refuse_unloadable()
     vocabulary = Vocabulary(header)
     devices = xllamacpp.get_device_info()
     layers = gpu_layers(entry, devices)

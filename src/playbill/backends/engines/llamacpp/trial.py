@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -88,8 +89,12 @@ def _tried(file: Path, eyes: Path | None, folder: Path, address: Path) -> str | 
     if found is None and "ImportError" in text.replace("ModuleNotFoundError", "ImportError"):
         raise WeightsError(f"llama.cpp can't be tried in a process of its own: {text.strip().splitlines()[-1]}")
     if found is None:
-        return f"it ended with code {process.returncode}, and said nothing of it"
+        return f"it {_end_of(process.returncode)}, and said nothing of it"
     return (found[1] or found[2]).strip().replace(f"{folder}/", "")
+
+
+def _end_of(code: int) -> str:
+    return f"crashed ({signal.Signals(-code).name})" if -code in set(signal.Signals) else f"ended with code {code}"
 
 
 def _answers(address: Path) -> bool:

@@ -19,7 +19,7 @@ from playbill.backends.common.packages import installed_version
 from playbill.backends.engines.llamacpp.server import xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
 from playbill.backends.engines.llamacpp.vision.eyes import Eyes
-from playbill.backends.engines.llamacpp.vision.projectors import Projector
+from playbill.backends.engines.llamacpp.vision.projectors import PROJECTORS
 from playbill.backends.engines.llamacpp.vision.prompt import PICTURE_PROMPT, PicturePrompt
 from playbill.backends.errors import EngineError, MessageError, WeightsError
 from playbill.backends.prompt.pictures import ExpandedPrompt, Picture
@@ -40,19 +40,18 @@ class _Seen:
 
 
 class GgufProcessor:
-    """The processor of a model with an mmproj file. ``open_eyes`` starts what counts, once, when it is first needed."""
+    """The processor of a model with an mmproj file of a known kind. ``open_eyes`` starts what counts, once, when it is
+    first needed."""
 
-    def __init__(
-        self, mmproj: Path, kind: str, projector: Projector, tokenizer: GgufTokenizer, open_eyes: Callable[[], Eyes]
-    ) -> None:
+    def __init__(self, mmproj: Path, kind: str, tokenizer: GgufTokenizer, open_eyes: Callable[[], Eyes]) -> None:
         self._mmproj = mmproj
         self._kind = kind
-        self._projector = projector
+        self._projector = PROJECTORS[kind]
         self._tokenizer = tokenizer
         self._open_eyes = open_eyes
         self._bos = _bos(mmproj, tokenizer)
-        self.placeholder = projector.placeholder
-        self.markers = (projector.placeholder,)
+        self.placeholder = self._projector.placeholder
+        self.markers = (self.placeholder,)
 
     def expand(self, text: str, pictures: Sequence[Picture]) -> ExpandedPrompt:
         if not pictures:

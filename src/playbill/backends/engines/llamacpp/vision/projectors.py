@@ -13,7 +13,7 @@ from typing import Any
 
 from playbill.backends.errors import WeightsError
 
-__all__ = ["PROJECTORS", "Projector", "projector_of", "width_of_model", "width_of_pictures"]
+__all__ = ["PROJECTORS", "Projector", "kind_of", "projector_of", "width_of_model", "width_of_pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,7 @@ PROJECTORS: Mapping[str, Projector] = {
         token="<image_soft_token>",
     ),
     "idefics3": Projector("<image>", tiles=True),
-    "internvl": Projector("<IMG_CONTEXT>", "<img>", "</img>"),
     "pixtral": Projector("[IMG]", end="[IMG_END]"),
-    "lfm2": Projector("<image>", "<|image_start|>", "<|image_end|>", tiles=True),
-    "glm4v": Projector("<|image|>", "<|begin_of_image|>", "<|end_of_image|>", written=True),
 }
 """By the name in the file's header."""
 
@@ -63,15 +60,20 @@ PROJECTORS: Mapping[str, Projector] = {
 def projector_of(values: Mapping[str, Any], file: str) -> Projector:
     """Return the row of an mmproj file by its header's values. Raises WeightsError for one that sees nothing, or of a
     kind without a row."""
-    kind = values.get("clip.vision.projector_type") or values.get("clip.projector_type")
+    kind = kind_of(values)
     if values.get("general.architecture") != "clip" or not values.get("clip.has_vision_encoder"):
         raise WeightsError(f"{file} holds no model that sees pictures (general.architecture, clip.has_vision_encoder)")
     if kind not in PROJECTORS:
         raise WeightsError(
-            f"{file} is of the kind {str(kind)[:60]!r}, for which Playbill doesn't know what a prompt must hold; it "
+            f"{file} is of the kind {kind[:60]!r}, for which Playbill doesn't know what a prompt must hold; it "
             f"knows {', '.join(PROJECTORS)}; take the model under huggingface_local, or behind llamacpp_server"
         )
     return PROJECTORS[kind]
+
+
+def kind_of(values: Mapping[str, Any]) -> str:
+    """Return what an mmproj file calls itself."""
+    return str(values.get("clip.vision.projector_type") or values.get("clip.projector_type"))
 
 
 def width_of_pictures(values: Mapping[str, Any]) -> int | None:
