@@ -50,6 +50,11 @@ class Weights:
         return (*self.files, *([self.mmproj] if self.mmproj is not None else []))
 
     @property
+    def named(self) -> str:
+        """What an error calls them: the first file, and the one that sees."""
+        return str(self.path) if self.mmproj is None else f"{self.path} with {self.mmproj.name}"
+
+    @property
     def size(self) -> int:
         """All files together, in bytes."""
         return sum(file.stat().st_size for file in self.all_files)

@@ -65,7 +65,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
         server = LlamaServer(_params(weights, plan, layers, kernels))
     except EngineError as e:
         if why := why_unloadable(weights):
-            raise WeightsError(f"llama.cpp can't load {weights.path}: {why}") from e
+            raise WeightsError(f"llama.cpp can't load {weights.named}: {why}") from e
         raise
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
@@ -100,7 +100,7 @@ def look(entry: Mapping[str, Any], context: Context) -> Look:
     except WeightsError as e:
         return Look(fault=str(e))
     why = why_unloadable(weights)
-    return Look(fault=f"llama.cpp can't load {weights.path}: {why}" if why else None)
+    return Look(fault=f"llama.cpp can't load {weights.named}: {why}" if why else None)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:

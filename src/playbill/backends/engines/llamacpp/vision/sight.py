@@ -48,7 +48,7 @@ class Sight:
         It is tried in a process of its own: over an mmproj file that lacks a tensor llama.cpp ends the process.
         """
         if why := why_unloadable(self.weights):
-            raise WeightsError(f"llama.cpp can't load {self.weights.path} with {self.mmproj.name}: {why}")
+            raise WeightsError(f"llama.cpp can't load {self.weights.named}: {why}")
 
     def counting_server(self) -> LlamaServer:
         """Start a server that only counts a picture's tokens, without the model's weights."""
