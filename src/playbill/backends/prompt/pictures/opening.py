@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["OpenedPicture", "need_pillow", "open_picture"]
 
 _ORIENTATION = 0x0112
+_TURNED = range(2, 9)
+"""Orientations in which a picture doesn't stand upright; other numbers mean nothing."""
 _FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
 
 
@@ -56,7 +58,7 @@ def open_picture(picture: Picture) -> OpenedPicture:
                 if getattr(image, "is_animated", False):
                     image.seek(0)
                     notes.append(f"{picture.place} holds several frames; the first is shown")
-                if image.getexif().get(_ORIENTATION, 1) != 1:
+                if image.getexif().get(_ORIENTATION) in _TURNED:
                     notes.append(f"{picture.place} is turned upright, as its EXIF orientation says")
                 if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                     notes.append(f"{picture.place} has transparent parts, whose transparency is left out")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,13 +32,24 @@ from playbill.backends.weights.cache import file_sha256
 __all__ = ["GgufProcessor"]
 
 
+_MOST = 96 << 20
+"""Characters of all pictures in a request; the server's HTTP library takes 100 MiB in all."""
+_KEPT = 128 << 20
+"""Characters of pictures that are kept: each turn of a dialogue shows its pictures again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A picture's pixels as a PNG in base64, its tokens without the marks around it, and what was done to it."""
+    """A picture's pixels as a PNG in base64, its tokens without the marks around it, and what was done to it, as the
+    rest of a sentence that begins with its place."""
 
     data: str
     tokens: int
     notes: tuple[str, ...]
+
+    def facts(self, place: str) -> dict[str, Any]:
+        """Return what a record says of it."""
+        return {"tokens": self.tokens, **({"notes": [place + note for note in self.notes]} if self.notes else {})}
 
 
 class GgufProcessor:
@@ -50,6 +63,8 @@ class GgufProcessor:
         self._tokenizer = tokenizer
         self._open_eyes = open_eyes
         self._bos = _bos(mmproj, tokenizer)
+        self._kept: OrderedDict[str, _Seen] = OrderedDict()
+        self._lock = threading.Lock()
         self.placeholder = self._projector.placeholder
         self.markers = (self.placeholder,)
 
@@ -62,7 +77,12 @@ class GgufProcessor:
         if any(self._eyes.marker in piece for piece in pieces):
             raise MessageError(f"messages: a text holds {self._eyes.marker!r}, which llama.cpp takes for a picture")
         shown = [self._look_at(picture) for picture in pictures]
-        made = tuple({"tokens": each.tokens, **({"notes": list(each.notes)} if each.notes else {})} for each in shown)
+        if (size := sum(len(each.data) for each in shown)) > _MOST:
+            raise MessageError(
+                f"messages: the pixels of the pictures come to {size >> 20} MiB, and llama.cpp takes {_MOST >> 20} MiB "
+                "in a request; make the pictures smaller, or show fewer"
+            )
+        made = tuple(each.facts(picture.place) for each, picture in zip(shown, pictures, strict=True))
         ids, prompt = self._encoded(pieces, pictures, shown)
         return ExpandedPrompt(ids, {PICTURE_PROMPT: prompt}, made)
 
@@ -100,17 +120,31 @@ class GgufProcessor:
         return [f"{row.after if i else ''}{p}{row.before if i < last else ''}" for i, p in enumerate(pieces)]
 
     def _look_at(self, picture: Picture) -> _Seen:
+        with self._lock:
+            found = self._kept.pop(picture.sha256, None) or self._look_anew(picture)
+            self._kept[picture.sha256] = found
+            while sum(len(each.data) for each in self._kept.values()) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def _look_anew(self, picture: Picture) -> _Seen:
         """Hand over pixels, not the file: llama.cpp turns nothing upright, and reads fewer formats."""
         opened = open_picture(picture)
         file = io.BytesIO()
         opened.image.save(file, "PNG", compress_level=1)
+        if file.tell() * 4 // 3 > _MOST:
+            raise MessageError(
+                f"{picture.place}: the picture's pixels come to {file.tell() >> 20} MiB, which is more than llama.cpp "
+                f"takes in a request; make it smaller ({picture.source})"
+            )
         data = base64.b64encode(file.getvalue()).decode()
         try:
             count = self._eyes.count(picture.sha256, data)
         except EngineError as e:
             size = f"{picture.width} x {picture.height}"
             raise MessageError(f"{picture.place}: llama.cpp refuses the picture of {size} pixels: {e}") from e
-        return _Seen(data, count - sum(map(len, self._marks)), opened.notes)
+        notes = tuple(note.removeprefix(picture.place) for note in opened.notes)
+        return _Seen(data, count - sum(map(len, self._marks)), notes)
 
     def _encoded(
         self, pieces: Sequence[str], pictures: Sequence[Picture], shown: Sequence[_Seen]
