@@ -66,7 +66,7 @@ class GgufProcessor:
         self._kept: OrderedDict[str, _Seen] = OrderedDict()
         self._lock = threading.Lock()
         self.placeholder = self._projector.placeholder
-        self.markers = (self.placeholder,)
+        self.markers = tuple(dict.fromkeys([self.placeholder, self._projector.token or self.placeholder]))
 
     def expand(self, text: str, pictures: Sequence[Picture]) -> ExpandedPrompt:
         if not pictures:
