@@ -192,7 +192,7 @@ def test_what_llama_cpp_says_of_its_prompt_is_held_against_ours():
 
 
 def test_a_run_keeps_and_proves_pictures(seeing, place, playbill):
-    """Records, replay and audit as with any other engine."""
+    """Records, replay and audit as with any other engine, and the same where the model runs in a replica."""
     image("small").save(place / "cat.png")
     (place / "in.jsonl").write_text(
         json.dumps({"id": "d", "messages": [{"role": "user", "content": "What?", "image": "cat.png"}]}) + "\n"
@@ -205,3 +205,7 @@ def test_a_run_keeps_and_proves_pictures(seeing, place, playbill):
     assert playbill("replay", "run")[0] == 0
     manifest = json.loads((place / "run" / "manifest.json").read_text())
     assert manifest["models"]["eyes"]["pictures"]["projector"] == "mlp"
+    assert playbill("run", "in.jsonl", "-m", "eyes", "-o", "split", "--replicas", "1")[0] == 0
+    assert playbill("replay", "split")[0] == 0
+    split = json.loads((place / "split" / "manifest.json").read_text())
+    assert split["models"]["eyes"]["pictures"] == manifest["models"]["eyes"]["pictures"]
