@@ -5,10 +5,12 @@ The files are what llama.cpp reads of published ones; a picture has sixteen toke
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from support.gguf_smollm2 import copy_model
+from support.smollm2 import made_once
 
 PLACEHOLDER = "<image>"
 TOKENS = 16
@@ -24,11 +26,15 @@ TEMPLATE = (
 )
 
 
-def write_seeing(folder: Path, *, template: str = TEMPLATE) -> Path:
-    """Write ``model.gguf`` and ``mmproj-model-f32.gguf``, and return the folder."""
-    copy_model(folder / "model.gguf", rename={"<file_sep>": PLACEHOLDER}, template=template)
-    write_mmproj(folder / "mmproj-model-f32.gguf")
-    return folder
+@cache
+def seeing_folder() -> Path:
+    """A folder with ``model.gguf`` and ``mmproj-model-f32.gguf``, in the cache of the tests."""
+
+    def make(folder: Path) -> None:
+        copy_model(folder / "model.gguf", rename={"<file_sep>": PLACEHOLDER}, template=TEMPLATE)
+        write_mmproj(folder / "mmproj-model-f32.gguf")
+
+    return made_once("smollm2-seeing", make)
 
 
 def entry_of(source: Path, **more: Any) -> dict[str, Any]:

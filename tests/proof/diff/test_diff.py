@@ -239,14 +239,14 @@ def test_a_folder_of_gguf_files_is_a_side_too(playbill, smol):
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory):
+def seeing():
     """A GGUF model that sees, with a template that writes a line's end after a picture, as LLaVA's."""
     pytest.importorskip("xllamacpp")
     pytest.importorskip("PIL", reason="needs the extra `vision`")
     pytest.importorskip("gguf", reason="needs the extra `hf`")
-    from support.gguf_eyes import write_seeing
+    from support.gguf_eyes import seeing_folder
 
-    return write_seeing(tmp_path_factory.mktemp("seeing"))
+    return seeing_folder()
 
 
 @pytest.fixture

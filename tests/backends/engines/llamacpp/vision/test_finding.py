@@ -20,15 +20,15 @@ from playbill.backends.weights.gguf_names import choose_files, choose_mmproj
 from playbill.proof import check_all
 from playbill.proof.add.sources import propose
 from playbill.proof.check import Options
-from support.gguf_eyes import PLACEHOLDER, TEMPLATE, TOKENS, entry_of, write_mmproj, write_seeing
+from support.gguf_eyes import PLACEHOLDER, TEMPLATE, TOKENS, entry_of, seeing_folder, write_mmproj
 from support.pictures import png_url
 
 PICTURE = [{"role": "user", "content": "What?", "image": png_url(40, 30)}]
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory):
-    return write_seeing(tmp_path_factory.mktemp("seeing"))
+def seeing():
+    return seeing_folder()
 
 
 def checked(place, *entries):
@@ -143,6 +143,7 @@ def test_a_missing_file_and_one_that_is_no_mmproj_are_refused(seeing, place):
         loaded.generate(PICTURE)
 
 
+@pytest.mark.slow
 def test_a_file_that_llama_cpp_refuses_is_told_in_its_words(seeing, place):
     """One that lacks a tensor, though llama.cpp crashes over another one, and one cut off; this process goes on."""
     shutil.copy(seeing / "model.gguf", place / "model.gguf")

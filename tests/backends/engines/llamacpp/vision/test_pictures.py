@@ -14,15 +14,15 @@ pytest.importorskip("gguf", reason="needs the extra `hf`")
 from playbill.backends import MessageError, Outcome, load_model, load_prompt_path, make_prompt
 from playbill.backends.engines.llamacpp.vision.prompt import PICTURE_PROMPT, PicturePrompt
 from playbill.backends.errors import EngineError
-from support.gguf_eyes import TEMPLATE, TOKENS, entry_of, write_mmproj, write_seeing
+from support.gguf_eyes import TEMPLATE, TOKENS, entry_of, seeing_folder, write_mmproj
 from support.gguf_smollm2 import RULES, write_noise
 from support.pictures import png_url
 from support.vision.shapes import SHAPES, data_url, image
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory):
-    return write_seeing(tmp_path_factory.mktemp("seeing"))
+def seeing():
+    return seeing_folder()
 
 
 @pytest.fixture(scope="module")
@@ -192,20 +192,27 @@ def test_what_llama_cpp_says_of_its_prompt_is_held_against_ours():
 
 
 def test_a_run_keeps_and_proves_pictures(seeing, place, playbill):
-    """Records, replay and audit as with any other engine, and the same where the model runs in a replica."""
+    """Records, replay and audit as with any other engine."""
+    manifest = run_about_a_picture(seeing, place, playbill)
+    (record,) = map(json.loads, (place / "run" / "eyes" / "records.jsonl").read_text().splitlines())
+    assert record["details"]["pictures"][0]["tokens"] == TOKENS
+    assert manifest["models"]["eyes"]["pictures"]["projector"] == "mlp"
+
+
+@pytest.mark.slow
+def test_a_run_of_replicas_keeps_and_proves_them_too(seeing, place, playbill):
+    """The processor stays with the replica, and is told of."""
+    manifest = run_about_a_picture(seeing, place, playbill, "--replicas", "1")
+    assert manifest["models"]["eyes"]["pictures"]["placeholder"] == "<image>"
+
+
+def run_about_a_picture(seeing, place, playbill, *options):
     image("small").save(place / "cat.png")
     (place / "in.jsonl").write_text(
         json.dumps({"id": "d", "messages": [{"role": "user", "content": "What?", "image": "cat.png"}]}) + "\n"
     )
     (place / "model_registry.json").write_text(json.dumps([entry_of(seeing, max_tokens=4)]))
-    code, out, err = playbill("run", "in.jsonl", "-m", "eyes", "-o", "run")
+    code, out, err = playbill("run", "in.jsonl", "-m", "eyes", "-o", "run", *options)
     assert code == 0, out + err
-    (record,) = map(json.loads, (place / "run" / "eyes" / "records.jsonl").read_text().splitlines())
-    assert record["details"]["pictures"][0]["tokens"] == TOKENS
     assert playbill("replay", "run")[0] == 0
-    manifest = json.loads((place / "run" / "manifest.json").read_text())
-    assert manifest["models"]["eyes"]["pictures"]["projector"] == "mlp"
-    assert playbill("run", "in.jsonl", "-m", "eyes", "-o", "split", "--replicas", "1")[0] == 0
-    assert playbill("replay", "split")[0] == 0
-    split = json.loads((place / "split" / "manifest.json").read_text())
-    assert split["models"]["eyes"]["pictures"] == manifest["models"]["eyes"]["pictures"]
+    return json.loads((place / "run" / "manifest.json").read_text())
