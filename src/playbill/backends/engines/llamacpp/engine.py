@@ -21,6 +21,7 @@ from playbill.backends.engines.llamacpp.memory_plan import MemoryPlan
 from playbill.backends.engines.llamacpp.sampling import SUPPORTED_PARAMETERS, effective_parameters, sampling_body
 from playbill.backends.engines.llamacpp.server import Cancelled, LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
+from playbill.backends.engines.llamacpp.vision.pixels import PixelBudget
 from playbill.backends.engines.llamacpp.vision.prompt import PICTURE_PROMPT, PicturePrompt
 from playbill.backends.engines.llamacpp.vocabulary import incomplete
 from playbill.backends.engines.threads import Threads, WorkFuture
@@ -63,6 +64,7 @@ class LlamaCpp:
         self._ending = frozenset(tokenizer.ending_ids())
         self._slots = Slots(plan.slots)
         self._prefix_cache = prefix_cache
+        self._pixels = PixelBudget()
         self.concurrency = plan.concurrency
         self._threads = Threads(self._complete, plan.slots, "llamacpp")
 
@@ -91,13 +93,24 @@ class LlamaCpp:
         }
 
     def _complete(self, request: Request, on_text: OnText | None, stop_wanted: StopWanted) -> Completion:
+        pictured: PicturePrompt | None = request.features.get(PICTURE_PROMPT)
+        if pictured is None:
+            return self._completed(request, None, on_text, stop_wanted)
+        try:
+            with self._pixels.hold(pictured.pixels, stop_wanted):
+                return self._completed(request, pictured, on_text, stop_wanted)
+        except Cancelled as e:
+            raise EngineError("cancelled") from e
+
+    def _completed(
+        self, request: Request, pictured: PicturePrompt | None, on_text: OnText | None, stop_wanted: StopWanted
+    ) -> Completion:
         effective = effective_parameters(request.params)
         most = int(effective["max_tokens"])
         limits = request.limits or TokenLimits(most, 0, most)
         budget = Budget(limits, request.tags, self._tokenizer.decode) if request.tags is not None else None
         stops = self._stop_texts(request.stop_ids)
         prompt = list(request.prompt_ids or ())
-        pictured: PicturePrompt | None = request.features.get(PICTURE_PROMPT)
         key = prompt if pictured is None else pictured.key
         lease = self._slots.take(key)
         body = {

@@ -143,3 +143,29 @@ def test_the_largest_picture_stays_within_its_bounds(tmp_path):
         assert size == "(8000, 6250)"
         assert int(memory) * (1 if sys.platform == "darwin" else 1024) < 1.5e9
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+AT_ONCE = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from playbill.backends.prompt.pictures import PicturePart, read_picture
+from playbill.backends.prompt.pictures.opening import open_picture
+
+def size(_):
+    return open_picture(read_picture(PicturePart("large.png", "image"), Path(sys.argv[1]))).image.size
+
+with ThreadPoolExecutor(6) as threads:
+    print(set(threads.map(size, range(12))))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_large_pictures_at_once_take_little_more_than_one(tmp_path):
+    """Six threads open the largest one twice each: decoders go one after the other, and keep their memory once."""
+    Image.new("RGBA", (8000, 6250)).save(tmp_path / "large.png")
+    done = subprocess.run([sys.executable, "-c", AT_ONCE, str(tmp_path)], capture_output=True, text=True, check=True)
+    sizes, memory = done.stdout.split("\n")[:2]
+    assert sizes == "{(8000, 6250)}"
+    assert int(memory) * (1 if sys.platform == "darwin" else 1024) < 1.5e9

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,8 @@ pytest.importorskip("PIL", reason="needs the extra `vision`")
 pytest.importorskip("gguf", reason="needs the extra `hf`")
 
 from playbill.backends import MessageError, Outcome, load_model, load_prompt_path, make_prompt
+from playbill.backends.engines.llamacpp.server import Cancelled
+from playbill.backends.engines.llamacpp.vision.pixels import PixelBudget
 from playbill.backends.engines.llamacpp.vision.prompt import PICTURE_PROMPT, PicturePrompt
 from playbill.backends.errors import EngineError
 from support.gguf_eyes import TEMPLATE, TOKENS, entry_of, seeing_folder, write_mmproj
@@ -189,6 +193,33 @@ def test_what_llama_cpp_says_of_its_prompt_is_held_against_ours():
     for text in ("Xab", "abX", "b", ""):
         with pytest.raises(EngineError, match="than was proven"):
             tiled.refuse_other(4, text)
+
+
+def test_large_pictures_wait_for_each_other():
+    """Those that come to more pixels than may be held go one after the other; small ones don't wait for one another,
+    and one that is too large for the whole budget goes alone. Who isn't waited for any more gives up."""
+    budget, gave_up = PixelBudget(100), threading.Event()
+
+    def hold(pixels, inside, leave):
+        with budget.hold(pixels, gave_up.is_set):
+            inside.set()
+            leave.wait(20)
+
+    events = [(threading.Event(), threading.Event()) for _ in range(4)]
+    with ThreadPoolExecutor() as threads:
+        for (inside, leave), pixels in zip(events[:2], (60, 40), strict=True):
+            threads.submit(hold, pixels, inside, leave)
+            assert inside.wait(20)
+        large = threads.submit(hold, 500, *events[2])
+        assert not events[2][0].wait(0.3)
+        events[0][1].set()
+        events[1][1].set()
+        assert events[2][0].wait(20)
+        waiting = threads.submit(hold, 1, *events[3])
+        gave_up.set()
+        assert isinstance(waiting.exception(20), Cancelled)
+        events[2][1].set()
+        assert large.exception(20) is None
 
 
 def test_a_run_keeps_and_proves_pictures(seeing, place, playbill):

@@ -169,6 +169,7 @@ class GgufProcessor:
             tuple(key),
             tuple(self._tokenizer.decode(piece) for piece in encoded),
             self._projector.tiles,
+            sum(picture.width * picture.height for picture in pictures),
         )
         return tuple(ids), prompt
 

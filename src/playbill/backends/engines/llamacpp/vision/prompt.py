@@ -20,7 +20,7 @@ class PicturePrompt:
 
     ``key`` are the prompt's ids, but in a picture's place numbers below 0 that are this picture's own: by them two
     prompts are compared. ``shown`` are the texts between the pictures as llama.cpp writes tokens out, and ``tiles``
-    says that it writes more in a picture's place.
+    says that it writes more in a picture's place. ``pixels`` are those of all pictures.
     """
 
     text: str
@@ -29,6 +29,7 @@ class PicturePrompt:
     key: tuple[int, ...] = field(repr=False)
     shown: tuple[str, ...] = ()
     tiles: bool = False
+    pixels: int = 0
 
     def body(self) -> Mapping[str, Any]:
         """Return the prompt of a request."""
