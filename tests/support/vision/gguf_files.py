@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 from support.assets import ROOT, converter_folder
 from support.vision.kinds import KINDS
 
-__all__ = ["PUBLISHED", "save_both"]
+__all__ = ["INTERNVL", "PUBLISHED", "Published", "save_both"]
 
 _PREFIXED = {"vision_tower.": "vision_tower.vision_model."}
 _QWEN_PIXELS = (8 * 8 * 8, 4096 * 8 * 8)
@@ -30,7 +31,8 @@ _QWEN_PIXELS = (8 * 8 * 8, 4096 * 8 * 8)
 class Published:
     """``size`` is a picture that neither side resizes. ``eyes`` and ``text`` go into the configuration; ``tokens`` are
     added; ``renamed`` are parts of tensors' names, ``for_eyes`` those that are renamed for the second file alone;
-    ``text_class`` is the class of the text model; ``pixels`` bound a picture."""
+    ``text_class`` is the class of the text model; ``pixels`` bound a picture; ``older`` makes tensors and configuration
+    of another form."""
 
     size: tuple[int, int]
     eyes: Mapping[str, Any] = field(default_factory=dict)
@@ -40,8 +42,44 @@ class Published:
     for_eyes: Mapping[str, str] = field(default_factory=dict)
     text_class: str | None = None
     pixels: tuple[int, int] | None = None
+    older: Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]] | None = None
 
 
+def _as_internvl_chat(tensors: dict[str, Any], config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return tensors and configuration of an InternVL under the names of the form that GGUF files are made of."""
+    import torch
+
+    names = {
+        r"^vision_tower\.embeddings\.cls_token": "vision_model.embeddings.class_embedding",
+        r"^vision_tower\.embeddings\.patch_embeddings\.projection": "vision_model.embeddings.patch_embedding",
+        r"^vision_tower\.embeddings\.position_embeddings": "vision_model.embeddings.position_embedding",
+        r"^vision_tower\.encoder\.layer\.": "vision_model.encoder.layers.",
+        r"attention\.projection_layer": "attn.proj",
+        r"attention\.q_proj": "attn.qkv",
+        "lambda_": "ls",
+        "layernorm_before": "norm1",
+        "layernorm_after": "norm2",
+        r"^multi_modal_projector\.layer_norm": "mlp1.0",
+        r"^multi_modal_projector\.linear_1": "mlp1.1",
+        r"^multi_modal_projector\.linear_2": "mlp1.3",
+    }
+    found = {}
+    for name, tensor in tensors.items():
+        if name.startswith("vision_tower.") and ".attention.q_proj" in name:
+            rest = (tensors[name.replace("q_proj", other)] for other in ("k_proj", "v_proj"))
+            tensor = torch.cat([tensor, *rest])
+        elif name.startswith("vision_tower.") and re.search(r"\.attention\.[kv]_proj", name):
+            continue
+        for old, new in names.items():
+            name = re.sub(old, new, name) if not name.startswith("language_model") else name
+        found[name] = tensor.contiguous()
+    eyes = {**config["vision_config"], "architectures": ["InternVisionModel"], "image_size": 28, "patch_size": 7}
+    text = {**config["text_config"], "architectures": ["Qwen2ForCausalLM"]}
+    tiles = {"min_dynamic_patch": 1, "max_dynamic_patch": 4, "downsample_ratio": 0.5}
+    return found, {"architectures": ["InternVLChatModel"], "llm_config": text, "vision_config": eyes, **tiles}
+
+
+INTERNVL = Published((28, 28), {"num_hidden_layers": 4}, older=_as_internvl_chat)
 PUBLISHED = {
     "qwen2_vl": Published((64, 48), {"depth": 4}, pixels=_QWEN_PIXELS),
     "qwen2_5_vl": Published((64, 48), {"depth": 4, "window_size": 112}, pixels=_QWEN_PIXELS),
@@ -59,12 +97,12 @@ PUBLISHED = {
 }
 
 
-def save_both(kind: str, folder: Path) -> Path:
+def save_both(kind: str, folder: Path, row: Published | None = None) -> Path:
     """Write the checkpoint, and ``model.gguf`` with ``mmproj-model.gguf`` beside it."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    made, row = KINDS[kind], PUBLISHED[kind]
+    made, row = KINDS[kind], row or PUBLISHED[kind]
     processor = made.processor()
     processor.chat_template = made.template
     if row.tokens:
@@ -95,9 +133,10 @@ def _published(folder: Path, row: Published, more: Mapping[str, str]) -> Path:
     copy = folder.with_name(f"{folder.name}-published")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.gguf"))
-    tensors = load_file(copy / "model.safetensors")
+    tensors, config = load_file(copy / "model.safetensors"), json.loads((copy / "config.json").read_text("utf-8"))
+    if row.older is not None:
+        tensors, config = row.older(tensors, config)
     save_file({_named(name, {**row.renamed, **more}): t for name, t in tensors.items()}, copy / "model.safetensors")
-    config = json.loads((copy / "config.json").read_text("utf-8"))
     if row.text_class:
         config["text_config"]["architectures"] = [row.text_class]
     (copy / "config.json").write_text(json.dumps(config), "utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 
 from playbill.backends.errors import WeightsError
 
-__all__ = ["PROJECTORS", "Projector", "kind_of", "projector_of", "width_of_model", "width_of_pictures"]
+__all__ = ["OTHERWISE", "PROJECTORS", "Projector", "kind_of", "projector_of", "width_of_model", "width_of_pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Projector:
 
 _QWEN = Projector("<|image_pad|>", "<|vision_start|>", "<|vision_end|>", written=True)
 
-PROJECTORS: Mapping[str, Projector] = {
+PROJECTORS: dict[str, Projector] = {
     "mlp": Projector("<image>"),
     "qwen2vl_merger": _QWEN,
     "qwen2.5vl_merger": _QWEN,
@@ -56,6 +56,12 @@ PROJECTORS: Mapping[str, Projector] = {
 }
 """By the name in the file's header."""
 
+OTHERWISE: dict[str, str] = {
+    "internvl": "llama.cpp gives each patch of a picture the position of its neighbour (tried with xllamacpp 2026.10), "
+    "so the model sees otherwise than it was trained to",
+}
+"""Kinds that llama.cpp runs otherwise than they were trained, and how; a test shows it, and fails once it is mended."""
+
 
 def projector_of(values: Mapping[str, Any], file: str) -> Projector:
     """Return the row of an mmproj file by its header's values. Raises WeightsError for one that sees nothing, or of a
@@ -63,6 +69,10 @@ def projector_of(values: Mapping[str, Any], file: str) -> Projector:
     kind = kind_of(values)
     if values.get("general.architecture") != "clip" or not values.get("clip.has_vision_encoder"):
         raise WeightsError(f"{file} holds no model that sees pictures (general.architecture, clip.has_vision_encoder)")
+    if kind in OTHERWISE:
+        raise WeightsError(
+            f"{file} is of the kind '{kind}': {OTHERWISE[kind]}; take its checkpoint for huggingface_local"
+        )
     if kind not in PROJECTORS:
         raise WeightsError(
             f"{file} is of the kind {kind[:60]!r}, for which Playbill doesn't know what a prompt must hold; it "
