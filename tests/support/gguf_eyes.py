@@ -5,6 +5,7 @@ The files are what llama.cpp reads of published ones; a picture has sixteen toke
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,17 @@ def entry_of(source: Path, **more: Any) -> dict[str, Any]:
     }
 
 
-def write_mmproj(path: Path, *, width: int = WIDTH, kind: str = "mlp", seed: int = 0) -> Path:
-    """Write a projector whose vectors are so wide; ``kind`` is what it calls itself."""
+def write_mmproj(
+    path: Path,
+    *,
+    width: int = WIDTH,
+    kind: str = "mlp",
+    tensors: Mapping[str, Any] | None = None,
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
+) -> Path:
+    """Write a projector whose vectors are so wide, with random weights unless there are ``tensors``; ``kind`` is what
+    it calls itself."""
     import numpy
     from gguf import GGUFWriter
 
@@ -65,13 +75,14 @@ def write_mmproj(path: Path, *, width: int = WIDTH, kind: str = "mlp", seed: int
     for name, value in numbers.items():
         writer.add_uint32(f"clip.vision.{name}", value)
     writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-5)
-    writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])
-    writer.add_array("clip.vision.image_std", [0.5, 0.5, 0.5])
+    writer.add_array("clip.vision.image_mean", list(mean))
+    writer.add_array("clip.vision.image_std", list(std))
     writer.add_bool("clip.use_gelu", False)
-    random = numpy.random.default_rng(seed)
+    random = numpy.random.default_rng(0)
 
     def add(name: str, *shape: int, ones: bool = False) -> None:
         values: Any = numpy.ones(shape) if ones else random.normal(0, 0.15, shape)
+        values = values if tensors is None else tensors[name].reshape(shape)
         writer.add_tensor(name, values.astype(numpy.float32))
 
     def add_pair(name: str, *shape: int, ones: bool = False) -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from support.assets import ROOT, converter_folder
+from support.gguf_eyes import write_mmproj
 from support.vision.kinds import KINDS
 
-__all__ = ["INTERNVL", "PUBLISHED", "Published", "save_both"]
+__all__ = ["INTERNVL", "LLAVA", "PUBLISHED", "Published", "save_both"]
 
 _PREFIXED = {"vision_tower.": "vision_tower.vision_model."}
 _QWEN_PIXELS = (8 * 8 * 8, 4096 * 8 * 8)
@@ -32,7 +33,7 @@ class Published:
     """``size`` is a picture that neither side resizes. ``eyes`` and ``text`` go into the configuration; ``tokens`` are
     added; ``renamed`` are parts of tensors' names, ``for_eyes`` those that are renamed for the second file alone;
     ``text_class`` is the class of the text model; ``pixels`` bound a picture; ``older`` makes tensors and configuration
-    of another form."""
+    of another form, ``by_hand`` the second file."""
 
     size: tuple[int, int]
     eyes: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Published:
     text_class: str | None = None
     pixels: tuple[int, int] | None = None
     older: Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]] | None = None
+    by_hand: Callable[[Path, Path], None] | None = None
 
 
 def _as_internvl_chat(tensors: dict[str, Any], config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -79,6 +81,34 @@ def _as_internvl_chat(tensors: dict[str, Any], config: dict[str, Any]) -> tuple[
     return found, {"architectures": ["InternVLChatModel"], "llm_config": text, "vision_config": eyes, **tiles}
 
 
+def _write_llava_eyes(checkpoint: Path, file: Path) -> None:
+    """Write the second file of a LLaVA, whose kind the converter doesn't know."""
+    from safetensors.numpy import load_file
+
+    names = {
+        "vision_tower.embeddings.class_embedding": "v.class_embd",
+        "vision_tower.embeddings.patch_embedding": "v.patch_embd",
+        "vision_tower.embeddings.position_embedding": "v.position_embd",
+        "vision_tower.pre_layrnorm": "v.pre_ln",
+        "vision_tower.encoder.layers.": "v.blk.",
+        "layer_norm": "ln",
+        "self_attn.out_proj": "attn_out",
+        "mlp.fc1": "ffn_up",
+        "mlp.fc2": "ffn_down",
+        "multi_modal_projector.linear_1": "mm.0",
+        "multi_modal_projector.linear_2": "mm.2",
+        **{f"self_attn.{part}_proj": f"attn_{part}" for part in "qkv"},
+    }
+    tensors = {}
+    for name, tensor in load_file(checkpoint / "model.safetensors").items():
+        for old, new in names.items():
+            name = name.replace(old, new)
+        tensors[name] = tensor
+    eyes = json.loads((checkpoint / "processor_config.json").read_text("utf-8"))["image_processor"]
+    write_mmproj(file, width=32, tensors=tensors, mean=eyes["image_mean"], std=eyes["image_std"])
+
+
+LLAVA = Published((28, 28), text_class="LlamaForCausalLM", by_hand=_write_llava_eyes)
 INTERNVL = Published((28, 28), {"num_hidden_layers": 4}, older=_as_internvl_chat)
 PUBLISHED = {
     "qwen2_vl": Published((64, 48), {"depth": 4}, pixels=_QWEN_PIXELS),
@@ -122,7 +152,10 @@ def save_both(kind: str, folder: Path, row: Published | None = None) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     _convert(_published(folder, row, {}), folder / "model.gguf")
-    _convert(_published(folder, row, row.for_eyes), folder / "mmproj-model.gguf", "--mmproj")
+    if row.by_hand is not None:
+        row.by_hand(folder, folder / "mmproj-model.gguf")
+    else:
+        _convert(_published(folder, row, row.for_eyes), folder / "mmproj-model.gguf", "--mmproj")
     return folder
 
 

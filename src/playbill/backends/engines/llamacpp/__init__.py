@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
 from playbill.backends.engines.llamacpp.exact.kernels import Kernels, choose_kernels
@@ -53,6 +54,8 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     sight = find_sight(entry, weights, header)
     if sight is not None:
         sight.refuse_unloadable()
+        if sight.otherwise is not None:
+            warn_once(f"{entry.get('model_name')}: {sight.otherwise}")
     vocabulary = Vocabulary(header)
     devices = xllamacpp.get_device_info()
     layers = gpu_layers(entry, devices)
@@ -95,12 +98,15 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
 def look(entry: Mapping[str, Any], context: Context) -> Look:
     """Try with llama.cpp whether it takes the file, by its header and the sizes of its tensors."""
     weights = find_weights(entry, context.credentials, progress=context.progress)
+    header = read_header(*weights.files)
+    sight = find_sight(entry, weights, header)
     try:
-        Vocabulary(read_header(*weights.files))
+        Vocabulary(header)
     except WeightsError as e:
         return Look(fault=str(e))
-    why = why_unloadable(weights)
-    return Look(fault=f"llama.cpp can't load {weights.named}: {why}" if why else None)
+    if why := why_unloadable(weights):
+        return Look(fault=f"llama.cpp can't load {weights.named}: {why}")
+    return Look(odd=sight.otherwise if sight is not None else None)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:

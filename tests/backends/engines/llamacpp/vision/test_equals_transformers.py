@@ -14,13 +14,11 @@ pytest.importorskip("PIL", reason="needs the extra `vision`")
 pytest.importorskip("torchvision", reason="needs the extra `vision`")
 pytest.importorskip("gguf", reason="needs the extra `hf`")
 
-from playbill.backends import EntryError, load_model, make_prompt
-from playbill.backends.engines.llamacpp.vision import projectors
-from playbill.backends.engines.llamacpp.vision.projectors import Projector
+from playbill.backends import load_model, make_prompt
 from support.gguf_eyes import entry_of
 from support.vision import shapes
 from support.vision.checkpoint import Reference
-from support.vision.gguf_files import INTERNVL, PUBLISHED, save_both
+from support.vision.gguf_files import INTERNVL, LLAVA, PUBLISHED, save_both
 from support.vision.kinds import KINDS
 from support.vision.shapes import for_transformers
 
@@ -104,10 +102,24 @@ def test_ids_and_answers_are_those_of_transformers(kind, tmp_path):
             assert first["logprob"] is None or abs(first["logprob"] - logits[first["id"]].item()) < 0.02, name
 
 
-def test_llama_cpp_shifts_the_positions_of_internvl(tmp_path, monkeypatch):
-    """Why that kind is refused: it answers as transformers with the position embeddings moved by one place.
+def first_token(folder, messages, *, strings, encoder=None):
+    """How far llama.cpp and transformers are apart in the log probability of an answer's first token."""
+    import torch
 
-    If this fails because the first distance is small, llama.cpp has mended it, and the kind can be let in.
+    with load_model(entry_of(folder, eos_to_cull="</s>"), max_tokens=1) as model:
+        first = model.generate(messages, logprobs=1).details["logprobs"][0]
+    reference = Reference(folder)
+    if encoder is not None:
+        encoder(reference.model.model.vision_tower.embeddings)
+    with torch.inference_mode():
+        made = reference.model(**reference.inputs(*for_transformers(messages, strings=strings)))
+    return abs(first["logprob"] - torch.log_softmax(made.logits[0, -1].float(), -1)[first["id"]].item())
+
+
+def test_llama_cpp_shifts_the_positions_of_internvl(tmp_path):
+    """Why that kind is warned of: it answers as transformers with the position embeddings moved by one place.
+
+    If this fails because the first distance is small, llama.cpp has mended it, and the warning can go.
     """
     import torch
 
@@ -117,22 +129,29 @@ def test_llama_cpp_shifts_the_positions_of_internvl(tmp_path, monkeypatch):
         tensors[name] = torch.roll(tensors[name], -1, dims=1).contiguous()
         return tensors, config
 
-    row = Projector("<IMG_CONTEXT>", "<img>", "</img>", tiles=True)
     given = talks_of_size(INTERNVL.size)["one"]
-    distances = []
-    for name, older in (("as converted", INTERNVL.older), ("moved", moved)):
-        folder = save_both("internvl", tmp_path / name.replace(" ", "-"), replace(INTERNVL, older=older))
-        with pytest.raises(EntryError, match=r"the kind 'internvl': llama\.cpp gives each patch"):
-            load_model(entry_of(folder, eos_to_cull="</s>"))
-        reference = Reference(folder)
-        wanted = reference.inputs(*for_transformers(given, strings=True))
-        with torch.inference_mode():
-            logits = torch.log_softmax(reference.model(**wanted).logits[0, -1].float(), -1)
-        with monkeypatch.context() as patch:
-            patch.setitem(projectors.PROJECTORS, "internvl", row)
-            patch.delitem(projectors.OTHERWISE, "internvl")
-            with load_model(entry_of(folder, eos_to_cull="</s>"), max_tokens=1) as model:
-                answer = model.generate(given, logprobs=1)
-        first = answer.details["logprobs"][0]
-        distances.append(abs(first["logprob"] - logits[first["id"]].item()))
-    assert distances[0] > 4 * distances[1], distances
+    as_converted = save_both("internvl", tmp_path / "a", INTERNVL)
+    mended = save_both("internvl", tmp_path / "b", replace(INTERNVL, older=moved))
+    distance, without = (first_token(folder, given, strings=True) for folder in (as_converted, mended))
+    assert distance > 4 * without, (distance, without)
+
+
+def test_llama_cpp_leaves_out_the_first_patch_of_llava(tmp_path):
+    """Why that kind is warned of, in `check` too: it answers as transformers with the class token in the last place.
+
+    If this fails because the first distance is small, llama.cpp has mended it, and the warning can go.
+    """
+    import torch
+
+    def class_token_last(embeddings):
+        def forward(pixel_values, **_):
+            patches = embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+            one = embeddings.class_embedding.expand(len(patches), 1, -1)
+            return torch.cat([patches, one], 1) + embeddings.position_embedding(embeddings.position_ids)
+
+        embeddings.forward = forward
+
+    folder, given = save_both("llava", tmp_path / "llava", LLAVA), talks_of_size(LLAVA.size)["one"]
+    distance = first_token(folder, given, strings=False)
+    without = first_token(folder, given, strings=False, encoder=class_token_last)
+    assert distance > 4 * without, (distance, without)

@@ -54,10 +54,18 @@ class _Seen:
 
 class GgufProcessor:
     """The processor of a model with an mmproj file of a known kind. ``open_eyes`` starts what counts, once, when it is
-    first needed."""
+    first needed; ``otherwise`` is what is to be known of the kind."""
 
-    def __init__(self, mmproj: Path, kind: str, tokenizer: GgufTokenizer, open_eyes: Callable[[], Eyes]) -> None:
+    def __init__(
+        self,
+        mmproj: Path,
+        kind: str,
+        tokenizer: GgufTokenizer,
+        open_eyes: Callable[[], Eyes],
+        otherwise: str | None = None,
+    ) -> None:
         self._mmproj = mmproj
+        self._otherwise = otherwise
         self._kind = kind
         self._projector = PROJECTORS[kind]
         self._tokenizer = tokenizer
@@ -180,6 +188,7 @@ class GgufProcessor:
             "projector": self._kind,
             "mmproj": {"file": self._mmproj.name, "sha256": file_sha256(self._mmproj)},
             "pillow": installed_version("pillow"),
+            **({"otherwise": self._otherwise} if self._otherwise is not None else {}),
         }
 
 

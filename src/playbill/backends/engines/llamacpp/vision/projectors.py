@@ -7,13 +7,13 @@ both. A kind without a row is refused: a mark too many or too few gives other an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from playbill.backends.errors import WeightsError
 
-__all__ = ["OTHERWISE", "PROJECTORS", "Projector", "kind_of", "projector_of", "width_of_model", "width_of_pictures"]
+__all__ = ["PROJECTORS", "Projector", "kind_of", "otherwise", "projector_of", "width_of_model", "width_of_pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Projector:
 
 _QWEN = Projector("<|image_pad|>", "<|vision_start|>", "<|vision_end|>", written=True)
 
-PROJECTORS: dict[str, Projector] = {
+PROJECTORS: Mapping[str, Projector] = {
     "mlp": Projector("<image>"),
     "qwen2vl_merger": _QWEN,
     "qwen2.5vl_merger": _QWEN,
@@ -52,15 +52,19 @@ PROJECTORS: dict[str, Projector] = {
         token="<image_soft_token>",
     ),
     "idefics3": Projector("<image>", tiles=True),
+    "internvl": Projector("<IMG_CONTEXT>", "<img>", "</img>", tiles=True),
     "pixtral": Projector("[IMG]", end="[IMG_END]"),
 }
 """By the name in the file's header."""
 
-OTHERWISE: dict[str, str] = {
-    "internvl": "llama.cpp gives each patch of a picture the position of its neighbour (tried with xllamacpp 2026.10), "
-    "so the model sees otherwise than it was trained to",
+_CLASS_TOKEN = "v.class_embd"
+_OTHERWISE = {
+    "mlp": "its encoder's class token stands last instead of first, so the first patch of a picture is left out, and "
+    "the class token taken in its place",
+    "internvl": "its encoder's class token stands last instead of first, so each patch of a picture has its "
+    "neighbour's position",
 }
-"""Kinds that llama.cpp runs otherwise than they were trained, and how; a test shows it, and fails once it is mended."""
+"""What llama.cpp does to kinds whose encoder has a class token; tests show it, and fail once it is mended."""
 
 
 def projector_of(values: Mapping[str, Any], file: str) -> Projector:
@@ -69,16 +73,20 @@ def projector_of(values: Mapping[str, Any], file: str) -> Projector:
     kind = kind_of(values)
     if values.get("general.architecture") != "clip" or not values.get("clip.has_vision_encoder"):
         raise WeightsError(f"{file} holds no model that sees pictures (general.architecture, clip.has_vision_encoder)")
-    if kind in OTHERWISE:
-        raise WeightsError(
-            f"{file} is of the kind '{kind}': {OTHERWISE[kind]}; take its checkpoint for huggingface_local"
-        )
     if kind not in PROJECTORS:
         raise WeightsError(
             f"{file} is of the kind {kind[:60]!r}, for which Playbill doesn't know what a prompt must hold; it "
             f"knows {', '.join(PROJECTORS)}; take the model under huggingface_local, or behind llamacpp_server"
         )
     return PROJECTORS[kind]
+
+
+def otherwise(values: Mapping[str, Any], tensors: Collection[str]) -> str | None:
+    """Return how llama.cpp runs an mmproj file otherwise than its model was trained; None where nothing is known."""
+    said = _OTHERWISE.get(kind_of(values)) if _CLASS_TOKEN in tensors else None
+    return (
+        said and f"llama.cpp runs the kind '{kind_of(values)}' otherwise than transformers: {said} (xllamacpp 2026.10)"
+    )
 
 
 def kind_of(values: Mapping[str, Any]) -> str:

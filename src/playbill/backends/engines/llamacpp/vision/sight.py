@@ -15,6 +15,7 @@ from playbill.backends.engines.llamacpp.vision.eyes import Eyes, counting_server
 from playbill.backends.engines.llamacpp.vision.processor import GgufProcessor
 from playbill.backends.engines.llamacpp.vision.projectors import (
     kind_of,
+    otherwise,
     projector_of,
     width_of_model,
     width_of_pictures,
@@ -30,17 +31,18 @@ __all__ = ["Sight", "find_sight", "judge_mmproj"]
 @dataclass(frozen=True, slots=True)
 class Sight:
     """A model with its mmproj file, which fit: ``kind`` is the file's own word for what it is, ``width`` how wide the
-    vectors are that it makes of pictures."""
+    vectors are that it makes of pictures, ``otherwise`` how llama.cpp runs it otherwise than it was trained."""
 
     model: GgufHeader
     weights: Weights
     mmproj: Path
     kind: str
     width: int
+    otherwise: str | None = None
 
     def processor(self, tokenizer: GgufTokenizer, server: Callable[[], LlamaServer]) -> GgufProcessor:
         """Return the processor; ``server`` starts, or is, one that has the file."""
-        return GgufProcessor(self.mmproj, self.kind, tokenizer, lambda: Eyes(server()))
+        return GgufProcessor(self.mmproj, self.kind, tokenizer, lambda: Eyes(server()), self.otherwise)
 
     def refuse_unloadable(self) -> None:
         """Raise WeightsError where llama.cpp refuses the files.
@@ -76,7 +78,8 @@ def find_sight(entry: Mapping[str, Any], weights: Weights, model: GgufHeader) ->
 def judge_mmproj(weights: Weights, model: GgufHeader) -> Sight:
     """Return how a model sees by its mmproj file, which there must be. Raises WeightsError where the two don't fit."""
     assert weights.mmproj is not None
-    values = read_header(weights.mmproj).values
+    header = read_header(weights.mmproj)
+    values = header.values
     projector_of(values, weights.mmproj.name)
     width, theirs = width_of_model(model.values), width_of_pictures(values)
     if width != theirs or width is None:
@@ -84,4 +87,4 @@ def judge_mmproj(weights: Weights, model: GgufHeader) -> Sight:
             f"{weights.mmproj.name} belongs to another model: it makes vectors of {theirs} numbers, and "
             f"{weights.path.name} reads vectors of {width}"
         )
-    return Sight(model, weights, weights.mmproj, kind_of(values), width)
+    return Sight(model, weights, weights.mmproj, kind_of(values), width, otherwise(values, header.tensors))
