@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -83,6 +85,16 @@ def test_a_body_that_is_too_large_is_refused(url):
     pieces = (b"x" * 10_000 for _ in range(30))
     streamed = httpx.post(f"{url}/chat/completions", content=pieces, headers={"content-type": "application/json"})
     assert streamed.status_code == 413
+
+
+def test_a_client_that_is_still_writing_hears_that_its_body_is_too_large(serve):
+    """A server that answers and hangs up in the midst of it would be heard as a broken connection."""
+    address = urlsplit(serve(rules=Rules(body_limit=4 << 20)).url)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((address.hostname, address.port)) as line:
+        line.sendall(f"{head}Connection: close\r\nContent-Length: {24 << 20}\r\n\r\n".encode())
+        line.sendall(b"x" * (24 << 20))
+        assert b" 413 " in line.recv(100)
 
 
 def test_more_requests_than_allowed_are_sent_away(serve):

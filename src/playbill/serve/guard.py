@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _OPEN = "/healthz"
+_DISCARDED = 8
+"""So many times the largest body are read of one that is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +183,10 @@ class Limits:
         """Return the body, or None where the client left before it was whole."""
         limit = self._rules.body_limit
         declared = Headers(scope=scope).get("content-length", "0")
-        too_large = ApiError(413, f"the body is larger than {limit} bytes", code="body_too_large")
+        said = f"the body is larger than {limit} bytes, with the pictures in it; --max-body of the server says how much"
+        too_large = ApiError(413, said, code="body_too_large")
         if declared.isdigit() and int(declared) > limit:
+            await _discard(receive, _DISCARDED * limit)
             raise too_large
         body = bytearray()
         more = True
@@ -192,6 +196,8 @@ class Limits:
                 return None
             body += message.get("body", b"")
             if len(body) > limit:
+                body.clear()
+                await _discard(receive, _DISCARDED * limit)
                 raise too_large
             more = message.get("more_body", False)
         return bytes(body)
@@ -245,6 +251,15 @@ class _NotedSend:
     async def __call__(self, message: Message) -> None:
         self.begun = True
         await self._send(message)
+
+
+async def _discard(receive: Receive, most: int) -> None:
+    """Read what a client still sends, so much at the most: one that is writing hears no answer."""
+    while most > 0:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+        most -= len(message.get("body", b""))
 
 
 async def _gone(receive: Receive) -> None:

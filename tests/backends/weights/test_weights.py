@@ -22,7 +22,8 @@ from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Context
 from playbill.backends.errors import WeightsError
 from playbill.backends.weights.cache import cache_directory, file_sha256
-from playbill.backends.weights.gguf import choose_files, find_weights
+from playbill.backends.weights.gguf import find_weights
+from playbill.backends.weights.gguf_names import choose_files
 from playbill.backends.weights.wheel import parse_wheel_file
 
 CONTENT = b"GGUF, or what passes for it here" * 1000
@@ -242,7 +243,12 @@ class TestChoice:
 
 
 COMMITS = {"main": "a" * 40, "v2": "b" * 40}
-FILES = {"m-Q4.gguf": b"GGUF four", "m-Q8.gguf": b"GGUF eight"}
+FILES = {
+    "m-Q4.gguf": b"GGUF four",
+    "m-Q8.gguf": b"GGUF eight",
+    "mmproj-F16.gguf": b"GGUF eyes",
+    "mmproj-F32.gguf": b"x",
+}
 
 
 class _Hub(BaseHTTPRequestHandler):
@@ -304,7 +310,7 @@ entry, key, url = json.loads(sys.argv[1])
 keys = [Credential("huggingface", Secret(key), "test", url)] if key else []
 try:
     weights = find_weights(entry, Credentials(keys))
-    print(json.dumps([[str(f) for f in weights.files], weights.revision]))
+    print(json.dumps([[str(f) for f in weights.all_files], weights.revision]))
 except PlaybillError as e:
     print(json.dumps(f"{type(e).__name__}: {e}"))
 """
@@ -329,6 +335,16 @@ class TestHub:
         assert [Path(file).read_bytes() for file in files] == [b"GGUF eighta"]
         assert revision == COMMITS["main"]
         assert not any("Q4" in path for path, _ in hub.RequestHandlerClass.seen)
+
+    def test_the_file_that_sees_comes_with_it_where_the_entry_says_so(
+        self, hub: ThreadingHTTPServer, tmp_path: Path
+    ) -> None:
+        """Found in the repository by itself, of one commit; offline from the cache."""
+        for offline in (False, True):
+            files, _ = self.fetch(hub, tmp_path, multimodality={"single_image": True}, offline=offline)
+            assert [Path(file).read_bytes() for file in files] == [b"GGUF eighta", b"GGUF eyesa"]
+        said = self.fetch(hub, tmp_path, multimodality={"single_image": True}, mmproj="*Q5*")
+        assert "the mmproj '*Q5*' means no file; set mmproj to mean one of: mmproj-F16.gguf, mmproj-F32.gguf" in said
 
     def test_the_revision_is_the_one_asked_for(self, hub: ThreadingHTTPServer, tmp_path: Path) -> None:
         files, revision = self.fetch(hub, tmp_path, revision="v2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,11 +11,12 @@ from threading import Thread
 import pytest
 
 import support.proof_planted as planted
-from playbill.backends import Context, Credentials, ModelRegistry
+from playbill.backends import Context, Credentials, ModelRegistry, load_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.proof.add.web import ServerError
 from playbill.proof.diff.compare import compare
 from playbill.proof.diff.renderers import Rendering, open_renderer
+from support.pictures import tiny_png
 
 CHAT = [{"role": "user", "content": "Hello, «world»! 塔"}]
 
@@ -234,3 +236,71 @@ def test_a_server_without_these_routes_is_an_error(vllm):
 def test_a_folder_of_gguf_files_is_a_side_too(playbill, smol):
     """A folder with one GGUF file is that file."""
     assert playbill("diff", str(smol.parent), str(smol))[0] == 0
+
+
+@pytest.fixture(scope="module")
+def seeing():
+    """A GGUF model that sees, with a template that writes a line's end after a picture, as LLaVA's."""
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("PIL", reason="needs the extra `vision`")
+    pytest.importorskip("gguf", reason="needs the extra `hf`")
+    from support.gguf_eyes import seeing_folder
+
+    return seeing_folder()
+
+
+@pytest.fixture
+def picture_talk(place):
+    (place / "cat.png").write_bytes(tiny_png(40, 30))
+    talk = [{"role": "user", "content": [{"type": "image", "path": "cat.png"}, {"type": "text", "text": "This?"}]}]
+    (place / "talk.json").write_text(json.dumps(talk))
+    return talk
+
+
+def test_llama_cpps_own_server_is_compared_on_pictures(playbill, place, seeing, picture_talk):
+    """By the text around them and the number of tokens: it leaves out what the template writes beside a picture, which
+    shows; under a template that writes nothing there it sends the same."""
+    import xllamacpp
+
+    from support.gguf_eyes import TEMPLATE, entry_of
+
+    bare = entry_of(seeing, premade_chat_template=False, custom_chat_template=TEMPLATE.replace("<image>\n", "<image>"))
+    (place / "model_registry.json").write_text(json.dumps([entry_of(seeing), {**bare, "model_name": "bare"}]))
+    params = xllamacpp.CommonParams()
+    params.model.path = str(seeing / "model.gguf")
+    params.mmproj.path = str(seeing / "mmproj-model-f32.gguf")
+    params.n_ctx, params.verbosity, params.n_parallel = 512, 0, 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(params)
+    code, out, _ = playbill("diff", "bare", server.listening_address, "talk.json")
+    assert (code, out.splitlines()[-1]) == (0, "no difference")
+    assert "B: http" in out
+    assert "27 tokens" in out
+    code, out, _ = playbill("diff", server.listening_address, "eyes", "talk.json")
+    assert code == 1
+    assert "A: 'This?" in out
+    assert "B: '\\nThis?" in out
+    assert "A has 27 tokens with the pictures', B 28" in out
+    del server
+
+
+def test_a_server_of_vllm_is_compared_on_pictures(playbill, place, seeing, picture_talk):
+    """It gives a placeholder for each, so the text around them is compared; another text is a difference."""
+    from support.gguf_eyes import entry_of
+
+    (place / "model_registry.json").write_text(json.dumps([entry_of(seeing)]))
+    _, path = load_prompt_path("eyes", registry=ModelRegistry.load())
+    handler = type("Handler", (_Vllm,), {"path_behind": path})
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=running.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{running.server_port}#served"
+    try:
+        code, out, _ = playbill("diff", "eyes", url, "talk.json")
+        assert (code, out.splitlines()[-1]) == (0, "no difference")
+        other = path.template.text.replace("<|im_start|>assistant", "<|im_start|>model")
+        handler.path_behind = replace(path, template=replace(path.template, text=other))
+        code, out, _ = playbill("diff", url, "eyes", "talk.json", "--json")
+    finally:
+        running.shutdown()
+        running.server_close()
+    assert (code, json.loads(out)["differs"]) == (1, True)

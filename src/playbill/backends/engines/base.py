@@ -66,11 +66,13 @@ __all__ = [
 class Look:
     """What a look at an entry's weights or key shows before a load.
 
-    ``fault`` says why they can't be loaded, whoever asks; ``unseen`` what couldn't be looked at here, and why.
+    ``fault`` says why they can't be loaded, whoever asks; ``unseen`` what couldn't be looked at here, and why; ``odd``
+    what the engine is known to compute otherwise than the model was trained.
     """
 
     fault: str | None = None
     unseen: str | None = None
+    odd: str | None = None
 
 
 OnText = Callable[[str], None]

@@ -42,6 +42,7 @@ _ADAPTER = "llama.cpp takes no PEFT adapter; merge it into the weights, or take 
 _SPREAD = "the layers are spread over all GPUs that CUDA_VISIBLE_DEVICES shows"
 _NEEDS = "weights and dialogues take the memory that they need"
 _ENDS = "`eos_to_cull` names what ends answers"
+_EYES = "a checkpoint has its eyes in it; a GGUF file runs under llamacpp"
 _MARKER = "the tokenizer says it; what a prompt begins with stands in its template"
 
 UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
@@ -65,9 +66,10 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
         _HF: _refuse("`gguf_file` names a GGUF file; the files of a checkpoint are found by themselves"),
         _VLLM: _refuse("a GGUF file runs under llamacpp; the files of a checkpoint are found by themselves"),
     },
+    "mmproj": {_HF: _refuse(_EYES), _VLLM: _refuse(_EYES)},
     "pictures_per_prompt": {
         _HF: _no("any number is taken; `context_size` is the limit"),
-        _GGUF: _no("a GGUF file reads text here"),
+        _GGUF: _no("any number is taken; `n_ctx` is the limit"),
     },
     "additional_files": {
         _HF: _no("the files of a checkpoint are found by its index"),

@@ -81,7 +81,7 @@ def _files(entry: Mapping[str, Any], path: Path) -> dict[str, Path]:
     if path.is_file() or entry.get("backend") == "llamacpp":
         from playbill.backends.weights.gguf import find_weights  # `list` asks this of few entries, and must be quick
 
-        found = find_weights(entry, Credentials([])).files
+        found = find_weights(entry, Credentials([])).all_files
     else:
         own = (file for file in path.iterdir() if file.suffix in _COUNT)
         found = tuple(file for file in (*own, *path.glob(_TEMPLATES)) if file.is_file())

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 from playbill.backends.common.findings import Finding
-from playbill.backends.errors import PlaybillError, TemplateError
+from playbill.backends.errors import PlaybillError, TemplateError, WeightsError
 from playbill.backends.prompt.messages import Message, prepare
 from playbill.backends.prompt.picture_forms import count_placeholders
 from playbill.backends.prompt.pictures.picture import Picture, make_picture
@@ -91,6 +91,8 @@ def image_tokens(subject: PathSubject) -> Iterator[Finding]:
 def _problem(path: PromptPath, text: str, picture: Picture) -> str | None:
     try:
         made = path.expand(text, (picture,)).made
+    except WeightsError:  # the look at the weights says it
+        return None
     except PlaybillError as e:
         return str(e)
     return None if made and made[0].get("tokens") else "the prompt holds no image token"

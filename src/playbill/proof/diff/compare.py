@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from playbill.backends.common.prefixes import shared_length
+from playbill.proof.diff.pictures import difference_of_counts
 from playbill.proof.diff.renderers import Rendering
 
 __all__ = ["Comparison", "Spot", "compare"]
@@ -30,7 +31,8 @@ class Comparison:
     """Where texts and where ids differ, and which stops only one side has; None where they don't, or where a side gives
     none.
 
-    What a model is given are ids: where both sides give them, they alone decide.
+    What a model is given are ids: where both sides give them, they alone decide. Of pictures whose tokens a side
+    doesn't give, the text around them is compared, and ``counts`` says whether the numbers of tokens differ.
     """
 
     text: Spot | None
@@ -38,6 +40,7 @@ class Comparison:
     refusal: str | None
     differs: bool
     stops: str | None = None
+    counts: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -46,6 +49,7 @@ class Comparison:
             "ids": self.ids.to_dict() if self.ids else None,
             "stops": self.stops,
             "refusal": self.refusal,
+            **({"counts": self.counts} if self.counts is not None else {}),
         }
 
 
@@ -55,6 +59,10 @@ def compare(left: Rendering, right: Rendering) -> Comparison:
         both = left.refused is not None and right.refused is not None
         which = "both refuse" if both else "the first refuses" if left.refused is not None else "the second refuses"
         return Comparison(None, None, f"{which}: {left.refused or right.refused}", not both)
+    if left.around is not None and right.around is not None and (left.ids is None or right.ids is None):
+        spot = _text_spot(left.around.beside(right.around), right.around.beside(left.around))
+        counts = difference_of_counts(left.around, right.around)
+        return Comparison(spot, None, None, spot is not None or counts is not None, None, counts)
     text = _text_spot(left.text, right.text) if left.text is not None and right.text is not None else None
     counted = left.ids is not None and right.ids is not None
     ids = _id_spot(left, right) if counted else None

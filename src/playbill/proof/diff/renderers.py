@@ -23,6 +23,7 @@ from playbill.backends.registry.spec import ModelSpec
 from playbill.proof.add.sources import propose
 from playbill.proof.add.sources.servers import from_server
 from playbill.proof.add.web import Server, ServerError
+from playbill.proof.diff.pictures import Around, around_of
 
 __all__ = ["Rendering", "Renderer", "open_renderer"]
 
@@ -32,7 +33,8 @@ class Rendering:
     """What a side makes of messages: text and ids, None where it doesn't give them; or why it refuses.
 
     ``stops`` are the texts of the stop ids by id, and the stop strings under their own text; None where a side doesn't
-    say at what an answer ends.
+    say at what an answer ends. ``around`` is said of a prompt with pictures; a server's ``text`` and ``ids`` are None
+    then, since it expands pictures after it wrote them.
     """
 
     text: str | None = None
@@ -40,11 +42,13 @@ class Rendering:
     pieces: tuple[str, ...] | None = None
     refused: str | None = None
     stops: Mapping[int | str, str] | None = None
+    around: Around | None = None
 
     def to_dict(self) -> dict[str, Any]:
         stops = None if self.stops is None else [{"stop": stop, "text": text} for stop, text in self.stops.items()]
         ids = list(self.ids) if self.ids is not None else None
-        return {"text": self.text, "ids": ids, "stops": stops, "refused": self.refused}
+        said = {"text": self.text, "ids": ids, "stops": stops, "refused": self.refused}
+        return said if self.around is None else {**said, "around_pictures": self.around.to_dict()}
 
 
 class Renderer(Protocol):
@@ -72,19 +76,26 @@ class _Entry:
         pieces = tuple(self.path.decode([token]) for token in ids)
         stops: dict[int | str, str] = {stop.id: stop.text for stop in sorted(self.path.stops.ids, key=lambda s: s.id)}
         stops |= {text: text for text in self.path.stops.strings}
-        return Rendering(prompt.text, ids, pieces, stops=stops)
+        return Rendering(prompt.text, ids, pieces, stops=stops, around=around_of(self.path, prompt))
 
 
 @dataclass(frozen=True)
 class _LlamaServer:
-    """A server of llama.cpp: ``/apply-template``, then ``/tokenize``, as its own chat route does."""
+    """A server of llama.cpp: ``/apply-template``, then ``/tokenize``, as its own chat route does.
+
+    Of a prompt with pictures ``/completion`` says what it read, without an answer: it writes marks around pictures that
+    are in no text before.
+    """
 
     server: Server
     folder: Path | None = None
 
     def make(self, messages: Any) -> Rendering:
+        prepared = _prepared(messages, self.folder)
         try:
-            text = self.server.post("/apply-template", {"messages": _prepared(messages, self.folder)}).get("prompt")
+            text = self.server.post("/apply-template", {"messages": prepared}).get("prompt")
+            if has_pictures(prepared):
+                return self._around(str(text), prepared)
         except ServerError as e:
             return _refusal(e)
         asked = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True}
@@ -92,6 +103,20 @@ class _LlamaServer:
         if not isinstance(text, str) or not isinstance(tokens, list):
             raise ServerError(f"{self.server.root} answers otherwise than a server of llama.cpp")
         return Rendering(text, tuple(int(token["id"]) for token in tokens), tuple(_piece(t["piece"]) for t in tokens))
+
+    def _around(self, text: str, messages: Sequence[Message]) -> Rendering:
+        asked = {"prompt": {"prompt_string": text, "multimodal_data": _data_of(messages)}, "n_predict": 0}
+        read = self.server.post("/completion", asked)
+        said, tokens = read.get("prompt"), read.get("tokens_evaluated")
+        if not isinstance(said, str) or not isinstance(tokens, int):
+            raise ServerError(f"{self.server.root} answers otherwise than a server of llama.cpp")
+        return Rendering(around=Around(said, tokens))
+
+
+def _data_of(messages: Sequence[Message]) -> list[str]:
+    """Return the pictures of prepared messages in base64, in their order."""
+    parts = [part for m in messages if isinstance(m["content"], list) for part in m["content"]]
+    return [part["image_url"]["url"].partition(",")[2] for part in parts if part["type"] == "image_url"]
 
 
 def _piece(piece: Any) -> str:
@@ -101,14 +126,18 @@ def _piece(piece: Any) -> str:
 
 @dataclass(frozen=True)
 class _Vllm:
-    """A server of vLLM: ``/tokenize`` takes messages and gives ids, ``/detokenize`` the text."""
+    """A server of vLLM: ``/tokenize`` takes messages and gives ids, ``/detokenize`` the text.
+
+    It expands pictures later, so its ids hold a placeholder for each, which the other side's processor names.
+    """
 
     server: Server
     model: str
     folder: Path | None = None
 
     def make(self, messages: Any) -> Rendering:
-        asked = {"model": self.model, "messages": _prepared(messages, self.folder), "add_generation_prompt": True}
+        prepared = _prepared(messages, self.folder)
+        asked = {"model": self.model, "messages": prepared, "add_generation_prompt": True}
         try:
             ids = self.server.post("/tokenize", asked).get("tokens")
         except ServerError as e:
@@ -116,6 +145,8 @@ class _Vllm:
         if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
             raise ServerError(f"{self.server.root} answers otherwise than a server of vLLM")
         text = self.server.post("/detokenize", {"model": self.model, "tokens": ids}).get("prompt")
+        if has_pictures(prepared):
+            return Rendering(around=Around(text)) if isinstance(text, str) else Rendering()
         return Rendering(text if isinstance(text, str) else None, tuple(ids))
 
 

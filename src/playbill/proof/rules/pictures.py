@@ -43,5 +43,15 @@ IMAGE_TOKENS = Rule(
     mend="Take tokenizer and processor from one repository; the message says for which size of picture.",
 )
 
-PICTURE_RULES = table_of((PICTURE_UNREAD, PICTURE_PLACES, PICTURE_MOVED, IMAGE_TOKENS))
+RUN_OTHERWISE = Rule(
+    code="PB234",
+    name="run-otherwise",
+    severity=Severity.WARNING,
+    summary="The engine is known to compute pictures of this kind of model otherwise than the model was trained.",
+    why="Answers are those of a model that sees a little less, or a little beside; nothing in them says so.",
+    prevents="A LLaVA under llama.cpp scored as LLaVA, though it never sees the first patch of a picture.",
+    mend="Take the model's checkpoint under `huggingface_local`; waive it where llama.cpp's way is what you measure.",
+)
+
+PICTURE_RULES = table_of((PICTURE_UNREAD, PICTURE_PLACES, PICTURE_MOVED, IMAGE_TOKENS, RUN_OTHERWISE))
 """Rules of pictures by code."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.base import Context, Fetched, Footprint, Loaded, Look
 from playbill.backends.engines.llamacpp.engine import LlamaCpp
 from playbill.backends.engines.llamacpp.exact.kernels import Kernels, choose_kernels
@@ -25,6 +26,9 @@ from playbill.backends.engines.llamacpp.memory_plan import (
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
 from playbill.backends.engines.llamacpp.trial import why_unloadable
+from playbill.backends.engines.llamacpp.vision.eyes import open_eyes
+from playbill.backends.engines.llamacpp.vision.processor import GgufProcessor
+from playbill.backends.engines.llamacpp.vision.sight import find_sight
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 from playbill.backends.errors import EngineError, TemplateError, WeightsError
 from playbill.backends.prompt.chat_template import Template, named_template, pick_template
@@ -47,24 +51,29 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """
     weights = find_weights(entry, context.credentials, progress=context.progress)
     header = read_header(*weights.files)
+    sight = find_sight(entry, weights, header)
+    if sight is not None:
+        sight.refuse_unloadable()
+        if sight.otherwise is not None:
+            warn_once(f"{entry.get('model_name')}: {sight.otherwise}")
     vocabulary = Vocabulary(header)
     devices = xllamacpp.get_device_info()
     layers = gpu_layers(entry, devices)
-    size = sum(file.stat().st_size for file in weights.files)
-    room = memory_room(entry, header, devices, weights=size, layers=layers)
+    room = memory_room(entry, header, devices, weights=weights.size, layers=layers)
     template = _template(entry, vocabulary)
-    longest = _longest(entry, context, template)
+    longest = _longest(entry, context, template) if sight is None else None
     plan = make_plan(entry, header, dialogues=context.dialogues, room=room, longest=longest)
     kernels = choose_kernels(entry, header, layers)
     try:
         server = LlamaServer(_params(weights, plan, layers, kernels))
     except EngineError as e:
         if why := why_unloadable(weights):
-            raise WeightsError(f"llama.cpp can't load {weights.path}: {why}") from e
+            raise WeightsError(f"llama.cpp can't load {weights.named}: {why}") from e
         raise
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
-        path = _prompt_path(entry, context, template, tokenizer, plan.limit)
+        processor = sight.processor(tokenizer, lambda: server) if sight is not None else None
+        path = _prompt_path(entry, context, template, tokenizer, plan.limit, processor)
         engine = LlamaCpp(
             server, tokenizer, plan, weights, layers, kernels, _prefix_cache(entry, header, layers, server)
         )
@@ -76,34 +85,40 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     """Return the prompt path alone; of the file only its header is read."""
-    header = read_header(find_weights(entry, context.credentials, progress=context.progress).path)
+    weights = find_weights(entry, context.credentials, progress=context.progress)
+    header = read_header(weights.path)
+    sight = find_sight(entry, weights, header)
     vocabulary = Vocabulary(header)
     tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
-    return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, context_limit(entry, header))
+    processor = sight.processor(tokenizer, sight.counting_server) if sight is not None else None
+    limit = context_limit(entry, header)
+    return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, limit, processor)
 
 
 def look(entry: Mapping[str, Any], context: Context) -> Look:
     """Try with llama.cpp whether it takes the file, by its header and the sizes of its tensors."""
     weights = find_weights(entry, context.credentials, progress=context.progress)
+    header = read_header(*weights.files)
+    sight = find_sight(entry, weights, header)
     try:
-        Vocabulary(read_header(*weights.files))
+        Vocabulary(header)
     except WeightsError as e:
         return Look(fault=str(e))
-    why = why_unloadable(weights)
-    return Look(fault=f"llama.cpp can't load {weights.path}: {why}" if why else None)
+    if why := why_unloadable(weights):
+        return Look(fault=f"llama.cpp can't load {weights.named}: {why}")
+    return Look(odd=sight.otherwise if sight is not None else None)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
     """Bring the GGUF files here. Raises as `load` does for files that can't be had."""
     weights = find_weights(entry, context.credentials, progress=context.progress)
-    return Fetched(weights.files, weights.revision)
+    return Fetched(weights.all_files, weights.revision)
 
 
 def footprint(entry: Mapping[str, Any], context: Context) -> Footprint | None:
-    """Return the memory that weights, keys and values take, by the file's size and header."""
+    """Return the memory that weights, keys and values take, by the files' sizes and the header."""
     weights = find_weights(entry, context.credentials, progress=context.progress)
-    size = sum(file.stat().st_size for file in weights.files)
-    return Footprint(size, kv_bytes_per_token(read_header(*weights.files)))
+    return Footprint(weights.size, kv_bytes_per_token(read_header(*weights.files)))
 
 
 def _template(entry: Mapping[str, Any], vocabulary: Vocabulary) -> Template:
@@ -135,7 +150,12 @@ def _longest(entry: Mapping[str, Any], context: Context, template: Template) -> 
 
 
 def _prompt_path(
-    entry: Mapping[str, Any], context: Context, template: Template, tokenizer: GgufTokenizer, limit: int | None
+    entry: Mapping[str, Any],
+    context: Context,
+    template: Template,
+    tokenizer: GgufTokenizer,
+    limit: int | None,
+    processor: GgufProcessor | None,
 ) -> PromptPath:
     vocabulary = tokenizer.vocabulary
     declared = {**vocabulary.declared(), "llama.cpp": tokenizer.ending_ids()}
@@ -150,6 +170,7 @@ def _prompt_path(
         stops=stops,
         date=context.date,
         context_size=limit,
+        processor=processor,
     )
 
 
@@ -169,6 +190,8 @@ def _params(weights: Weights, plan: MemoryPlan, layers: int, kernels: Kernels) -
     params.cache_ram_mib = plan.cache_mib
     params.ctx_shift = False
     params.use_jinja = params.enable_chat_template = False
+    if weights.mmproj is not None:
+        open_eyes(params, weights.mmproj, gpu=layers > 0)
     return params
 
 

@@ -21,6 +21,8 @@ from playbill.backends.engines.llamacpp.memory_plan import MemoryPlan
 from playbill.backends.engines.llamacpp.sampling import SUPPORTED_PARAMETERS, effective_parameters, sampling_body
 from playbill.backends.engines.llamacpp.server import Cancelled, LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
+from playbill.backends.engines.llamacpp.vision.pixels import PixelBudget
+from playbill.backends.engines.llamacpp.vision.prompt import PICTURE_PROMPT, PicturePrompt
 from playbill.backends.engines.llamacpp.vocabulary import incomplete
 from playbill.backends.engines.threads import Threads, WorkFuture
 from playbill.backends.errors import EngineError
@@ -62,6 +64,7 @@ class LlamaCpp:
         self._ending = frozenset(tokenizer.ending_ids())
         self._slots = Slots(plan.slots)
         self._prefix_cache = prefix_cache
+        self._pixels = PixelBudget()
         self.concurrency = plan.concurrency
         self._threads = Threads(self._complete, plan.slots, "llamacpp")
 
@@ -80,7 +83,7 @@ class LlamaCpp:
     def facts(self) -> Mapping[str, Any]:
         return {
             "xllamacpp": xllamacpp.__version__,
-            "weights": [{"file": file.name, "sha256": file_sha256(file)} for file in self._weights.files],
+            "weights": [{"file": file.name, "sha256": file_sha256(file)} for file in self._weights.all_files],
             "revision": self._weights.revision,
             "threads": self._plan.threads,
             "slots": self._plan.slots,
@@ -90,16 +93,29 @@ class LlamaCpp:
         }
 
     def _complete(self, request: Request, on_text: OnText | None, stop_wanted: StopWanted) -> Completion:
+        pictured: PicturePrompt | None = request.features.get(PICTURE_PROMPT)
+        if pictured is None:
+            return self._completed(request, None, on_text, stop_wanted)
+        try:
+            with self._pixels.hold(pictured.pixels, stop_wanted):
+                return self._completed(request, pictured, on_text, stop_wanted)
+        except Cancelled as e:
+            raise EngineError("cancelled") from e
+
+    def _completed(
+        self, request: Request, pictured: PicturePrompt | None, on_text: OnText | None, stop_wanted: StopWanted
+    ) -> Completion:
         effective = effective_parameters(request.params)
         most = int(effective["max_tokens"])
         limits = request.limits or TokenLimits(most, 0, most)
         budget = Budget(limits, request.tags, self._tokenizer.decode) if request.tags is not None else None
         stops = self._stop_texts(request.stop_ids)
         prompt = list(request.prompt_ids or ())
-        lease = self._slots.take(prompt)
+        key = prompt if pictured is None else pictured.key
+        lease = self._slots.take(key)
         body = {
             **sampling_body(effective, len(prompt), limits.total),
-            "prompt": prompt,
+            "prompt": prompt if pictured is None else pictured.body(),
             "stop": [*request.stop_strings, *stops.texts],
             "preserved_tokens": stops.texts,
             "cache_prompt": True,
@@ -108,7 +124,7 @@ class LlamaCpp:
         }
         answer, computed = None, 0
         try:
-            computed = self._prepare_slot(lease, prompt, stop_wanted)
+            computed = self._prepare_slot(lease, prompt, pictured, stop_wanted)
             if on_text is None and not stops.watched and budget is None:
                 answer = self._whole(body, stop_wanted)
             else:
@@ -116,24 +132,30 @@ class LlamaCpp:
         except Cancelled as e:
             raise EngineError("cancelled") from e
         finally:
-            self._slots.give_back(lease, prompt, _slot_of(answer, lease))
+            self._slots.give_back(lease, key, _slot_of(answer, lease))
+        if pictured is not None:
+            pictured.refuse_other(answer.evaluated, answer.prompt)
         if computed and answer.cached:
             answer = replace(answer, cached=answer.cached - computed)
         return self._completion(answer, request, effective, budget)
 
-    def _prepare_slot(self, lease: Lease, prompt: list[int], stop_wanted: StopWanted) -> int:
+    def _prepare_slot(
+        self, lease: Lease, prompt: list[int], pictured: PicturePrompt | None, stop_wanted: StopWanted
+    ) -> int:
         """Have the slot hold as much of a prompt as helps; returns how many tokens were computed for it.
 
         Of a prompt that it holds whole, llama.cpp would compute the last token alone, which gives other bits than
-        in company, and so perhaps another answer: it is made to forget the end.
+        in company, and so perhaps another answer: it is made to forget the end. What is shared are beginnings without
+        pictures.
         """
         if lease.again:
-            forgotten = [0 if prompt[-_END:][0] else 1] * 2
-            asked = {"prompt": [*prompt[:-_END], *forgotten], "n_predict": 0, "id_slot": lease.asked}
+            other = _other_end(prompt) if pictured is None else pictured.forgetting_end()
+            asked = {"prompt": other, "n_predict": 0, "id_slot": lease.asked}
             self.server.post(_ROUTE, {**asked, "cache_prompt": True, "temperature": 0}, stop_wanted)
         elif lease.empty and self._prefix_cache is not None:
+            text = prompt if pictured is None else pictured.before_pictures()
             return self._prefix_cache.fill(
-                lease.asked, prompt, lambda path, body: self.server.post(path, body, stop_wanted)
+                lease.asked, text, lambda path, body: self.server.post(path, body, stop_wanted)
             )
         return 0
 
@@ -158,6 +180,8 @@ class LlamaCpp:
             slot=answer["id_slot"],
             truncated=answer["truncated"],
             probabilities=answer.get("completion_probabilities", ()),
+            evaluated=answer["tokens_evaluated"],
+            prompt=answer["prompt"],
         )
 
     def _streamed(
@@ -218,6 +242,8 @@ class LlamaCpp:
             uncertain=restored.uncertain,
             probabilities=streamed.probabilities,
             reached=reached,
+            evaluated=event.get("tokens_evaluated"),
+            prompt=event.get("prompt"),
         )
 
     def _completion(
@@ -278,6 +304,8 @@ class _Answer:
     uncertain: int = 0
     probabilities: Sequence[Any] = ()
     reached: str | None = None
+    evaluated: int | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +322,11 @@ def _spend(budget: Budget | None, token: int, tokens: int) -> _Spent | None:
         if budget is not None and (reason := budget.push(token)) is not None:
             return _Spent(reason, number)
     return None
+
+
+def _other_end(prompt: list[int]) -> list[int]:
+    """Return a prompt that begins as this one, but for its end."""
+    return [*prompt[:-_END], *[0 if prompt[-_END:][0] else 1] * 2]
 
 
 def _slot_of(answer: _Answer | None, lease: Lease) -> int | None:

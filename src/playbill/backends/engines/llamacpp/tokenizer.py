@@ -10,7 +10,7 @@ import struct
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
@@ -23,6 +23,13 @@ _WIDTH = 2
 _UINT32, _FLOAT32, _STRING, _F32_TENSOR, _ALIGNMENT = 4, 6, 8, 0, 32
 
 
+class AddedIds(NamedTuple):
+    """Ids before and after a text."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
 class GgufTokenizer:
     """A `Tokenizer` whose ids are llama.cpp's, from a server that has the file's vocabulary."""
 
@@ -31,9 +38,16 @@ class GgufTokenizer:
         self._server = server
 
     def encode(self, text: str) -> list[int]:
-        if not text:
-            return []
-        asked = {"content": text, "add_special": False, "parse_special": True}
+        return self._encoded(text, add_special=False) if text else []
+
+    def added_ids(self) -> AddedIds:
+        """Return what llama.cpp puts around a text that it encodes itself, as it does for one with pictures."""
+        plain, whole = self.encode("a"), self._encoded("a", add_special=True)
+        at = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
+        return AddedIds(tuple(whole[:at]), tuple(whole[at + len(plain) :]))
+
+    def _encoded(self, text: str, *, add_special: bool) -> list[int]:
+        asked = {"content": text, "add_special": add_special, "parse_special": True}
         return [int(i) for i in self._server.post("/tokenize", asked)["tokens"]]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -81,26 +95,26 @@ def tokenizer_server(header: GgufHeader) -> LlamaServer:
         return LlamaServer(params)
 
 
-def write_shell(header: GgufHeader, path: Path) -> None:
-    """Write a GGUF file with another's tokenizer and a model of all zeros."""
+def write_shell(header: GgufHeader, path: Path, width: int = _WIDTH) -> None:
+    """Write a GGUF file with another's tokenizer and a model of all zeros, whose vectors are so wide."""
     size = len(header.values["tokenizer.ggml.tokens"])
     pairs = [_pair("general.architecture", _STRING, _text("llama"))]
-    numbers = {"block_count": 1, "context_length": 256, "embedding_length": _WIDTH, "feed_forward_length": _WIDTH}
-    numbers |= {"attention.head_count": 1, "rope.dimension_count": _WIDTH, "vocab_size": size}
+    numbers = {"block_count": 1, "context_length": 256, "embedding_length": width, "feed_forward_length": width}
+    numbers |= {"attention.head_count": 1, "rope.dimension_count": width, "vocab_size": size}
     pairs += [_pair(f"llama.{name}", _UINT32, struct.pack("<I", value)) for name, value in numbers.items()]
     pairs.append(_pair("llama.attention.layer_norm_rms_epsilon", _FLOAT32, struct.pack("<f", 1e-5)))
     pairs += [raw for key, raw in header.raw.items() if key.startswith(_COPIED) and "chat_template" not in key]
-    tensors, length = _tensors(size)
+    tensors, length = _tensors(size, width)
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(pairs)) + b"".join(pairs) + b"".join(tensors)
     with path.open("wb") as file:
         file.write(head)
         file.truncate(_aligned(len(head)) + length)
 
 
-def _tensors(vocabulary_size: int) -> tuple[list[bytes], int]:
+def _tensors(vocabulary_size: int, width: int) -> tuple[list[bytes], int]:
     """Return the descriptions of the tensors of a one-layer model, and the length of their zeros."""
-    vector, matrix = (_WIDTH,), (_WIDTH, _WIDTH)
-    shapes: dict[str, tuple[int, ...]] = {"token_embd": (_WIDTH, vocabulary_size), "output_norm": vector}
+    vector, matrix = (width,), (width, width)
+    shapes: dict[str, tuple[int, ...]] = {"token_embd": (width, vocabulary_size), "output_norm": vector}
     shapes |= {f"blk.0.{name}_norm": vector for name in ("attn", "ffn")}
     names = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
     shapes |= {f"blk.0.{name}": matrix for name in names}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -27,7 +28,10 @@ __all__ = ["load", "why_unloadable"]
 
 _SECONDS = 120
 _WAKE = 0.05  # seconds
-_WHY = re.compile(r"error loading model: (.+)|(GGML_ASSERT\(.+)")
+_WHY = re.compile(
+    r"(?:error loading model: |clip_init: failed to load model '[^']*': (?:operator\(\): )?|"
+    r"mtmd_init_from_file: error: )(.+)|(GGML_ASSERT\(.+)"
+)
 
 
 def why_unloadable(weights: Weights) -> str | None:
@@ -42,7 +46,8 @@ def why_unloadable(weights: Weights) -> str | None:
         try:
             with tempfile.TemporaryDirectory(prefix="trial-", dir=place) as folder:
                 copies = [_hollow(file, Path(folder)) for file in weights.files]
-                return _tried(copies[0], Path(folder), sockets / "s.sock")
+                eyes = _hollow(weights.mmproj, Path(folder)) if weights.mmproj is not None else None
+                return _tried(copies[0], eyes, Path(folder), sockets / "s.sock")
         finally:
             shutil.rmtree(sockets, ignore_errors=True)
     except OSError as e:
@@ -58,9 +63,10 @@ def _hollow(file: Path, folder: Path) -> Path:
     return copy
 
 
-def _tried(file: Path, folder: Path, address: Path) -> str | None:
+def _tried(file: Path, eyes: Path | None, folder: Path, address: Path) -> str | None:
     said = folder / "said"
-    command = [sys.executable, "-P", "-c", f"from {__name__} import load; load()", str(file), str(address)]
+    arguments = [str(file), str(address), *([str(eyes)] if eyes is not None else [])]
+    command = [sys.executable, "-P", "-c", f"from {__name__} import load; load()", *arguments]
     environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
     with said.open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
@@ -83,8 +89,12 @@ def _tried(file: Path, folder: Path, address: Path) -> str | None:
     if found is None and "ImportError" in text.replace("ModuleNotFoundError", "ImportError"):
         raise WeightsError(f"llama.cpp can't be tried in a process of its own: {text.strip().splitlines()[-1]}")
     if found is None:
-        return f"it ended with code {process.returncode}, and said nothing of it"
+        return f"it {_end_of(process.returncode)}, and said nothing of it"
     return (found[1] or found[2]).strip().replace(f"{folder}/", "")
+
+
+def _end_of(code: int) -> str:
+    return f"crashed ({signal.Signals(-code).name})" if -code in set(signal.Signals) else f"ended with code {code}"
 
 
 def _answers(address: Path) -> bool:
@@ -102,8 +112,8 @@ def _answers(address: Path) -> bool:
 
 
 def load() -> None:
-    """Load a file in this process, with as little as there can be around it; its path and a socket are the
-    arguments."""
+    """Load a file in this process, with as little as there can be around it; its path, a socket and perhaps its mmproj
+    are the arguments."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -116,6 +126,8 @@ def load() -> None:
     params.no_extra_bufts = True
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_MMAP
     params.verbosity = 1
+    if len(sys.argv) > 3:
+        params.mmproj.path = sys.argv[3]
     if hasattr(socket, "AF_UNIX"):
         params.hostnames = [sys.argv[2]]
     xllamacpp.Server(params)

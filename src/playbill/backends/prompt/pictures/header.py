@@ -16,12 +16,14 @@ _BARE = frozenset([0x01, *range(0xD0, 0xD9)])
 
 @dataclass(frozen=True, slots=True)
 class PictureHeader:
-    """What a picture's bytes say. ``end`` is where the picture is over, None where that can't be found."""
+    """What a picture's bytes say. ``end`` is where the picture is over, None where that can't be found. ``scans`` is
+    how often a decoder goes over all pixels, which JPEGs say."""
 
     media_type: str
     width: int
     height: int
     end: int | None = None
+    scans: int = 1
 
 
 def read_header(content: bytes) -> PictureHeader | None:
@@ -58,7 +60,7 @@ def _png(content: bytes) -> PictureHeader:
 
 
 def _jpeg(content: bytes) -> PictureHeader:
-    at, size = 2, (0, 0)
+    at, size, scans = 2, (0, 0), 0
     while at + 2 <= len(content):
         if content[at] != 0xFF:
             raise ValueError("its segments are broken")
@@ -74,16 +76,17 @@ def _jpeg(content: bytes) -> PictureHeader:
             size = (width, height)
         at += 2 + length
         if marker == 0xDA:
+            scans += 1
             at = _end_of_scan(content, at)
     else:
-        return _sized_jpeg(size, None)
-    return _sized_jpeg(size, at + 2)
+        return _sized_jpeg(size, None, scans)
+    return _sized_jpeg(size, at + 2, scans)
 
 
-def _sized_jpeg(size: tuple[int, int], end: int | None) -> PictureHeader:
+def _sized_jpeg(size: tuple[int, int], end: int | None, scans: int) -> PictureHeader:
     if size == (0, 0) and end is None:
         raise ValueError("it ends before it states its size")
-    return PictureHeader("image/jpeg", *size, end)
+    return PictureHeader("image/jpeg", *size, end, scans)
 
 
 def _end_of_scan(content: bytes, at: int) -> int:

@@ -16,6 +16,8 @@ LARGEST_PICTURE = 20 * 2**20
 """Bytes of one picture; no service takes larger ones in a request."""
 MOST_PIXELS = 50_000_000
 """Pixels of one picture: a phone's photographs have as many, and a few kilobytes can claim a thousand times more."""
+MOST_DECODED = 30 * MOST_PIXELS
+"""Pixels that a decoder goes over: a progressive JPEG has some ten scans, and one that shows nothing takes 75 bytes."""
 LONGEST_SIDE = 16_384
 """Pixels of a picture's longer side."""
 
@@ -77,6 +79,11 @@ def make_picture(content: bytes, place: str, source: str, *, said: str | None = 
         raise MessageError(
             f"{place}: the picture is {width} x {height} pixels; at most {MOST_PIXELS // 10**6} million and "
             f"{LONGEST_SIDE} a side are opened; make it smaller ({source})"
+        )
+    if header.scans * width * height > MOST_DECODED:
+        raise MessageError(
+            f"{place}: the picture has {header.scans} scans of {width} x {height} pixels; at most "
+            f"{MOST_DECODED // 10**6} million pixels are decoded, counted for each scan; save it anew ({source})"
         )
     notes = []
     if said is not None and said not in (header.media_type, header.media_type.replace("jpeg", "jpg")):

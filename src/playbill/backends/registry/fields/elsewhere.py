@@ -18,8 +18,8 @@ _SERVICE = "a service takes it in extra_body, under its own name"
 
 _GROUPS = (
     (
-        "llamacpp takes no pictures here; take the model under huggingface_local, or behind llamacpp_server",
-        "mmproj mmproj_path mmproj_url clip_model_path",
+        "write mmproj, for llamacpp",
+        "mmproj_path mmproj_url clip_model_path mmproj_file",
     ),
     (
         "write max_tokens",
@@ -154,7 +154,7 @@ _WORDS: dict[str, str] = {
     "answers are text; for a service write it into extra_body": (
         "tool tools function functions grammar schema guided regex structured json modalities plugins plugin search"
     ),
-    "write multimodality for a service; models that run here take text": (
+    "write multimodality, and for llamacpp mmproj": (
         "image images audio video media mm mmproj vision speech multimodal"
     ),
     "write base_url, api_version or key_section; for another field of the body write extra_body": (

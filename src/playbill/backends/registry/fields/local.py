@@ -248,6 +248,15 @@ LOCAL_KEYS = (
         "Globs of further files that belong to the model. The parts of a split GGUF are found without it.",
         _GGUF,
     ),
+    EntryKey(
+        "mmproj",
+        v.STRING,
+        "The file that sees, of a model whose `multimodality` says that it takes pictures: a glob among the files of "
+        "the repository or folder, a path that begins with `/`, `.` or `~`, or a file in a wheel. By default the file "
+        "that is called mmproj; of one in several formats the first of F16, BF16, F32, Q8_0.",
+        _GGUF,
+        is_path=True,
+    ),
     EntryKey("bos_string", v.TEXT, "The text of the BOS token, where the GGUF doesn't say it right.", _GGUF),
     EntryKey("eos_string", v.TEXT, "The text of the EOS token, where the GGUF doesn't say it right.", _GGUF),
     EntryKey(

@@ -18,12 +18,6 @@ __all__ = ["OTHER_CHECKPOINTS", "OtherCheckpoint", "judge_pictures"]
 
 _CODE = "is Python code in its repository, which transformers has no class of its own for"
 
-_NO_PICTURES = {
-    "llamacpp": "its binding takes a prompt with pictures as text only, so the ids that the model sees can't be "
-    "proven; huggingface_local can, or llamacpp_server, where the server renders",
-}
-"""Local engines that read text alone, and why."""
-
 
 @dataclass(frozen=True, slots=True)
 class OtherCheckpoint:
@@ -71,10 +65,10 @@ def judge_pictures(entry: Mapping[str, Any], paths: Mapping[str, str], where: st
     if media := other_media(entry):
         message = f"says that the model takes {' and '.join(media)}; Playbill sends text and pictures"
         yield rules.OTHER_MEDIA.at(paths.get("multimodality", where), message)
-    if pictures_taken(entry).any and (reason := _NO_PICTURES.get(str(entry.get("backend")))):
-        key = "multimodality" if "multimodality" in entry else "multimodal"
-        message = f"the model can't be shown pictures by the backend {entry['backend']}: {reason}"
-        yield rules.REFUSED_KEY.at(paths.get(key, where), message, "take it out, and the model reads text")
+    if entry.get("mmproj") and not pictures_taken(entry).any:
+        message = "names a file that sees, and multimodality doesn't say that the model takes pictures"
+        mend = 'set "multimodality": {"single_image": true, "multiple_images": true}, or take mmproj out'
+        yield rules.REFUSED_KEY.at(paths.get("mmproj", where), message, mend)
     name = entry.get("huggingface_id")
     if entry.get("backend") != "huggingface_local" or not pictures_taken(entry).any or not isinstance(name, str):
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 from playbill.backends.common.jsonfile import read_json
 from playbill.backends.engines.base import Context
-from playbill.backends.errors import BackendUnavailable, NoTemplate, WeightsError
+from playbill.backends.errors import BackendUnavailable, EntryError, NoTemplate, WeightsError
 from playbill.backends.loading import open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.backends import BACKENDS
@@ -20,6 +20,7 @@ from playbill.proof.add.sources.size import count_parameters, shown_count
 
 __all__ = ["from_gguf", "from_model_files"]
 
+_SEES = {"single_image": True, "multiple_images": True}
 _WEIGHTS = (".safetensors", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -38,7 +39,25 @@ def from_gguf(source: str, context: Context, filename: str | None = None, name: 
         proposal.put("open_weight", True, "the package index has the weights")
     _put_header(proposal, file)
     _put_prompt(proposal, context, "the GGUF file")
+    _put_sight(proposal, context)
     return proposal
+
+
+def _put_sight(proposal: Proposal, context: Context) -> None:
+    """Say that a model takes pictures where a file that sees lies beside it, fits it, and is of a known kind."""
+    from playbill.backends.engines.llamacpp.gguf_header import read_header
+    from playbill.backends.engines.llamacpp.vision.sight import judge_mmproj
+    from playbill.backends.weights.gguf import find_weights
+
+    try:
+        weights = find_weights(
+            {**proposal.values, "multimodality": _SEES}, context.credentials, progress=context.progress
+        )
+        judge_mmproj(weights, read_header(weights.path))
+    except (EntryError, WeightsError):
+        return
+    assert weights.mmproj is not None
+    proposal.put("multimodality", _SEES, f"{weights.mmproj.name}, which sees, is beside it")
 
 
 def _put_header(proposal: Proposal, file: Path) -> None:
@@ -120,8 +139,7 @@ def _put_pictures(proposal: Proposal, folder: Path) -> None:
     processors = [name for name in ("processor_config.json", "preprocessor_config.json") if (folder / name).is_file()]
     kind = read_json(folder / "config.json").get("model_type")
     if processors and takes_pictures(str(kind)):
-        sees = {"single_image": True, "multiple_images": True}
-        proposal.put("multimodality", sees, f"models of the kind '{kind}' do, and there is a {processors[0]}")
+        proposal.put("multimodality", _SEES, f"models of the kind '{kind}' do, and there is a {processors[0]}")
 
 
 def _put_prompt(proposal: Proposal, context: Context, of: str) -> None:

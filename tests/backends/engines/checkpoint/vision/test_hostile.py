@@ -43,6 +43,22 @@ def text_bomb():
     return png[:33] + bomb + png[33:]
 
 
+def interlaced(passes):
+    """A PNG of 8 x 8 grey pixels in so many of its seven passes."""
+    rows = [1, 1, 1, 2, 2, 4, 4]
+    columns = [1, 1, 2, 2, 4, 4, 8]
+    data = b"".join((b"\0" + b"\x55" * columns[i]) * rows[i] for i in range(passes))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 1))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def scanned(times):
+    """A progressive JPEG of a million pixels whose last scan, which shows nothing new, stands there so many times."""
+    content = saved(Image.new("RGB", (1000, 1000)), "JPEG", progressive=True)
+    start = content.rindex(b"\xff\xda")
+    return content[:start] + content[start:-2] * times + content[-2:]
+
+
 COLOURLESS = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, 9, 0, 0, 0))
 
 
@@ -56,8 +72,11 @@ COLOURLESS = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9,
         (COLOURLESS, "can't be decoded|is broken"),
         (b"GIF89a" + struct.pack("<HH", 9, 9) + b"\x80\0\0" + b"\0" * 6 + b"\x2c", "can't be decoded|is broken"),
         (text_bomb(), "can't be decoded"),
+        (interlaced(6), "can't be decoded: it has 54 % of its pixels"),
+        (scanned(2000), r"has \d+ scans of 1000 x 1000 pixels; at most 1500 million pixels are decoded"),
     ],
-    ids=["cut png", "few lines", "cut jpeg", "claims 50 MP", "wrong colour type", "empty gif", "text bomb"],
+    ids=["cut png", "few lines", "cut jpeg", "claims 50 MP", "wrong colour type", "empty gif", "text bomb",
+         "interlaced", "scans"],
 )  # fmt: skip
 def test_what_is_broken_is_refused(content, problem):
     """With its place; decoders' own words follow."""
@@ -76,12 +95,23 @@ def test_an_animation_is_read_as_its_first_frame():
 
 
 def test_an_orientation_is_followed_and_said():
-    """As transformers' own loading does; a picture that lies on its side is turned upright."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    size, notes = opened(saved(Image.new("RGB", (40, 20)), "JPEG", exif=exif), "image/jpeg")
-    assert size == (20, 40)
-    assert notes == ["messages[0].image[0] is turned upright, as its EXIF orientation says"]
+    """As transformers' own loading does; a picture that lies on its side is turned upright. Numbers that mean nothing
+    turn nothing, and nothing is said."""
+    for orientation in range(11):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        size, notes = opened(saved(Image.new("RGB", (40, 20)), "JPEG", exif=exif), "image/jpeg")
+        assert size == ((20, 40) if 5 <= orientation <= 8 else (40, 20))
+        turned = ["messages[0].image[0] is turned upright, as its EXIF orientation says"]
+        assert notes == (turned if 2 <= orientation <= 8 else [])
+
+
+def test_what_is_whole_and_odd_is_read():
+    """An interlaced PNG, a JPEG in four colours with a profile that is none, and one of some hundred scans."""
+    assert opened(interlaced(7)) == ((8, 8), [])
+    ink = saved(Image.new("CMYK", (40, 20)), "JPEG", icc_profile=b"no profile" * 100)
+    assert opened(ink, "image/jpeg") == ((40, 20), [])
+    assert opened(scanned(100), "image/jpeg") == ((1000, 1000), [])
 
 
 def test_what_rgb_can_not_show_is_said():
@@ -113,3 +143,29 @@ def test_the_largest_picture_stays_within_its_bounds(tmp_path):
         assert size == "(8000, 6250)"
         assert int(memory) * (1 if sys.platform == "darwin" else 1024) < 1.5e9
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+AT_ONCE = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from playbill.backends.prompt.pictures import PicturePart, read_picture
+from playbill.backends.prompt.pictures.opening import open_picture
+
+def size(_):
+    return open_picture(read_picture(PicturePart("large.png", "image"), Path(sys.argv[1]))).image.size
+
+with ThreadPoolExecutor(6) as threads:
+    print(set(threads.map(size, range(12))))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_large_pictures_at_once_take_little_more_than_one(tmp_path):
+    """Six threads open the largest one twice each: decoders go one after the other, and keep their memory once."""
+    Image.new("RGBA", (8000, 6250)).save(tmp_path / "large.png")
+    done = subprocess.run([sys.executable, "-c", AT_ONCE, str(tmp_path)], capture_output=True, text=True, check=True)
+    sizes, memory = done.stdout.split("\n")[:2]
+    assert sizes == "{(8000, 6250)}"
+    assert int(memory) * (1 if sys.platform == "darwin" else 1024) < 1.5e9
