@@ -186,11 +186,11 @@ def many(replicas: int, count: int, hosts: int) -> None:
 
             there = [ray.remote(Host).options(max_concurrency=400, num_cpus=0).remote() for _ in range(hosts)]
 
-            class Place(ray_places._ActorPlace):
+            class Place(ray_places.ActorPlace):
                 def _started(self, need: Any) -> Any:
                     return Part(there[self._replica % hosts], self._replica)
 
-            ray_places._ActorPlace = Place
+            ray_places.ActorPlace = Place
             began = time.monotonic()
             watch = Watch(replicas, count * 4)
             model = {"model_name": "noop", "backend": "programmatic", "dialogues_per_replica": 32, "num_cpus": 0.01}

@@ -23,11 +23,14 @@ from playbill.backends import (
     ReplicasLost,
     Request,
     find_spec,
+    load_model,
 )
 from playbill.backends.errors import RunError
+from playbill.mock_services import MockServer
 from playbill.replicas import LoadOrder, LocalPlaces, ReplicatedModel
 from playbill.replicas.local import visible_gpus
 from playbill.runs import Silent, read_records, run
+from support.gguf_smollm2 import entry as smollm2
 
 pytestmark = [pytest.mark.usefixtures("place"), pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
@@ -252,3 +255,47 @@ def test_progress_can_ask_at_any_time():
     states = {status.state for statuses in seen for status in statuses}
     assert "ready" in states
     assert max(sum(status.turns for status in statuses) for statuses in seen) > 10
+
+
+def test_what_a_caller_raises_over_a_piece_ends_that_turn_alone():
+    """A stream's reader that breaks gets its own error; the replica and everybody else go on."""
+
+    def broken(text):
+        raise ZeroDivisionError("the caller's own")
+
+    with load(1) as model:
+        with pytest.raises(ZeroDivisionError, match="the caller's own"):
+            model.generate(HELLO, on_text=broken)
+        assert model.generate(HELLO).text == "one"
+
+
+def test_a_load_that_nobody_waits_for_any_more_ends():
+    """As when a run is stopped while another job has what a replica needs."""
+    with pytest.raises(EngineError, match="stopped before a replica was ready"):
+        ReplicatedModel.load(LocalPlaces(1), LoadOrder(spec=find_spec(SCRIPT)), stopped=lambda: True)
+
+
+def test_a_budget_for_thinking_is_refused_as_without_replicas():
+    """At once, where nobody knows how the model's thinking would end."""
+    pytest.importorskip("xllamacpp", reason='needs "playbill[llamacpp]"')
+    spec = find_spec(smollm2(n_ctx=256, threads=1))
+    with ReplicatedModel.load(LocalPlaces(1), LoadOrder(spec=spec)) as model, load_model(spec) as plain:
+        said = []
+        for each in (model, plain):
+            with pytest.raises(ParameterError, match="max_thinking_tokens") as e:
+                each.submit(HELLO, max_thinking_tokens=5)
+            said.append(str(e.value))
+    assert said[0] == said[1]
+
+
+def test_models_that_have_no_replicas_are_named():
+    """A service beside a local model: it works as ever, and that is said."""
+    pytest.importorskip("openai", reason="needs the extra `openai`")
+    watch = Killer(after=-1)
+    with MockServer() as server:
+        hosted = {"model_name": "h", "backend": "openai_compatible", "model_id": "x", "base_url": server.openai_url}
+        result = run(GAME[:3], [SCRIPT, hosted], out="r", places=LocalPlaces(1), observer=watch)
+    assert result.ok
+    (said,) = [text for text in watch.said_ if "without replicas" in text]
+    assert "those are for huggingface_local, llamacpp, programmatic and vllm" in said
+    assert said.endswith("its backend is openai_compatible")

@@ -8,7 +8,7 @@ from playbill.replicas.engine import ReplicaEngine
 from playbill.replicas.local import LocalPlaces
 from playbill.replicas.model import ReplicatedModel
 from playbill.replicas.places import Event, Place, Places, ReplicaStatus
-from playbill.replicas.wire import Answer, Ask, LoadOrder, PathPortrait, Portrait
+from playbill.replicas.wire import Answer, Ask, LoadOrder, PathPortrait, Portrait, ProcessorPortrait
 
 __all__ = [
     "Answer",
@@ -20,6 +20,7 @@ __all__ = [
     "Place",
     "Places",
     "Portrait",
+    "ProcessorPortrait",
     "ReplicaEngine",
     "ReplicaStatus",
     "ReplicatedModel",

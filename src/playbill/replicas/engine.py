@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from playbill.backends.common.words import counted
@@ -23,9 +23,10 @@ from playbill.backends.generation import FinishReason, Generation
 from playbill.replicas.dispatch import Dispatcher, Turn
 from playbill.replicas.places import Event, Places, ReplicaStatus
 from playbill.replicas.slot import Slot, mismatch
+from playbill.replicas.waiting import Pieces, TurnFuture, Waiting, Whole
 from playbill.replicas.wire import Answer, Ask, LoadOrder, Portrait
 
-__all__ = ["ReplicaEngine", "Whole"]
+__all__ = ["ReplicaEngine"]
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5  # seconds
@@ -34,34 +35,6 @@ _MOVED = 0.1  # of a death: a place that was taken away before anything could lo
 _MOST_REPLICAS = 1000
 _LONG_WAIT = 5.0  # seconds
 _MOST_NAMED = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole(Completion):
-    """A completion that a replica has made a Generation of, rendered and cleaned."""
-
-    generation: Generation = field(default=None)  # type: ignore[assignment]
-
-
-class _TurnFuture(Future[Any]):
-    """The future of a turn, which gets a Completion, or the Generation alone. Cancelling it tells the replica."""
-
-    def __init__(self, cancelled: Callable[[], None], wants_generation: bool) -> None:
-        super().__init__()
-        self._told = cancelled
-        self.wants_generation = wants_generation
-
-    def cancel(self) -> bool:
-        found = super().cancel()
-        if found:
-            self._told()
-        return found
-
-
-@dataclass(slots=True)
-class _Waiting:
-    future: _TurnFuture
-    on_text: OnText | None
 
 
 class ReplicaEngine:
@@ -79,7 +52,7 @@ class ReplicaEngine:
         count = min(places.count(order.spec), max(1, order.dialogues or _MOST_REPLICAS))
         self._slots = [Slot(number) for number in range(1, count + 1)]
         self._dispatcher = Dispatcher()
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._numbers = itertools.count()
         self._processes = itertools.count(1)
         self._by_process: dict[int, Slot] = {}
@@ -128,10 +101,14 @@ class ReplicaEngine:
         if threading.current_thread() is not self._thread:
             self._thread.join(10)
 
-    def wait_ready(self) -> Portrait:
-        """Return the portrait of the first replica that is ready; raise the error of the last one if none ever is."""
+    def wait_ready(self, stopped: Callable[[], bool] = lambda: False) -> Portrait:
+        """Return the portrait of the first replica that is ready; raise the error of the last one if none ever is.
+
+        ``stopped`` tells that nobody waits any more: what a replica needs may be another job's for hours.
+        """
         while not self._settled.wait(0.2):
-            pass
+            if stopped():
+                raise EngineError(f"{self._name}: stopped before a replica was ready")
         if self._first is None:
             raise self._lost if self._lost is not None else EngineError(f"{self._name} was closed while it was loading")
         return self._first
@@ -146,11 +123,11 @@ class ReplicaEngine:
         return [dict(entry) for slot in self._slots for entry in list(slot.history)]
 
     def _put(self, ask: Ask, on_text: OnText | None, *, wants_generation: bool = False) -> Future[Any]:
-        future = _TurnFuture(lambda: self._events.put(ask.number), wants_generation)
+        future = TurnFuture(lambda: self._events.put(ask.number), wants_generation)
         if self._lost is not None or self._closing:
             future.set_exception(self._lost or EngineError(f"{self._name} is closed"))
             return future
-        self._waiting[ask.number] = _Waiting(future, on_text)
+        self._waiting[ask.number] = Waiting(future, Pieces(on_text) if on_text is not None else None)
         self._events.put(Turn(ask))
         if self._ended:
             self._fail(ask.number, EngineError(f"{self._name} is closed"))
@@ -163,7 +140,7 @@ class ReplicaEngine:
             for slot in self._slots:
                 self._start(slot)
             while self._take_events():
-                self._check_silence()
+                self._check_life()
                 self._tell_of_waiting()
                 self._hand_out()
         except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
@@ -246,9 +223,7 @@ class ReplicaEngine:
 
     def _deliver(self, slot: Slot, answer: Answer) -> None:
         if answer.is_piece:
-            waiting = self._waiting.get(answer.number)
-            if waiting is not None and waiting.on_text is not None and answer.text is not None:
-                waiting.on_text(answer.text)
+            self._pass_on(answer)
             return
         if self._dispatcher.finish(answer.number) is None:
             return
@@ -260,7 +235,18 @@ class ReplicaEngine:
         if answer.error is not None:
             waiting.future.set_exception(answer.error)
         else:
-            waiting.future.set_result(_result(slot, answer, waiting.future.wants_generation))
+            waiting.future.set_result(_result(slot, answer, waiting))
+
+    def _pass_on(self, answer: Answer) -> None:
+        """Give the caller a piece of text. What the caller's function raises ends this turn, and no other."""
+        waiting = self._waiting.get(answer.number)
+        if waiting is None or waiting.pieces is None or answer.text is None:
+            return
+        try:
+            waiting.pieces.take(answer.text)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is the caller's own
+            self._fail(answer.number, e)
+            self._cancel(answer.number)
 
     def _cancel(self, number: int) -> None:
         turn, replica = self._dispatcher.cancel(number)
@@ -273,13 +259,18 @@ class ReplicaEngine:
 
     def _hand_out(self) -> None:
         given = self._dispatcher.hand_out()
+        for ask in itertools.chain.from_iterable(given.values()):
+            if ask.stream and (waiting := self._waiting.get(ask.number)) is not None and waiting.pieces is not None:
+                waiting.pieces.restart()
         for replica in {*given, *self._cancelled}:
             slot = self._slots[replica - 1]
             if slot.place is not None:
                 slot.place.send(given.get(replica, ()), self._cancelled.get(replica, ()))
         self._cancelled.clear()
 
-    def _check_silence(self) -> None:
+    def _check_life(self) -> None:
+        if lost := self._places.lost:
+            raise ReplicasLost(f"{self._name}: {lost}")
         now, patience = time.monotonic(), self._places.silence
         for slot in self._slots:
             if slot.is_ready and now - slot.heard > patience:
@@ -357,14 +348,17 @@ class ReplicaEngine:
         self._settled.set()
 
 
-def _result(slot: Slot, answer: Answer, wants_generation: bool) -> Completion | Generation:
+def _result(slot: Slot, answer: Answer, waiting: Waiting) -> Completion | Generation:
     """Return what the caller gets, which names the replica."""
     made = answer.generation
     if made is None:
         return Completion(finish_reason=FinishReason.UNKNOWN, text=answer.text)
     node = slot.portrait.node if slot.portrait is not None else ""
-    made = replace(made, details={**made.details, "replica": f"{node}/{slot.replica}"})
-    if wants_generation:
+    details = {**made.details, "replica": f"{node}/{slot.replica}"}
+    if waiting.pieces is not None and waiting.pieces.contradict(made.text):
+        details["stream_differs"] = True
+    made = replace(made, details=details)
+    if waiting.future.wants_generation:
         return made
     reason = made.finish_reason or FinishReason.UNKNOWN
     return Whole(finish_reason=reason, text=made.raw, thinking=made.thinking, usage=made.usage, generation=made)

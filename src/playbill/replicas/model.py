@@ -11,12 +11,13 @@ from playbill.backends.engines.base import OnText, Request
 from playbill.backends.errors import EngineError
 from playbill.backends.generation import Generation
 from playbill.backends.model import Model
+from playbill.backends.prompt.pictures import ExpandedPrompt, Picture
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.parameters import Parameters, resolve_parameters
 from playbill.backends.registry.spec import ModelSpec
 from playbill.replicas.engine import ReplicaEngine
 from playbill.replicas.places import Places, ReplicaStatus
-from playbill.replicas.wire import LoadOrder, Portrait
+from playbill.replicas.wire import LoadOrder, Portrait, ProcessorPortrait
 
 __all__ = ["ReplicatedModel"]
 
@@ -39,15 +40,17 @@ class ReplicatedModel(Model):
         *,
         say: Callable[[str], None] = lambda text: None,
         joined: Callable[[], None] = lambda: None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> ReplicatedModel:
         """Start the replicas, and return the model as soon as the first of them is ready; the others join it.
 
-        ``say`` gets what happens in the meantime and later, in words; ``joined`` is called when `census` has news.
+        ``say`` gets what happens in the meantime and later, in words; ``joined`` is called when `census` has news;
+        where ``stopped`` says so, an EngineError ends the wait.
         Raises what loading raises, and ReplicasLost where no replica could be started.
         """
         engine = ReplicaEngine(places, order, say=say, joined=joined)
         try:
-            return cls(order.spec, engine, engine.wait_ready())
+            return cls(order.spec, engine, engine.wait_ready(stopped))
         except BaseException:
             engine.close()
             raise
@@ -62,7 +65,7 @@ class ReplicatedModel(Model):
 
     def _resolve(self, params: Mapping[str, Any]) -> Parameters:
         found = self._portrait
-        return resolve_parameters(found.wishes, params, found.supported, self._backend, found.rules)
+        return resolve_parameters(found.wishes, params, self._supported_parameters, self._backend, found.rules)
 
     def submit(
         self,
@@ -103,6 +106,20 @@ class _RemoteTokenizer:
         return self._facts
 
 
+class _RemoteProcessor:
+    """The processor of pictures that a replica has: what is told of it."""
+
+    def __init__(self, portrait: ProcessorPortrait) -> None:
+        self.placeholder, self.markers = portrait.placeholder, portrait.markers
+        self._facts = portrait.facts
+
+    def expand(self, text: str, pictures: Sequence[Picture]) -> ExpandedPrompt:
+        raise EngineError("a replica reads pictures where it is")
+
+    def facts(self) -> Mapping[str, Any]:
+        return self._facts
+
+
 def _prompt_path(engine: ReplicaEngine, portrait: Portrait) -> PromptPath | None:
     path = portrait.path
     if path is None:
@@ -115,4 +132,5 @@ def _prompt_path(engine: ReplicaEngine, portrait: Portrait) -> PromptPath | None
         context_size=path.context_size,
         recommended=path.recommended,
         response=path.response,
+        processor=_RemoteProcessor(path.processor) if path.processor is not None else None,
     )

@@ -11,10 +11,24 @@ from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.fields.types import parse_bytes
 from playbill.replicas.wire import Ask, LoadOrder
 
-__all__ = ["Event", "Place", "Places", "ReplicaStatus", "Wanted", "gpus_wanted"]
+__all__ = ["Event", "Place", "Places", "ReplicaStatus", "Wanted", "gpus_wanted", "has_replicas", "works_alone"]
 
 REPLICATED = frozenset(["huggingface_local", "llamacpp", "vllm", "programmatic"])
 """The backends whose models can have replicas."""
+
+
+def has_replicas(entry: Mapping[str, Any]) -> bool:
+    """Return whether models of this entry's backend can have replicas."""
+    return entry.get("backend") in REPLICATED
+
+
+def works_alone(entry: Mapping[str, Any]) -> str:
+    """Return in words that a model gets no replicas, and which do."""
+    *names, last = sorted(REPLICATED)
+    return (
+        f"works in this process, without replicas: those are for {', '.join(names)} and {last}, and its backend is "
+        f"{entry.get('backend')}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,11 @@ class Places(Protocol):
 
     def waits_for(self, entry: Mapping[str, Any]) -> str:
         """Return what a replica that isn't placed yet waits for, in words."""
+        ...
+
+    @property
+    def lost(self) -> str:
+        """Return why nothing there can be reached any more, in words; the empty string while it can."""
         ...
 
     @property

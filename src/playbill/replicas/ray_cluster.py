@@ -13,8 +13,9 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,60 @@ _log = logging.getLogger(__name__)
 LOCAL = "local"
 _AUTO = "auto"
 _TCP_SECONDS = 3.0
+_LOOK_SECONDS = 2.0
+HEAD_SECONDS = 30.0
+"""How long a head may be silent: half of what Ray itself waits before it ends the process."""
+_GOODBYE_SECONDS = 10.0
 
 
 class Cluster:
-    """A cluster that this process has joined; ``ray`` is the module, ``dashboard`` a link, or the empty string."""
+    """A cluster that this process has joined; ``ray`` is the module, ``dashboard`` a link, or the empty string.
 
-    def __init__(self, ray: Any, dashboard: str) -> None:
+    A thread asks the head every few seconds what nodes there are and what is free; everybody else reads what it heard
+    last, since Ray waits for a minute for a head that is gone, and then ends the process.
+    """
+
+    def __init__(self, ray: Any, dashboard: str, head: str) -> None:
         self.ray = ray
         self.dashboard = dashboard
+        self._head = head
+        self._ended = threading.Event()
+        self._look()
+        self._thread = threading.Thread(target=self._watch, name="playbill-ray-head", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        self._nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        self._free: Mapping[str, float] = self.ray.available_resources()
+        self._heard = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            with suppress(Exception):  # `lost` tells, in time
+                self._look()
+
+    def close(self) -> None:
+        """End the watch over the head; a look that is under way may take its time."""
+        self._ended.set()
+        self._thread.join(_LOOK_SECONDS)
+
+    @property
+    def lost(self) -> str:
+        """Return why nothing can be reached any more, in words; the empty string while the head answers."""
+        silent = time.monotonic() - self._heard
+        if silent < HEAD_SECONDS:
+            return ""
+        return (
+            f"the head of the Ray cluster, {self._head}, has not answered for {silent:.0f} s; records are kept, and "
+            "the same command goes on once there is a head again"
+        )
 
     def nodes(self) -> Sequence[Mapping[str, float]]:
         """Return all that each living node has, in Ray's names of resources."""
-        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return self._nodes
 
     def is_alive(self, node_id: str) -> bool:
+        """Return whether the head takes a node for alive now. Waits for the head."""
         return any(node["NodeID"] == node_id and node["Alive"] for node in self.ray.nodes())
 
     def has_gpus(self) -> bool:
@@ -70,7 +111,7 @@ class Cluster:
 
     def free(self, wanted: Wanted) -> str:
         """Return what is free now of the resources that a replica asks for, in words."""
-        free = self.ray.available_resources()
+        free = self._free
         return said_resources({name: round(free.get(name, 0), 2) for name in wanted.as_bundle()}) or "nothing is asked"
 
 
@@ -110,11 +151,23 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
             raise RunError(f"can't join the Ray cluster at {found}: {_first_line(e)}") from e
         _restore(handlers)
         url = str(context.dashboard_url or "")
+        cluster = Cluster(ray, f"http://{url}" if url and "//" not in url else url, str(context["gcs_address"]))
         try:
-            yield Cluster(ray, f"http://{url}" if url and "//" not in url else url)
+            yield cluster
         finally:
-            ray.shutdown()
+            cluster.close()
+            _leave(ray, cluster.lost)
             _restore(handlers)
+
+
+def _leave(ray: Any, lost: str) -> None:
+    """Leave the cluster; one whose head is gone is not waited for."""
+    if not lost:
+        ray.shutdown()
+        return
+    goodbye = threading.Thread(target=ray.shutdown, name="playbill-ray-goodbye", daemon=True)
+    goodbye.start()
+    goodbye.join(_GOODBYE_SECONDS)
 
 
 def _require_ray() -> None:

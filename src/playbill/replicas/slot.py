@@ -27,6 +27,7 @@ def identity(portrait: Portrait) -> dict[str, Any]:
         "parameters": dict(portrait.defaults.effective),
         "template": asdict(path.template) if path is not None else None,
         "stops": asdict(path.stops) if path is not None else None,
+        "pictures": asdict(path.processor) if path is not None and path.processor is not None else None,
         "context_size": path.context_size if path is not None else None,
     }
 

@@ -11,13 +11,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import psutil
 
 from playbill.backends.errors import PlaybillError
 from playbill.backends.model import Model
 
-__all__ = ["Pool", "resident_memory"]
+__all__ = ["Cancellable", "Pool", "resident_memory"]
 
 _SWEEP_SECONDS = 1.0
 
@@ -30,6 +31,13 @@ def resident_memory() -> int:
         with suppress(psutil.Error):
             total += each.memory_info().rss
     return total
+
+
+@runtime_checkable
+class Cancellable(Protocol):
+    """A loader that can be told that nobody waits for its model any more."""
+
+    def cancel(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -99,6 +107,8 @@ class Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for place in self._places.values():
+            if isinstance(place.load, Cancellable):
+                place.load.cancel()
             if place.loading is not None:
                 await asyncio.wait([place.loading])
             self._unload(place)
