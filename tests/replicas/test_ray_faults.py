@@ -90,9 +90,9 @@ def test_replicas_of_other_packages_or_weights_are_refused(place):
         file.write(bytes(64))
     told = session(
         "other_replicas",
-        inputs=write_dialogues(place, 40),
-        entry=SCRIPT,
-        weights={**TINY, "huggingface_id": "~/tiny.gguf"},
+        inputs=write_dialogues(place, 200),
+        entry={**SCRIPT, "delay": 0.2, "dialogues_per_replica": 8},
+        weights={**TINY, "huggingface_id": "~/tiny.gguf", "dialogues_per_replica": 1},
         homes=list(map(str, homes)),
         out=place,
     )
@@ -102,9 +102,9 @@ def test_replicas_of_other_packages_or_weights_are_refused(place):
         assert "is given up: it is another than the first one" in told[name]["err"]
         assert what in told[name]["err"]
         assert json.loads(told[name]["out"])["models"]
-    assert len(kept("versions", "slow")) == len(kept("weights", "tiny")) == 160
+    assert len(kept("versions", "slow")) == len(kept("weights", "tiny")) == 800
     starts = json.loads((place / "versions/manifest.json").read_text())["starts"]
-    assert [each["answered"] for each in starts[0]["replicas"]["slow"]] == [160]
+    assert [each["answered"] for each in starts[0]["replicas"]["slow"]] == [800]
 
 
 def test_a_cluster_that_is_busy(place):

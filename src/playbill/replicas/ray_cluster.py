@@ -6,11 +6,11 @@ stdout is for results.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from playbill.backends.engines.machine.process_state import prepare_ray
 from playbill.backends.errors import BackendUnavailable, RunError
@@ -115,16 +115,25 @@ class Cluster:
         return said_resources({name: round(free.get(name, 0), 2) for name in wanted.as_bundle()}) or "nothing is asked"
 
 
-class _Log(io.TextIOBase):
-    """Where Ray's prints go instead of stdout: pages of its processes' states among them, so into the debug log."""
+class _Stdout:
+    """Stdout for as long as a cluster is joined: what Ray prints goes into the debug log, all else is passed on.
 
-    def writable(self) -> bool:
-        return True
+    Ray prints, among others, pages of its processes' states: from its own threads, while it joins, and while it leaves.
+    """
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.is_rays = True
 
     def write(self, text: str) -> int:
-        if text.strip():
+        if not self.is_rays and not threading.current_thread().name.startswith("ray_"):
+            self._real.write(text)
+        elif text.strip():
             _log.debug("ray: %s", text.rstrip())
         return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 @contextmanager
@@ -138,7 +147,8 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
     import ray  # it reads its settings while it is imported
 
     handlers = _handlers()
-    with redirect_stdout(_Log()):
+    stdout = _Stdout(sys.stdout)
+    with redirect_stdout(cast("Any", stdout)):
         try:
             context = ray.init(
                 address=found,
@@ -152,9 +162,11 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
         _restore(handlers)
         url = str(context.dashboard_url or "")
         cluster = Cluster(ray, f"http://{url}" if url and "//" not in url else url, str(context["gcs_address"]))
+        stdout.is_rays = False
         try:
             yield cluster
         finally:
+            stdout.is_rays = True
             cluster.close()
             _leave(ray, cluster.lost)
             _restore(handlers)
