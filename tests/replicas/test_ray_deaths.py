@@ -90,7 +90,7 @@ def test_a_node_that_is_cut_off(dialogues, place, healed):
     if not tools or subprocess.run([*NAMESPACES, "ip", "link", "set", "lo", "up"], capture_output=True).returncode:
         pytest.skip("this machine gives no network namespaces")
     run(dialogues, {**SLOW, "delay": 0}, out="whole")
-    model = {**SLOW, "dialogues_per_replica": 8}
+    model = {**SLOW, "delay": 0.5, "dialogues_per_replica": 8}
     arguments = {"inputs": dialogues, "entry": model, "out": place / "r", "turns": 800, "healed": healed}
     check_moved(session("cut_off", before=tuple(NAMESPACES), **arguments), place)
 

@@ -34,6 +34,7 @@ _MOST_DEATHS_AT_LOAD = 2
 _MOVED = 0.1  # of a death: a place that was taken away before anything could load there
 _MOST_REPLICAS = 1000
 _LONG_WAIT = 5.0  # seconds
+_NEWS_EVERY = 2.0  # seconds
 _MOST_NAMED = 8
 
 
@@ -59,6 +60,8 @@ class ReplicaEngine:
         self._events: queue.SimpleQueue[tuple[int, Event] | Turn | int | None] = queue.SimpleQueue()
         self._cancelled: dict[int, list[int]] = {}
         self._first: Portrait | None = None
+        self._concurrency = 1
+        self._is_news, self._told = False, 0.0
         self._lost: Exception | None = None
         self._settled = threading.Event()
         self._closing = self._ended = False
@@ -70,9 +73,7 @@ class ReplicaEngine:
     @property
     def concurrency(self) -> int:
         """How many requests fill all replicas, those too that are still to come: theirs wait here until then."""
-        first = self._first.concurrency if self._first is not None else 1
-        wanted = [s.portrait.concurrency if s.portrait else first for s in self._slots if not s.is_given_up]
-        return max(1, sum(wanted))
+        return self._concurrency
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
         return self._put(self._ask(request, on_text), on_text)
@@ -142,6 +143,7 @@ class ReplicaEngine:
             while self._take_events():
                 self._check_life()
                 self._tell_of_waiting()
+                self._tell_of_joined()
                 self._hand_out()
         except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
             _log.debug("the replicas' thread ended", exc_info=e)
@@ -214,12 +216,13 @@ class ReplicaEngine:
         self._dispatcher.join(slot.replica, most + max(1, most // 4) if most > 1 else 1)
         if self._first is None:
             self._first, self.supported_parameters = portrait, portrait.supported
-            self._settled.set()
+        self._count()
+        self._settled.set()
         if len(self._slots) > 1:
             self._say(f"replica {slot.replica} is ready on {portrait.node} ({portrait.device})")
         if slot.place is not None:
             slot.place.answered()
-        self._joined()
+        self._is_news = True
 
     def _deliver(self, slot: Slot, answer: Answer) -> None:
         if answer.is_piece:
@@ -287,6 +290,13 @@ class ReplicaEngine:
             for slot in waiting:
                 slot.is_told = True
 
+    def _tell_of_joined(self) -> None:
+        """Say that `census` has news, now and then: where a hundred replicas join, that is told a few times."""
+        now = time.monotonic()
+        if self._is_news and now - self._told > _NEWS_EVERY:
+            self._is_news, self._told = False, now
+            self._joined()
+
     def _bury(self, slot: Slot, event: Event) -> None:
         """Take a replica down whose process died, and start it again, unless that failed twice."""
         at_load = not slot.is_ready
@@ -306,6 +316,12 @@ class ReplicaEngine:
         self._say(said)
         self._start(slot)
 
+    def _count(self) -> None:
+        """Count anew what fills all replicas: it is asked for with every turn."""
+        first = self._first.concurrency if self._first is not None else 1
+        wanted = [s.portrait.concurrency if s.portrait else first for s in self._slots if not s.is_given_up]
+        self._concurrency = max(1, sum(wanted))
+
     def _take_down(self, slot: Slot) -> int:
         """End a replica's process; return how many turns are handed out again."""
         self._by_process.pop(slot.process, None)
@@ -323,6 +339,7 @@ class ReplicaEngine:
     def _give_up(self, slot: Slot, error: PlaybillError) -> None:
         self._take_down(slot)
         slot.state = "given up"
+        self._count()
         if all(each.is_given_up for each in self._slots):
             self._lost = error if self._first is None else ReplicasLost(f"{self._name}: no replica is left: {error}")
             self._settled.set()

@@ -39,19 +39,26 @@ def cluster_of(nodes: int, cpus: float = 1, env: list[dict[str, str]] | None = N
         cluster.shutdown()
 
 
-def start(*command: str, cwd: str | None = None) -> subprocess.Popen[str]:
-    """Start a command of Playbill's."""
+def start(*command: str, cwd: str | None = None, log: Path | None = None) -> subprocess.Popen[str]:
+    """Start a command of Playbill's; what it says on stderr goes into ``log``, if one is given."""
     return subprocess.Popen(
         [sys.executable, "-m", "playbill", *command],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.PIPE if log is None else log.open("w"),
         text=True,
         cwd=cwd,
     )
 
 
-def start_driver(inputs: str, entry: dict, out: str, address: str, *more: str, cwd: str | None = None):
-    return start("run", inputs, "-m", json.dumps(entry), "-o", out, f"--ray={address}", "--json", *more, cwd=cwd)
+def start_driver(inputs: str, entry: dict, out: str, address: str, *more: str, **options: Any) -> subprocess.Popen[str]:
+    words = ["run", inputs, "-m", json.dumps(entry), "-o", out, f"--ray={address}", "--json"]
+    return start(*words, *more, **options)
+
+
+def wait_for_word(word: str, log: Path, driver: subprocess.Popen[str]) -> None:
+    """Wait until a command has said a word in its log, or is over."""
+    while word not in log.read_text() and driver.poll() is None:
+        time.sleep(0.05)
 
 
 def ended(driver: subprocess.Popen[str], seconds: float = 500) -> dict[str, Any]:

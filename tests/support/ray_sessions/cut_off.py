@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from support.ray_sessions.cluster import FAST, ended, start_driver, wait_for
+from support.ray_sessions.cluster import FAST, ended, start_driver, wait_for, wait_for_word
 
 HEAD, NODE, PORT = "10.77.0.1", "10.77.0.2", 6399
 RAY = [str(Path(sys.executable).with_name("ray")), "start"]
@@ -30,7 +30,7 @@ def in_namespace(pid: int, *command: str) -> list[str]:
 
 
 def cut_off(inputs: str, entry: dict, out: str, turns: int, healed: bool) -> dict[str, Any]:
-    """The cable is pulled at a third of the turns; ``healed``: it is put back at two thirds."""
+    """The cable is pulled at a third of the turns; ``healed``: it is put back once the node is missed."""
     os.environ.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
     other = subprocess.Popen(["unshare", "-n", "sleep", "2000"])
     running = [other]
@@ -53,13 +53,14 @@ def cut_off(inputs: str, entry: dict, out: str, turns: int, healed: bool) -> dic
         joined = [*RAY, f"--address={HEAD}:{PORT}", f"--node-ip-address={NODE}", *common]
         running.append(subprocess.Popen(in_namespace(other.pid, *joined), **quiet))
         time.sleep(6)
-        driver = start_driver(inputs, entry, out, f"{HEAD}:{PORT}", "--replicas", "2")
+        log = Path(f"{out}.log")
+        driver = start_driver(inputs, entry, out, f"{HEAD}:{PORT}", "--replicas", "2", log=log)
         wait_for(turns // 3, out, driver)
         ip("link", "set", "here", "down")
+        wait_for_word("died", log, driver)
         if healed:
-            wait_for(2 * turns // 3, out, driver)
             ip("link", "set", "here", "up")
-        return ended(driver)
+        return {**ended(driver), "err": log.read_text()}
     finally:
         for process in reversed(running):
             with suppress(ProcessLookupError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from support.ray_sessions.cluster import (
@@ -14,6 +15,7 @@ from support.ray_sessions.cluster import (
     signalled,
     start_driver,
     wait_for,
+    wait_for_word,
 )
 
 
@@ -35,18 +37,19 @@ def disturbed(inputs: str, entry: dict, out: str, nodes: int, turns: int) -> dic
 
 
 def stopped_node(inputs: str, entry: dict, out: str, turns: int, thawed: bool) -> dict[str, Any]:
-    """A node stops at a third of the turns, as one that freezes; ``thawed``: at two thirds it goes on, with answers."""
+    """A node stops at a third of the turns, as one that freezes; ``thawed``: once it is missed, it goes on."""
     with cluster_of(2) as (cluster, there):
         stopped: list[int] = []
         try:
-            driver = start_driver(inputs, entry, out, cluster.address)
+            log = Path(f"{out}.log")
+            driver = start_driver(inputs, entry, out, cluster.address, log=log)
             wait_for(turns // 3, out, driver)
             stopped = processes_of(there[0])
             signalled(stopped, signal.SIGSTOP)
+            wait_for_word("died", log, driver)
             if thawed:
-                wait_for(2 * turns // 3, out, driver)
                 signalled(stopped, signal.SIGCONT)
-            return ended(driver)
+            return {**ended(driver), "err": log.read_text()}
         finally:
             signalled(stopped, signal.SIGKILL)
 
