@@ -299,3 +299,27 @@ def test_models_that_have_no_replicas_are_named():
     (said,) = [text for text in watch.said_ if "without replicas" in text]
     assert "those are for huggingface_local, llamacpp, programmatic and vllm" in said
     assert said.endswith("its backend is openai_compatible")
+
+
+@pytest.mark.slow
+def test_a_caller_that_was_stopped_takes_nobody_for_dead(place):
+    """As by Ctrl-Z: for longer than replicas may be silent, and then it goes on."""
+    code = (
+        "import sys; from playbill.replicas import *; from playbill.runs import Silent, run\n"
+        "class Watch(Silent):\n"
+        "    def recorded(self, label, tick): print(tick.recorded, flush=True)\n"
+        "    def said(self, label, text): print(text, file=sys.stderr, flush=True)\n"
+        f"game = {GAME!r}; entry = { ({**SCRIPT, 'delay': 0.3, 'dialogues_per_replica': 4})!r}\n"
+        "run(game, entry, out='r', places=LocalPlaces(2, silence=2.5), observer=Watch())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as caller:
+        assert caller.stdout.readline().strip() == "1"
+        caller.send_signal(signal.SIGSTOP)
+        time.sleep(7)
+        caller.send_signal(signal.SIGCONT)
+        _, err = caller.communicate(timeout=60)
+    assert caller.returncode == 0, err
+    assert "died" not in err
+    assert len(kept("r/m/records.jsonl")) == 79

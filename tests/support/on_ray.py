@@ -65,7 +65,7 @@ def session(kind: str, *, before: tuple[str, ...] = (), **arguments: Any) -> dic
         until = time.monotonic() + 30  # workers of a node that was killed see it soon
         while (left := processes_with(folder)) and time.monotonic() < until:
             time.sleep(0.2)
-        assert left == [], [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
+        assert left == [], [Path(f"/proc/{pid}/cmdline").read_bytes()[:80] for pid in left]
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told

@@ -21,7 +21,7 @@ from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.errors import EngineError, PlaybillError, ReplicasLost
 from playbill.backends.generation import FinishReason, Generation
 from playbill.replicas.dispatch import Dispatcher, Turn
-from playbill.replicas.places import Event, Places, ReplicaStatus
+from playbill.replicas.places import STOPPED_SECONDS, Event, Places, ReplicaStatus
 from playbill.replicas.slot import Slot, mismatch
 from playbill.replicas.waiting import Pieces, TurnFuture, Waiting, Whole
 from playbill.replicas.wire import Answer, Ask, LoadOrder, Portrait
@@ -62,6 +62,7 @@ class ReplicaEngine:
         self._first: Portrait | None = None
         self._concurrency = 1
         self._is_news, self._told = False, 0.0
+        self._looked = time.monotonic()
         self._lost: Exception | None = None
         self._settled = threading.Event()
         self._closing = self._ended = False
@@ -275,6 +276,10 @@ class ReplicaEngine:
         if lost := self._places.lost:
             raise ReplicasLost(f"{self._name}: {lost}")
         now, patience = time.monotonic(), self._places.silence
+        if (stopped := now - self._looked) > STOPPED_SECONDS:  # as by Ctrl-Z: nothing was heard because nobody listened
+            for slot in self._slots:
+                slot.heard += stopped
+        self._looked = now
         for slot in self._slots:
             if slot.is_ready and now - slot.heard > patience:
                 self._bury(slot, Event(slot.replica, "died", EngineError(f"no sign of life for {patience:.0f} s")))
@@ -325,6 +330,7 @@ class ReplicaEngine:
     def _take_down(self, slot: Slot) -> int:
         """End a replica's process; return how many turns are handed out again."""
         self._by_process.pop(slot.process, None)
+        slot.end()
         if slot.place is not None:
             slot.place.kill()
             slot.place = None

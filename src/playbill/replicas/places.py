@@ -13,6 +13,8 @@ from playbill.replicas.wire import Ask, LoadOrder
 
 __all__ = ["Event", "Place", "Places", "ReplicaStatus", "Wanted", "gpus_wanted", "has_replicas", "works_alone"]
 
+STOPPED_SECONDS = 5.0
+"""A thread that looks every half second and finds so many gone knows that its own process was stopped."""
 REPLICATED = frozenset(["huggingface_local", "llamacpp", "vllm", "programmatic"])
 """The backends whose models can have replicas."""
 
@@ -167,5 +169,5 @@ class ReplicaStatus:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Output tokens a second since it was ready; None where there are none yet."""
+        """Output tokens a second while it was ready; None where there are none yet."""
         return self.output_tokens / self.seconds if self.output_tokens and self.seconds > 0 else None

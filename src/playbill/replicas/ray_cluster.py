@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from playbill.backends.engines.machine.process_state import prepare_ray
 from playbill.backends.errors import BackendUnavailable, RunError
-from playbill.replicas.places import Wanted, said_resources
+from playbill.replicas.places import STOPPED_SECONDS, Wanted, said_resources
 
 __all__ = ["LOCAL", "Cluster", "joined_cluster"]
 
@@ -48,6 +48,7 @@ class Cluster:
         self.dashboard = dashboard
         self._head = head
         self._ended = threading.Event()
+        self._looked = time.monotonic()
         self._look()
         self._thread = threading.Thread(target=self._watch, name="playbill-ray-head", daemon=True)
         self._thread.start()
@@ -69,8 +70,15 @@ class Cluster:
 
     @property
     def lost(self) -> str:
-        """Return why nothing can be reached any more, in words; the empty string while the head answers."""
-        silent = time.monotonic() - self._heard
+        """Return why nothing can be reached any more, in words; the empty string while the head answers.
+
+        Asked every half second, it knows when this process was stopped, as by Ctrl-Z, and heard nothing for that.
+        """
+        now = time.monotonic()
+        if (stopped := now - self._looked) > STOPPED_SECONDS:
+            self._heard += stopped
+        self._looked = now
+        silent = now - self._heard
         if silent < HEAD_SECONDS:
             return ""
         return (

@@ -65,6 +65,9 @@ class Slot:
     is_told: bool = False
     """Whether it was said that it waits."""
     since: float = 0.0
+    """When the process of now was ready; 0 where there is none."""
+    ready_seconds: float = 0.0
+    """How long earlier processes were ready."""
     heard: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     """Each process that was ready, as the manifest has it."""
@@ -81,6 +84,12 @@ class Slot:
         """Note that another process is being started."""
         self.process, self.state, self.portrait = process, "waiting", None
         self.started, self.is_told = time.monotonic(), False
+
+    def end(self) -> None:
+        """Note that its process is over."""
+        if self.since:
+            self.ready_seconds += time.monotonic() - self.since
+        self.since = 0.0
 
     def take_portrait(self, portrait: Portrait) -> None:
         self.portrait, self.state = portrait, "ready"
@@ -104,5 +113,5 @@ class Slot:
             in_flight=in_flight,
             turns=self.turns,
             output_tokens=self.output_tokens,
-            seconds=time.monotonic() - self.since if self.since else 0.0,
+            seconds=self.ready_seconds + (time.monotonic() - self.since if self.since else 0.0),
         )

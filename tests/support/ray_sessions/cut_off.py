@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from support.ray_sessions.cluster import FAST, ended, start_driver, wait_for, wait_for_word
+from support.ray_sessions.cluster import FAST, end_session, ended, start_driver, wait_for, wait_for_word
 
 HEAD, NODE, PORT = "10.77.0.1", "10.77.0.2", 6399
 RAY = [str(Path(sys.executable).with_name("ray")), "start"]
@@ -68,3 +68,4 @@ def cut_off(inputs: str, entry: dict, out: str, turns: int, healed: bool) -> dic
         for process in running:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
+        end_session()

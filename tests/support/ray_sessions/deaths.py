@@ -9,6 +9,7 @@ from typing import Any
 
 from support.ray_sessions.cluster import (
     cluster_of,
+    end_session,
     ended,
     processes_of,
     records,
@@ -64,6 +65,7 @@ def head_dies(inputs: str, entry: dict, out: str, turns: int, number: int) -> di
         first = ended(driver, 120)
         again = ended(start_driver(inputs, entry, out, cluster.address), 60)
         server.process.kill()
+    end_session()
     before = records(out)
     with cluster_of(2) as (cluster, _):
         last = ended(start_driver(inputs, entry, out, cluster.address))

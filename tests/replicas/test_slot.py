@@ -1,0 +1,33 @@
+"""What is known of a replica through all its processes."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+from playbill.replicas.slot import Slot
+
+
+def portrait():
+    return SimpleNamespace(node="n", pid=1, device="cpu", gpus=None, versions={})
+
+
+def test_a_rate_is_over_the_time_in_which_there_was_a_process(monkeypatch):
+    """A replica that was started again has the tokens of both processes, and their seconds."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    slot = Slot(1)
+    slot.restart(1)
+    now = 110.0
+    slot.take_portrait(portrait())
+    slot.count(50)
+    now = 120.0
+    slot.end()
+    slot.restart(2)
+    now = 170.0
+    slot.take_portrait(portrait())
+    slot.count(50)
+    now = 180.0
+    status = slot.status(0, "")
+    assert (status.turns, status.output_tokens, status.seconds, status.tokens_per_second) == (2, 100, 20.0, 5.0)
+    assert [each["answered"] for each in slot.history] == [1, 1]
