@@ -62,7 +62,8 @@ def test_auto_joins_the_cluster_that_is_there(place):
     """As the how-to has it; where the cluster is gone, that is said, and nothing is started."""
     Path("in.jsonl").write_text('{"id": "d", "turns": ["a", "b"]}\n')
     told = session("joins_auto", inputs=place / "in.jsonl", entry=SCRIPTED, out=place / "r")
-    assert told["joined"]["code"] == 0, told["joined"]["err"]
-    assert len(kept("r", SCRIPTED["model_name"])) == 2
+    for name, folder in (("joined", "r"), ("named", "r-named")):
+        assert told[name]["code"] == 0, told[name]["err"]
+        assert len(kept(folder, SCRIPTED["model_name"])) == 2
     assert told["gone"]["code"] == 2
     assert "no Ray cluster answers at 127.0.0.1:6398" in told["gone"]["err"]

@@ -123,6 +123,18 @@ def test_a_cluster_that_is_busy(place):
     assert len(kept("run", "slow")) == 80
 
 
+def test_a_node_that_joins_late_gets_a_replica(place):
+    """As many replicas as fit are as many as fit now, not when the run began."""
+    model = {**SCRIPT, "delay": 0.4, "dialogues_per_replica": 8}
+    told = session("late_node", inputs=write_dialogues(place, 200), entry=model, out=place / "r", turns=800)
+    check_silent(told)
+    assert told["code"] == 0, told["err"]
+    assert len(kept("r", "slow")) == 800
+    replicas = json.loads((place / "r/manifest.json").read_text())["starts"][0]["replicas"]["slow"]
+    assert [each["replica"] for each in replicas] == [1, 2]
+    assert replicas[1]["answered"] > 50
+
+
 def test_pictures_are_read_and_kept(place):
     """Paths in dialogues hold on nodes that were started elsewhere; records and kept pictures are a plain run's."""
     pytest.importorskip("torchvision", reason="needs the extra `vision`")

@@ -13,17 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 
 from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.errors import EngineError, PlaybillError, ReplicasLost
-from playbill.backends.generation import FinishReason, Generation
+from playbill.backends.generation import Generation
 from playbill.replicas.dispatch import Dispatcher, Turn
 from playbill.replicas.places import STOPPED_SECONDS, Event, Places, ReplicaStatus
 from playbill.replicas.slot import Slot, mismatch
-from playbill.replicas.waiting import Pieces, TurnFuture, Waiting, Whole
+from playbill.replicas.waiting import Pieces, TurnFuture, Waiting
 from playbill.replicas.wire import Answer, Ask, LoadOrder, Portrait
 
 __all__ = ["ReplicaEngine"]
@@ -35,6 +35,7 @@ _MOVED = 0.1  # of a death: a place that was taken away before anything could lo
 _MOST_REPLICAS = 1000
 _LONG_WAIT = 5.0  # seconds
 _NEWS_EVERY = 2.0  # seconds
+_GROW_EVERY = 5.0  # seconds
 _MOST_NAMED = 8
 
 
@@ -50,8 +51,7 @@ class ReplicaEngine:
         self._say = say
         self._joined = joined
         self._name = str(order.spec.get("model_name"))
-        count = min(places.count(order.spec), max(1, order.dialogues or _MOST_REPLICAS))
-        self._slots = [Slot(number) for number in range(1, count + 1)]
+        self._slots = [Slot(number) for number in range(1, self._wanted() + 1)]
         self._dispatcher = Dispatcher()
         self._waiting: dict[int, Waiting] = {}
         self._numbers = itertools.count()
@@ -62,7 +62,7 @@ class ReplicaEngine:
         self._first: Portrait | None = None
         self._concurrency = 1
         self._is_news, self._told = False, 0.0
-        self._looked = time.monotonic()
+        self._looked = self._grown = time.monotonic()
         self._lost: Exception | None = None
         self._settled = threading.Event()
         self._closing = self._ended = False
@@ -143,6 +143,7 @@ class ReplicaEngine:
                 self._start(slot)
             while self._take_events():
                 self._check_life()
+                self._grow()
                 self._tell_of_waiting()
                 self._tell_of_joined()
                 self._hand_out()
@@ -239,7 +240,7 @@ class ReplicaEngine:
         if answer.error is not None:
             waiting.future.set_exception(answer.error)
         else:
-            waiting.future.set_result(_result(slot, answer, waiting))
+            waiting.future.set_result(waiting.result(answer, slot.name))
 
     def _pass_on(self, answer: Answer) -> None:
         """Give the caller a piece of text. What the caller's function raises ends this turn, and no other."""
@@ -271,6 +272,20 @@ class ReplicaEngine:
             if slot.place is not None:
                 slot.place.send(given.get(replica, ()), self._cancelled.get(replica, ()))
         self._cancelled.clear()
+
+    def _wanted(self) -> int:
+        return min(self._places.count(self._order.spec), max(1, self._order.dialogues or _MOST_REPLICAS))
+
+    def _grow(self) -> None:
+        """Start more replicas where there is room for more than before: nodes may join late."""
+        now = time.monotonic()
+        if now - self._grown < _GROW_EVERY or self._lost is not None:
+            return
+        self._grown = now
+        with suppress(PlaybillError):  # not even one fits any more: those that there are wait
+            for number in range(len(self._slots) + 1, self._wanted() + 1):
+                self._slots.append(Slot(number))
+                self._start(self._slots[-1])
 
     def _check_life(self) -> None:
         if lost := self._places.lost:
@@ -369,22 +384,6 @@ class ReplicaEngine:
         for number in list(self._waiting):
             self._fail(number, error)
         self._settled.set()
-
-
-def _result(slot: Slot, answer: Answer, waiting: Waiting) -> Completion | Generation:
-    """Return what the caller gets, which names the replica."""
-    made = answer.generation
-    if made is None:
-        return Completion(finish_reason=FinishReason.UNKNOWN, text=answer.text)
-    node = slot.portrait.node if slot.portrait is not None else ""
-    details = {**made.details, "replica": f"{node}/{slot.replica}"}
-    if waiting.pieces is not None and waiting.pieces.contradict(made.text):
-        details["stream_differs"] = True
-    made = replace(made, details=details)
-    if waiting.future.wants_generation:
-        return made
-    reason = made.finish_reason or FinishReason.UNKNOWN
-    return Whole(finish_reason=reason, text=made.raw, thinking=made.thinking, usage=made.usage, generation=made)
 
 
 def _log_end(log: str) -> str:

@@ -73,6 +73,11 @@ class Slot:
     """Each process that was ready, as the manifest has it."""
 
     @property
+    def name(self) -> str:
+        """What records call it: its node, and its number."""
+        return f"{self.portrait.node if self.portrait is not None else ''}/{self.replica}"
+
+    @property
     def is_ready(self) -> bool:
         return self.state == "ready"
 

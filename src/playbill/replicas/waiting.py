@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from playbill.backends.engines.base import Completion, OnText
-from playbill.backends.generation import Generation
+from playbill.backends.generation import FinishReason, Generation
+from playbill.replicas.wire import Answer
 
 __all__ = ["Pieces", "TurnFuture", "Waiting", "Whole"]
 
@@ -77,3 +78,17 @@ class Waiting:
 
     future: TurnFuture
     pieces: Pieces | None = None
+
+    def result(self, answer: Answer, replica: str) -> Completion | Generation:
+        """Return what the caller gets, which names the replica."""
+        made = answer.generation
+        if made is None:
+            return Completion(finish_reason=FinishReason.UNKNOWN, text=answer.text)
+        details = {**made.details, "replica": replica}
+        if self.pieces is not None and self.pieces.contradict(made.text):
+            details["stream_differs"] = True
+        made = replace(made, details=details)
+        if self.future.wants_generation:
+            return made
+        reason = made.finish_reason or FinishReason.UNKNOWN
+        return Whole(finish_reason=reason, text=made.raw, thinking=made.thinking, usage=made.usage, generation=made)

@@ -15,6 +15,7 @@ KINDS = {
     "faults": faults.faults,
     "other_replicas": faults.other_replicas,
     "busy": faults.busy,
+    "late_node": faults.late_node,
     "pictures": faults.pictures,
     "serve": commands.serve,
     "clem": commands.clem,

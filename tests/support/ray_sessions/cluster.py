@@ -105,7 +105,7 @@ def signalled(pids: list[int], number: int) -> None:
 
 def end_session() -> None:
     """Kill what Ray itself leaves of a cluster whose head was killed, or of a node that was cut off: its agents."""
-    mark = f"PLAYBILL_TEST_SESSION={os.environ['PLAYBILL_TEST_SESSION']}".encode()
+    mark = os.environ["PLAYBILL_TEST_SESSION"].encode()  # in any variable: titles of processes overwrite some
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             if mark in path.read_bytes() and int(path.parent.name) != os.getpid():

@@ -81,6 +81,8 @@ def joins_auto(inputs: str, entry: dict, out: str) -> dict[str, Any]:
         time.sleep(8)
         command = ["run", inputs, "-m", json.dumps(entry), "-o", out, "--ray=auto"]
         found = {"joined": ended(start(*command))}
+        named = [*command[:-3], "-o", f"{out}-named", "--ray=localhost:6398"]
+        found["named"] = ended(start(*named))
     finally:
         cluster.send_signal(signal.SIGTERM)
         cluster.wait(60)

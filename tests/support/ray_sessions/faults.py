@@ -117,6 +117,15 @@ def _served(entry: dict, address: str) -> dict[str, Any]:
     return ended(serve, 60)
 
 
+def late_node(inputs: str, entry: dict, out: str, turns: int) -> dict[str, Any]:
+    """A node joins when an eighth of the turns is done."""
+    with cluster_of(1) as (cluster, _):
+        driver = start_driver(inputs, entry, out, cluster.address)
+        wait_for(turns // 8, out, driver)
+        cluster.add_node(num_cpus=1)
+        return ended(driver)
+
+
 def pictures(inputs: str, entry: dict, out: str, cwd: str) -> dict[str, Any]:
     """A model with eyes, whose dialogues name pictures by relative paths; the nodes were started elsewhere."""
     with cluster_of(2) as (cluster, _):
