@@ -99,7 +99,7 @@ def test_a_node_that_is_cut_off(dialogues, place, healed):
 def test_the_head_dies(dialogues, place, number):
     """The command ends within a minute and says why; on that cluster no start begins, on another the same goes on."""
     run(dialogues, {**SLOW, "delay": 0}, out="whole")
-    model = {**SLOW, "dialogues_per_replica": 8}
+    model = {**SLOW, "delay": 1.2, "dialogues_per_replica": 8}
     told = session("head_dies", inputs=dialogues, entry=model, out=place / "r", turns=800, number=int(number))
     for kind in ("first", "again", "last"):
         check_silent(told[kind])

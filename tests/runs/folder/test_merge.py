@@ -285,3 +285,14 @@ def test_a_run_goes_on_with_its_dialogues_in_another_order():
     assert run(given[::-1], MODEL, out="r").models["m"].new_records == 0
     with pytest.raises(RunError, match="the first 6 dialogues"):
         run([*given[:5], {"id": "d5", "turns": ["other"]}], MODEL, out="r")
+
+
+def test_merging_on_where_shards_come_one_by_one():
+    """What was merged early takes the others in; the command for the whole then has nothing to do."""
+    given = dialogues(24)
+    parts = shards(given, 3)
+    merge(parts[:2], "early")
+    assert merge(["early", parts[2]], "merged").missing == [
+        "m: early was merged of too few folders; the command for the whole asks for the rest"
+    ]
+    assert run(given, MODEL, out="merged").models["m"].new_records == 0

@@ -219,7 +219,10 @@ def _missing(label: str, parts: Sequence[Part]) -> Iterator[str]:
         if label not in part.models:
             yield f"{label}: {part.path} has no records of it"
         elif (turns := part.models[label].get("missing")) is None:
-            yield f"{label}: {part.path} was not run to its end; start its command again"
+            if "merged" in part.content:
+                yield f"{label}: {part.path} was merged of too few folders; the command for the whole asks for the rest"
+            else:
+                yield f"{label}: {part.path} was not run to its end; start its command again"
         elif turns:
             yield f"{label}: {part.path} lacks {counted(turns, 'turn')}; start its command again"
     shards = [part.shard for part in parts if part.shard is not None]
