@@ -24,12 +24,15 @@ from playbill.backends.engines.machine.process_state import prepare_ray
 from playbill.backends.errors import BackendUnavailable, RunError
 from playbill.replicas.places import STOPPED_SECONDS, Wanted, said_resources
 
-__all__ = ["LOCAL", "Cluster", "joined_cluster"]
+__all__ = ["LOCAL", "Cluster", "checked_address", "joined_cluster"]
 
 _log = logging.getLogger(__name__)
 LOCAL = "local"
 _AUTO = "auto"
 _TCP_SECONDS = 3.0
+_GREETING_SECONDS = 10.0
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = bytes([4])  # the kind of the first frame that an HTTP/2 server sends
 _LOOK_SECONDS = 2.0
 HEAD_SECONDS = 30.0
 """How long a head may be silent: half of what Ray itself waits before it ends the process."""
@@ -151,7 +154,7 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
     Raises RunError within seconds where there is none, and BackendUnavailable where Ray isn't installed.
     """
     _require_ray()
-    found = _checked(address)
+    found = checked_address(address)
     import ray  # it reads its settings while it is imported
 
     handlers = _handlers()
@@ -198,8 +201,8 @@ def _require_ray() -> None:
     prepare_ray()
 
 
-def _checked(address: str) -> str:
-    """Return the address for Ray, once something answers there."""
+def checked_address(address: str, *, patience: float = _GREETING_SECONDS) -> str:
+    """Return the address for Ray, once something answers there, within so many seconds. Raises RunError where not."""
     if address == LOCAL:
         prepare_ray(loopback=True)
         return LOCAL
@@ -212,7 +215,8 @@ def _checked(address: str) -> str:
             "machine belongs to, or none to start one here"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _TCP_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _TCP_SECONDS) as connection:
+            _greet(connection, address, patience)
     except (OSError, OverflowError) as e:
         raise RunError(
             f"no Ray cluster answers at {address}: {e}; `ray start --head` starts one, and says its address"
@@ -220,6 +224,24 @@ def _checked(address: str) -> str:
     if host in ("127.0.0.1", "localhost", "[::1]"):
         prepare_ray(loopback=True)
     return address
+
+
+def _greet(connection: socket.socket, address: str, patience: float) -> None:
+    """Raise RunError where nothing answers a connection as a gRPC server does: a head that is stopped would be waited
+    for without an end."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return
+    connection.settimeout(patience)
+    connection.sendall(_PREFACE)
+    try:
+        found = connection.recv(9, socket.MSG_WAITALL)
+    except TimeoutError as e:
+        raise RunError(
+            f"the head of the Ray cluster at {address} takes connections and says nothing for "
+            f"{patience:g} s; is it stopped, or another program?"
+        ) from e
+    if found[3:4] != _SETTINGS:
+        raise RunError(f"what answers at {address} is no head of a Ray cluster; `ray start --head` says its address")
 
 
 def _current() -> str:

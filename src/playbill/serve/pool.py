@@ -11,14 +11,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import psutil
 
 from playbill.backends.errors import PlaybillError
 from playbill.backends.model import Model
 
-__all__ = ["Cancellable", "Pool", "resident_memory"]
+__all__ = ["Pool", "resident_memory"]
 
 _SWEEP_SECONDS = 1.0
 
@@ -31,13 +30,6 @@ def resident_memory() -> int:
         with suppress(psutil.Error):
             total += each.memory_info().rss
     return total
-
-
-@runtime_checkable
-class Cancellable(Protocol):
-    """A loader that can be told that nobody waits for its model any more."""
-
-    def cancel(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -60,7 +52,7 @@ class _Place:
 
 
 class Pool:
-    """Models by name, each with the function that loads it.
+    """Models by name, each with the function that loads it, which may have a ``cancel`` for when nobody waits any more.
 
     ``idle_seconds`` unloads a model that nobody used for so long; ``memory_limit``, in bytes, unloads the model
     that was used longest ago while the process holds more. A model in use is never unloaded. ``count`` is told
@@ -107,8 +99,8 @@ class Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for place in self._places.values():
-            if isinstance(place.load, Cancellable):
-                place.load.cancel()
+            if (cancel := getattr(place.load, "cancel", None)) is not None:
+                cancel()
             if place.loading is not None:
                 await asyncio.wait([place.loading])
             self._unload(place)

@@ -128,7 +128,7 @@ def _manifest(parts: Sequence[Part], names: Mapping[str, str], complete: Set[str
     turns = {part.shard: part.content["inputs"].get("turns") for part in parts}
     if None in turns:
         inputs["turns"] = turns[None]
-    elif is_partition(turns):
+    elif is_partition([shard for shard in turns if shard is not None]):
         inputs["turns"] = sum(count or 0 for count in turns.values())
     models = {}
     for label, name in names.items():
