@@ -323,3 +323,31 @@ def test_a_caller_that_was_stopped_takes_nobody_for_dead(place):
     assert caller.returncode == 0, err
     assert "died" not in err
     assert len(kept("r/m/records.jsonl")) == 79
+
+
+OPENED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n<t>"
+)
+THINKING = {
+    "premade_chat_template": False,
+    "custom_chat_template": OPENED,
+    "cot_start_tag": "<t>",
+    "cot_end_tag": ".",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ["exact", "single", "fast"])
+def test_a_model_that_thinks_keeps_its_budgets(batching):
+    """A replica's answer is the plain model's, in each way of batching: thinking, text, ids, and what was effective."""
+    pytest.importorskip("xllamacpp", reason='needs "playbill[llamacpp]"')
+    spec = find_spec(smollm2(n_ctx=512, threads=1, batching=batching, **THINKING))
+    story = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
+    budgets = [{"max_thinking_tokens": 3, "max_tokens": 20}, {"max_thinking_tokens": 60, "max_tokens": 4}]
+    with ReplicatedModel.load(LocalPlaces(1), LoadOrder(spec=spec)) as model, load_model(spec) as plain:
+        for budget in budgets:
+            one, other = model.generate(story, **budget), plain.generate(story, **budget)
+            for name in ("outcome", "thinking", "text", "raw", "output_ids", "prompt", "params", "changes"):
+                assert getattr(one, name) == getattr(other, name), name
+            pieces = model.stream(story, **budget)
+            assert "".join(pieces) == pieces.generation.text

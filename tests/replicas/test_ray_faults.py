@@ -137,10 +137,10 @@ def test_a_node_that_joins_late_gets_a_replica(place):
 
 def test_pictures_are_read_and_kept(place):
     """Paths in dialogues hold on nodes that were started elsewhere; records and kept pictures are a plain run's."""
-    pytest.importorskip("torchvision", reason="needs the extra `vision`")
+    pytest.importorskip("PIL", reason="needs the extra `vision`")
     from support.vision.checkpoint import entry_of, save_tiny
 
-    model = {**entry_of(save_tiny("qwen2_5_vl", place / "model")), "model_name": "eyes", "max_tokens": 4}
+    model = {**entry_of(save_tiny("llava", place / "model")), "model_name": "eyes", "max_tokens": 4}
     for name, size in (("a.png", 40), ("b.png", 24)):
         (place / name).write_bytes(tiny_png(size, size))
     given = [
@@ -153,6 +153,10 @@ def test_pictures_are_read_and_kept(place):
     check_silent(told)
     assert told["code"] == 0, told["err"]
     assert kept("r", "eyes") == kept("whole", "eyes")
+    described = [
+        json.loads((place / folder / "manifest.json").read_text())["models"]["eyes"] for folder in ("r", "whole")
+    ]
+    assert described[0]["pictures"] == described[1]["pictures"]
     names = sorted(path.name for path in (place / "whole/pictures").iterdir())
     assert len(names) == 2
     assert sorted(path.name for path in (place / "r/pictures").iterdir()) == names
