@@ -197,7 +197,11 @@ def many(replicas: int, count: int, hosts: int) -> None:
             result = run(dialogues(count), model, out=Path(folder, "out"), places=places, observer=watch)
             took = time.monotonic() - began
         size = next(iter(result.files.values())).stat().st_size
-        print(f"{count * 4} turns in {took:.0f} s, {size / count / 4:.0f} bytes a record; ok: {result.ok}")
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(
+            f"{count} dialogues, {count * 4} turns in {took:.0f} s, {size / count / 4:.0f} bytes a record; driver: "
+            f"{most:.0f} MiB at the most; ok: {result.ok}"
+        )
 
 
 def parts() -> None:
