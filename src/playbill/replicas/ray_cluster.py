@@ -79,7 +79,7 @@ class Cluster:
         """
         now = time.monotonic()
         if (stopped := now - self._looked) > STOPPED_SECONDS:
-            self._heard += stopped
+            self._heard = min(now, self._heard + stopped)
         self._looked = now
         silent = now - self._heard
         if silent < HEAD_SECONDS:
@@ -101,10 +101,8 @@ class Cluster:
         return any(node.get("GPU") for node in self.nodes())
 
     def places_for(self, wanted: Wanted) -> int:
-        """Return how many replicas the cluster holds, if nothing else runs in it."""
+        """Return how many replicas the cluster holds, if nothing else runs in it; they ask for something."""
         need = wanted.as_bundle()
-        if not need:
-            return 1 << 10
         return sum(
             min(int(node.get(name, 0) / amount + 1e-9) for name, amount in need.items()) for node in self.nodes()
         )

@@ -63,6 +63,8 @@ class RayPlaces:
 
     def count(self, entry: Mapping[str, Any]) -> int:
         need = self._wanted(entry)
+        if not need.as_bundle():  # any number fits, and one for each node does no harm
+            return self._replicas or max(1, len(self._cluster.nodes()))
         fitting = self._cluster.places_for(need)
         if not fitting:
             raise RunError(
