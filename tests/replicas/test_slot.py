@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
-from playbill.replicas.slot import Slot
+from playbill.replicas.slot import Slot, otherwise
 
 
 def portrait():
@@ -31,3 +31,15 @@ def test_a_rate_is_over_the_time_in_which_there_was_a_process(monkeypatch):
     status = slot.status(0, "")
     assert (status.turns, status.output_tokens, status.seconds, status.tokens_per_second) == (2, 100, 20.0, 5.0)
     assert [each["answered"] for each in slot.history] == [1, 1]
+
+
+def facts(node, device, **facts):
+    return SimpleNamespace(node=node, device=device, facts=facts)
+
+
+def test_another_number_format_or_device_is_named():
+    """Replicas that compute otherwise answer side by side, and it is said; the number of a card is no difference."""
+    one = facts("a", "cuda:0", dtype="bfloat16", attention="sdpa")
+    assert otherwise(one, facts("b", "cuda:1", dtype="bfloat16", attention="sdpa")) is None
+    said = otherwise(one, facts("b", "cpu", dtype="float32", attention="sdpa"))
+    assert said == "dtype: bfloat16 on a, float32 on b; device: cuda on a, cpu on b"

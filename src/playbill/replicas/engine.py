@@ -22,7 +22,7 @@ from playbill.backends.errors import EngineError, PlaybillError, ReplicasLost
 from playbill.backends.generation import Generation
 from playbill.replicas.dispatch import Dispatcher, Turn
 from playbill.replicas.places import STOPPED_SECONDS, Event, Places, ReplicaStatus
-from playbill.replicas.slot import Slot, mismatch
+from playbill.replicas.slot import Slot, mismatch, otherwise
 from playbill.replicas.waiting import Pieces, TurnFuture, Waiting
 from playbill.replicas.wire import Answer, Ask, LoadOrder, Portrait
 
@@ -221,7 +221,9 @@ class ReplicaEngine:
         self._count()
         self._settled.set()
         if len(self._slots) > 1:
-            self._say(f"replica {slot.replica} is ready on {portrait.node} ({portrait.device})")
+            other = otherwise(self._first, portrait)
+            more = f"; it computes otherwise, so answers may differ: {other}" if other else ""
+            self._say(f"replica {slot.replica} is ready on {portrait.node} ({portrait.device}){more}")
         if slot.place is not None:
             slot.place.answered()
         self._is_news = True

@@ -10,9 +10,10 @@ from typing import Any
 from playbill.replicas.places import Place, ReplicaStatus
 from playbill.replicas.wire import Portrait
 
-__all__ = ["Slot", "identity", "mismatch"]
+__all__ = ["Slot", "identity", "mismatch", "otherwise"]
 
 _WEIGHTS = ("weights", "sha256", "revision", "commit")
+_COMPUTED = ("dtype", "attention", "quantization", "class")
 _MOST_SAID = 3
 
 
@@ -34,7 +35,22 @@ def identity(portrait: Portrait) -> dict[str, Any]:
 
 def mismatch(first: Portrait, other: Portrait) -> str | None:
     """Return in words where a replica is another than the first one; None where they may answer side by side."""
-    found = list(_differing(identity(first), identity(other), ""))
+    return _said(identity(first), identity(other), first, other)
+
+
+def otherwise(first: Portrait, other: Portrait) -> str | None:
+    """Return in words where a replica's hardware computes otherwise than the first one's; answers may differ."""
+    one, two = ({key: portrait.facts.get(key) for key in _COMPUTED} for portrait in (first, other))
+    return _said(
+        {**one, "device": first.device.partition(":")[0]},
+        {**two, "device": other.device.partition(":")[0]},
+        first,
+        other,
+    )
+
+
+def _said(one: Mapping[str, Any], two: Mapping[str, Any], first: Portrait, other: Portrait) -> str | None:
+    found = list(_differing(one, two, ""))
     if not found:
         return None
     said = "; ".join(f"{path}: {mine} on {first.node}, {theirs} on {other.node}" for path, mine, theirs in found[:3])
