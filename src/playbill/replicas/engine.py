@@ -21,7 +21,7 @@ from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.errors import EngineError, PlaybillError, ReplicasLost
 from playbill.backends.generation import Generation
 from playbill.replicas.dispatch import Dispatcher, Turn
-from playbill.replicas.places import STOPPED_SECONDS, Event, Places, ReplicaStatus
+from playbill.replicas.places import STOPPED_SECONDS, Event, Place, Places, ReplicaStatus
 from playbill.replicas.slot import Slot, mismatch, otherwise
 from playbill.replicas.waiting import Pieces, TurnFuture, Waiting
 from playbill.replicas.wire import Answer, Ask, LoadOrder, Portrait
@@ -30,6 +30,7 @@ __all__ = ["ReplicaEngine"]
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5  # seconds
+_MANY, _MOMENT = 8, 0.003  # replicas; seconds
 _MOST_DEATHS_AT_LOAD = 2
 _MOVED = 0.1  # of a death: a place that was taken away before anything could load there
 _MOST_REPLICAS = 1000
@@ -59,6 +60,7 @@ class ReplicaEngine:
         self._by_process: dict[int, Slot] = {}
         self._events: queue.SimpleQueue[tuple[int, Event] | Turn | int | None] = queue.SimpleQueue()
         self._cancelled: dict[int, list[int]] = {}
+        self._answered: list[Place] = []
         self._first: Portrait | None = None
         self._concurrency = 1
         self._is_news, self._told = False, 0.0
@@ -153,16 +155,19 @@ class ReplicaEngine:
         self._end()
 
     def _take_events(self) -> bool:
-        """Take what has come, all of it, before anything is handed out; False at the end."""
-        try:
-            event = self._events.get(timeout=_TICK)
-            while True:
-                if event is None:
-                    return False
+        """Take what has come, all of it, before anything is handed out; False at the end.
+
+        Where many replicas answer, those who got answers have a moment to ask on: one call then brings it all.
+        """
+        timeout, until = _TICK, 0.0
+        with suppress(queue.Empty):
+            while (event := self._events.get(timeout=timeout)) is not None:
                 self._take(event)
-                event = self._events.get_nowait()
-        except queue.Empty:
-            return True
+                if self._answered and not until and len(self._slots) >= _MANY:
+                    until = time.monotonic() + _MOMENT
+                timeout = max(0.0, until - time.monotonic()) if until else 0.0
+            return False
+        return True
 
     def _take(self, event: tuple[int, Event] | Turn | int) -> None:
         if isinstance(event, Turn):
@@ -188,7 +193,7 @@ class ReplicaEngine:
             for answer in event.value:
                 self._deliver(slot, answer)
             if slot.place is not None:
-                slot.place.answered()
+                self._answered.append(slot.place)
         elif event.kind == "refused":
             self._give_up(slot, event.value)
         elif event.kind == "died":
@@ -274,6 +279,9 @@ class ReplicaEngine:
             if slot.place is not None:
                 slot.place.send(given.get(replica, ()), self._cancelled.get(replica, ()))
         self._cancelled.clear()
+        for place in self._answered:
+            place.answered()
+        self._answered.clear()
 
     def _wanted(self) -> int:
         return min(self._places.count(self._order.spec), max(1, self._order.dialogues or _MOST_REPLICAS))
