@@ -35,8 +35,9 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 
 _SETTINGS = bytes([4])  # the kind of the first frame that an HTTP/2 server sends
 _LOOK_SECONDS = 2.0
 HEAD_SECONDS = 30.0
-"""How long a head may be silent: half of what Ray itself waits before it ends the process."""
-_GOODBYE_SECONDS = 10.0
+"""How long a head may be silent; Ray itself would end the process after a minute."""
+_GOODBYE_SECONDS = 5.0
+_END_SECONDS = 2.0
 
 
 class Cluster:
@@ -189,6 +190,18 @@ def _leave(ray: Any, lost: str) -> None:
     goodbye = threading.Thread(target=ray.shutdown, name="playbill-ray-goodbye", daemon=True)
     goodbye.start()
     goodbye.join(_GOODBYE_SECONDS)
+    if goodbye.is_alive():
+        threading.Thread(target=_end_with_main, name="playbill-ray-end", daemon=True).start()
+
+
+def _end_with_main() -> None:
+    """End the process soon after its main thread: Ray, which says goodbye to a lost head, would keep it for ever."""
+    threading.main_thread().join()
+    time.sleep(_END_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(1)
 
 
 def _require_ray() -> None:
