@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 from playbill.replicas.slot import Slot, otherwise
@@ -12,11 +11,10 @@ def portrait():
     return SimpleNamespace(node="n", pid=1, device="cpu", gpus=None, versions={})
 
 
-def test_a_rate_is_over_the_time_in_which_there_was_a_process(monkeypatch):
+def test_a_rate_is_over_the_time_in_which_there_was_a_process():
     """A replica that was started again has the tokens of both processes, and their seconds."""
     now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    slot = Slot(1)
+    slot = Slot(1, clock=lambda: now)
     slot.restart(1)
     now = 110.0
     slot.take_portrait(portrait())

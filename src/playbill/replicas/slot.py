@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -70,6 +70,7 @@ class Slot:
     """The place of a replica. ``process`` tells its processes apart, so that late news of an old one is known."""
 
     replica: int
+    clock: Callable[[], float] = time.monotonic
     process: int = 0
     place: Place | None = None
     state: str = "waiting"
@@ -104,17 +105,17 @@ class Slot:
     def restart(self, process: int) -> None:
         """Note that another process is being started."""
         self.process, self.state, self.portrait = process, "waiting", None
-        self.started, self.is_told = time.monotonic(), False
+        self.started, self.is_told = self.clock(), False
 
     def end(self) -> None:
         """Note that its process is over."""
         if self.since:
-            self.ready_seconds += time.monotonic() - self.since
+            self.ready_seconds += self.clock() - self.since
         self.since = 0.0
 
     def take_portrait(self, portrait: Portrait) -> None:
         self.portrait, self.state = portrait, "ready"
-        self.since = self.heard = time.monotonic()
+        self.since = self.heard = self.clock()
         entry = {"replica": self.replica, "node": portrait.node, "pid": portrait.pid, "device": portrait.device}
         self.history.append({**entry, "gpus": portrait.gpus, **portrait.versions, "answered": 0})
 
@@ -134,5 +135,5 @@ class Slot:
             in_flight=in_flight,
             turns=self.turns,
             output_tokens=self.output_tokens,
-            seconds=self.ready_seconds + (time.monotonic() - self.since if self.since else 0.0),
+            seconds=self.ready_seconds + (self.clock() - self.since if self.since else 0.0),
         )
