@@ -11,7 +11,7 @@ import pytest
 
 from support.environments import environment
 from support.gguf_smollm2 import entry as smollm2
-from support.on_ray import kept, session
+from support.on_ray import check_silent, kept, session
 from support.relay import SCRIPTED, relay_game, said
 
 pytest.importorskip("uvicorn", reason='needs "playbill[serve]"')
@@ -56,6 +56,16 @@ def test_games_outlive_a_replica(place):
     assert "died, and is started again" in told["err"]
     assert said(place, "plain") == said(place, "ray")
     assert len(said(place, "ray")) == 8
+
+
+def test_without_an_address_a_cluster_is_started_and_ended(place):
+    """By the command, and in a program, whose own prints are not taken for Ray's."""
+    Path("in.jsonl").write_text('{"id": "d", "turns": ["a", "b"]}\n')
+    told = session("starts_local", inputs=place / "in.jsonl", entry=SCRIPTED, out=place / "r")
+    check_silent(told["command"])
+    assert told["command"]["code"] == 0, told["command"]["err"]
+    assert told["api"] == {"out": "True\n", "err": ""}
+    assert kept("r", "talker") == kept("r-api", "talker")
 
 
 def test_auto_joins_the_cluster_that_is_there(place):

@@ -19,6 +19,7 @@ KINDS = {
     "pictures": faults.pictures,
     "serve": commands.serve,
     "clem": commands.clem,
+    "starts_local": commands.starts_local,
     "joins_auto": commands.joins_auto,
 }
 

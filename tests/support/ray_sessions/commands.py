@@ -71,6 +71,18 @@ def clem(players: list[dict], python: str, cwd: str) -> dict[str, Any]:
         return {"replicas": len(found), **ended(game)}
 
 
+def starts_local(inputs: str, entry: dict, out: str) -> dict[str, Any]:
+    """A cluster that the command starts for itself, in whose context a program's own prints stay on stdout."""
+    code = (
+        "from playbill.replicas.ray_places import ray_places; from playbill.runs import run\n"
+        "with ray_places(replicas=1) as places:\n"
+        f"    print(run({inputs!r}, {entry!r}, out={f'{out}-api'!r}, places=places).ok)"
+    )
+    api = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    command = ["run", inputs, "-m", json.dumps(entry), "-o", out, "--json", "--ray"]
+    return {"command": ended(start(*command), 200), "api": {"out": api.stdout, "err": api.stderr}}
+
+
 def joins_auto(inputs: str, entry: dict, out: str) -> dict[str, Any]:
     """A cluster that `ray start` made, as the how-to says, joined by `auto`; and `auto` once it is gone."""
     ray = Path(sys.executable).with_name("ray")
