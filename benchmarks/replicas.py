@@ -42,14 +42,15 @@ TALK = ["Describe a {}, number {}.", "And what is it for?", "Who needs it?", "Sa
 WORDS = ["tower", "river", "lamp", "stone", "bird", "clock", "garden", "ship"]
 
 
-def dialogues(count: int) -> list[dict[str, Any]]:
-    return [{"id": f"d{i}", "turns": [TALK[0].format(WORDS[i % len(WORDS)], i), *TALK[1:]]} for i in range(count)]
+def dialogues(count: int) -> Iterator[dict[str, Any]]:
+    for i in range(count):
+        yield {"id": f"d{i}", "turns": [TALK[0].format(WORDS[i % len(WORDS)], i), *TALK[1:]]}
 
 
 def one(rounds: int, ray: bool, count: int) -> None:
     """Rates of the same run in three ways, in turn, so that what else runs here troubles all alike."""
     model = {"model_name": NAME, "n_ctx": 1024, "max_tokens": 16, "threads": 1}
-    given, rates = dialogues(count), {}
+    given, rates = list(dialogues(count)), {}
     for number, way in itertools.product(range(rounds), ["plain", "local", *(["ray"] if ray else [])]):
         with tempfile.TemporaryDirectory() as folder, places_of(way) as places:
             result = run(given, model, out=folder, places=places)
@@ -186,18 +187,25 @@ def many(replicas: int, count: int, hosts: int) -> None:
 
             there = [ray.remote(Host).options(max_concurrency=400, num_cpus=0).remote() for _ in range(hosts)]
 
-            class Place(ray_places._ActorPlace):
+            class Place(ray_places.ActorPlace):
                 def _started(self, need: Any) -> Any:
                     return Part(there[self._replica % hosts], self._replica)
 
-            ray_places._ActorPlace = Place
+            ray_places.ActorPlace = Place
             began = time.monotonic()
             watch = Watch(replicas, count * 4)
             model = {"model_name": "noop", "backend": "programmatic", "dialogues_per_replica": 32, "num_cpus": 0.01}
-            result = run(dialogues(count), model, out=Path(folder, "out"), places=places, observer=watch)
+            given = Path(folder, "in.jsonl")
+            with given.open("w") as file:
+                file.writelines(json.dumps(each) + "\n" for each in dialogues(count))
+            result = run(given, model, out=Path(folder, "out"), places=places, observer=watch)
             took = time.monotonic() - began
         size = next(iter(result.files.values())).stat().st_size
-        print(f"{count * 4} turns in {took:.0f} s, {size / count / 4:.0f} bytes a record; ok: {result.ok}")
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(
+            f"{count} dialogues, {count * 4} turns in {took:.0f} s, {size / count / 4:.0f} bytes a record; driver: "
+            f"{most:.0f} MiB at the most; ok: {result.ok}"
+        )
 
 
 def parts() -> None:

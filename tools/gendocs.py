@@ -98,6 +98,7 @@ PYTHON: dict[str, dict[str, tuple[str, ...]]] = {
             "Answer",
             "Portrait",
             "PathPortrait",
+            "ProcessorPortrait",
             "ReplicaEngine",
         ),
     },

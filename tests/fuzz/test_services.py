@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 
 import playbill.backends.errors as errors
 from playbill.backends import Outcome, load_model
-from playbill.backends.engines.remote.limiter import Limiter
-from playbill.backends.engines.remote.trial import Trial
 from playbill.mock_services import Answer, MockServer, Raw
 from playbill.mock_services.answers import Ask
 from playbill.mock_services.faults import FaultKind
@@ -111,9 +109,7 @@ def _hold(name: str, raw: Raw, place: Any, *, stream: bool) -> None:
     asked = _asked(name, place)
     asked.reply = raw
     model = asked.model
-    engine = model.engine
-    # No example waits for what another one asked for, or is refused because another one was.
-    engine._limiter, engine._trial = Limiter("m", None, engine._loop.time), Trial(engine._loop.time)
+    model.engine.forget()  # no example waits for what another one asked for, or is refused because another one was
     messages = HELLO
     folder = fresh(place)
     (folder / "m").mkdir(parents=True)

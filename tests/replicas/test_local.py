@@ -23,11 +23,14 @@ from playbill.backends import (
     ReplicasLost,
     Request,
     find_spec,
+    load_model,
 )
 from playbill.backends.errors import RunError
+from playbill.mock_services import MockServer
 from playbill.replicas import LoadOrder, LocalPlaces, ReplicatedModel
 from playbill.replicas.local import visible_gpus
 from playbill.runs import Silent, read_records, run
+from support.gguf_smollm2 import entry as smollm2
 
 pytestmark = [pytest.mark.usefixtures("place"), pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
@@ -252,3 +255,99 @@ def test_progress_can_ask_at_any_time():
     states = {status.state for statuses in seen for status in statuses}
     assert "ready" in states
     assert max(sum(status.turns for status in statuses) for statuses in seen) > 10
+
+
+def test_what_a_caller_raises_over_a_piece_ends_that_turn_alone():
+    """A stream's reader that breaks gets its own error; the replica and everybody else go on."""
+
+    def broken(text):
+        raise ZeroDivisionError("the caller's own")
+
+    with load(1) as model:
+        with pytest.raises(ZeroDivisionError, match="the caller's own"):
+            model.generate(HELLO, on_text=broken)
+        assert model.generate(HELLO).text == "one"
+
+
+def test_a_load_that_nobody_waits_for_any_more_ends():
+    """As when a run is stopped while another job has what a replica needs."""
+    with pytest.raises(EngineError, match="stopped before a replica was ready"):
+        ReplicatedModel.load(LocalPlaces(1), LoadOrder(spec=find_spec(SCRIPT)), stopped=lambda: True)
+
+
+def test_a_budget_for_thinking_is_refused_as_without_replicas():
+    """At once, where nobody knows how the model's thinking would end."""
+    pytest.importorskip("xllamacpp", reason='needs "playbill[llamacpp]"')
+    spec = find_spec(smollm2(n_ctx=256, threads=1))
+    with ReplicatedModel.load(LocalPlaces(1), LoadOrder(spec=spec)) as model, load_model(spec) as plain:
+        said = []
+        for each in (model, plain):
+            with pytest.raises(ParameterError, match="max_thinking_tokens") as e:
+                each.submit(HELLO, max_thinking_tokens=5)
+            said.append(str(e.value))
+    assert said[0] == said[1]
+
+
+def test_models_that_have_no_replicas_are_named():
+    """A service beside a local model: it works as ever, and that is said."""
+    pytest.importorskip("openai", reason="needs the extra `openai`")
+    watch = Killer(after=-1)
+    with MockServer() as server:
+        hosted = {"model_name": "h", "backend": "openai_compatible", "model_id": "x", "base_url": server.openai_url}
+        result = run(GAME[:3], [SCRIPT, hosted], out="r", places=LocalPlaces(1), observer=watch)
+    assert result.ok
+    (said,) = [text for text in watch.said_ if "without replicas" in text]
+    assert "those are for huggingface_local, llamacpp, programmatic and vllm" in said
+    assert said.endswith("its backend is openai_compatible")
+
+
+@pytest.mark.slow
+def test_a_caller_that_was_stopped_takes_nobody_for_dead(place):
+    """As by Ctrl-Z: for longer than replicas may be silent, and then it goes on."""
+    code = (
+        "import sys; from playbill.replicas import *; from playbill.runs import Silent, run\n"
+        "class Watch(Silent):\n"
+        "    def recorded(self, label, tick): print(tick.recorded, flush=True)\n"
+        "    def said(self, label, text): print(text, file=sys.stderr, flush=True)\n"
+        f"game = {GAME!r}; entry = { ({**SCRIPT, 'delay': 0.3, 'dialogues_per_replica': 4})!r}\n"
+        "run(game, entry, out='r', places=LocalPlaces(2, silence=2.5), observer=Watch())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as caller:
+        assert caller.stdout.readline().strip() == "1"
+        caller.send_signal(signal.SIGSTOP)
+        time.sleep(7)
+        caller.send_signal(signal.SIGCONT)
+        _, err = caller.communicate(timeout=60)
+    assert caller.returncode == 0, err
+    assert "died" not in err
+    assert len(kept("r/m/records.jsonl")) == 79
+
+
+OPENED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n<t>"
+)
+THINKING = {
+    "premade_chat_template": False,
+    "custom_chat_template": OPENED,
+    "cot_start_tag": "<t>",
+    "cot_end_tag": ".",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ["exact", "single", "fast"])
+def test_a_model_that_thinks_keeps_its_budgets(batching):
+    """A replica's answer is the plain model's, in each way of batching: thinking, text, ids, and what was effective."""
+    pytest.importorskip("xllamacpp", reason='needs "playbill[llamacpp]"')
+    spec = find_spec(smollm2(n_ctx=512, threads=1, batching=batching, **THINKING))
+    story = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
+    budgets = [{"max_thinking_tokens": 3, "max_tokens": 20}, {"max_thinking_tokens": 60, "max_tokens": 4}]
+    with ReplicatedModel.load(LocalPlaces(1), LoadOrder(spec=spec)) as model, load_model(spec) as plain:
+        for budget in budgets:
+            one, other = model.generate(story, **budget), plain.generate(story, **budget)
+            for name in ("outcome", "thinking", "text", "raw", "output_ids", "prompt", "params", "changes"):
+                assert getattr(one, name) == getattr(other, name), name
+            pieces = model.stream(story, **budget)
+            assert "".join(pieces) == pieces.generation.text

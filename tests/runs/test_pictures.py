@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
 from playbill.backends import ModelRegistry
 from playbill.mock_services import MockServer
-from playbill.runs import run
+from playbill.runs import merge, run
 from playbill.runs.audit import Audit, find_sources
 from playbill.runs.replay import Replayed, replay
 from playbill.runs.report.page import write_report
@@ -131,3 +132,18 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(folder, place):
         with pytest.raises(Exception, match="is a link"):
             run("in.jsonl", entry, out=again, registry=ModelRegistry.load())
     assert list((place / "elsewhere").iterdir()) == []
+
+
+def test_shards_bring_their_pictures(folder):
+    """Each once in the merged folder, and none whose content is another than its name says."""
+    with MockServer() as server:
+        parts = [run("in.jsonl", entry_for(server), out=f"s{i}", shard=(i, 2)).folder for i in (1, 2)]
+    assert merge(parts, "merged").notes == []
+    kept = {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()}
+    assert {path.name: path.read_bytes() for path in Path("merged/pictures").iterdir()} == kept
+    counts = Replayed()
+    assert list(replay(Path("merged"), counts)) == []
+    assert counts.pictures == 3
+    damaged = next(path for part in parts for path in part.glob("pictures/*"))
+    damaged.write_bytes(b"else")
+    assert f"{damaged} is another picture than its name says, and left out" in merge(parts, "again").notes

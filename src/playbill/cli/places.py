@@ -44,14 +44,14 @@ def tell(text: str) -> None:
 
 
 @contextmanager
-def opened_places(replicas: int | None, ray: str | None) -> Iterator[Places | None]:
-    """Open what the options ask for; None where they ask for nothing."""
+def opened_places(replicas: int | None, ray: str | None, say: Callable[[str], None] = tell) -> Iterator[Places | None]:
+    """Open what the options ask for; None where they ask for nothing. ``say`` is told where the dashboard is."""
     if ray is not None:
         from playbill.replicas.ray_places import ray_places
 
         with ray_places(ray, replicas) as places:
             if places.dashboard:
-                click.echo(f"playbill: Ray's dashboard: {places.dashboard}", err=True)
+                say(f"Ray's dashboard: {places.dashboard}")
             yield places
     elif replicas is not None:
         from playbill.replicas import LocalPlaces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def run(
 
     progress = _progress(as_json)
     try:
-        with opened_places(replicas, ray) as places, progress:
+        with progress, opened_places(replicas, ray, partial(progress.said, "")) as places:
             result = run_dialogues(
                 list(inputs),
                 [parse_model(text) for text in models],

@@ -7,6 +7,7 @@ comes first of all. A turn that was under way at several deaths is suspected of 
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
@@ -57,6 +58,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self._seats: dict[int, _Seats] = {}
         self._common: deque[Turn] = deque()
+        self._capacity = 0
         self._pins: OrderedDict[str, int] = OrderedDict()
         self._at: dict[int, int] = {}  # number of a turn under way -> replica
 
@@ -68,22 +70,20 @@ class Dispatcher:
     def waiting(self) -> int:
         return len(self._common) + sum(len(seats.waiting) for seats in self._seats.values())
 
-    @property
-    def capacity(self) -> int:
-        return sum(seats.capacity for seats in self._seats.values())
-
     def under_way(self, replica: int) -> int:
         return len(self._seats[replica].under_way) if replica in self._seats else 0
 
     def join(self, replica: int, capacity: int) -> None:
         """Note that a replica is ready for so many turns at once."""
         self._seats[replica] = _Seats(capacity)
+        self._capacity += capacity
 
     def lose(self, replica: int, *, to_blame: bool = True) -> list[Turn]:
         """Note that a replica is gone. Return the turns that are guilty of it; all others are handed out again."""
         seats = self._seats.pop(replica, None)
         if seats is None:
             return []
+        self._capacity -= seats.capacity
         lost = list(seats.under_way.values())
         for turn in lost:
             turn.deaths += to_blame
@@ -140,15 +140,23 @@ class Dispatcher:
         full = [seats for seats in self._seats.values() if seats.waiting and seats.room <= 0]
         if not self._common and not full:
             return given
-        roomy = [replica for replica, seats in self._seats.items() if seats.room > 0]
-        while roomy and self._common:
-            replica = min(roomy, key=self._load)
-            if not self._give(replica, self._common, given) or self._seats[replica].room <= 0:
-                roomy.remove(replica)
+        roomy = [(self._load(replica), replica) for replica, seats in self._seats.items() if seats.room > 0]
+        self._give_common(roomy, given)
         full.sort(key=lambda seats: -len(seats.waiting))
-        for replica in roomy:
+        for _, replica in roomy:
             self._steal(replica, full, given)
         return given
+
+    def _give_common(self, roomy: list[tuple[float, int]], given: dict[int, list[Ask]]) -> None:
+        """Hand out what belongs to no replica, each turn to the one with the least load. Those that are full, or
+        busy while a suspect waits, go out of ``roomy``."""
+        heapq.heapify(roomy)
+        while roomy and self._common:
+            _, replica = roomy[0]
+            if self._give(replica, self._common, given) and self._seats[replica].room > 0:
+                heapq.heapreplace(roomy, (self._load(replica), replica))
+            else:
+                heapq.heappop(roomy)
 
     def _load(self, replica: int) -> float:
         seats = self._seats[replica]
@@ -179,5 +187,5 @@ class Dispatcher:
         """Remember where a dialogue is; the one that was asked longest ago is forgotten where there are many."""
         self._pins[dialogue] = replica
         self._pins.move_to_end(dialogue)
-        if len(self._pins) > max(_LEAST_PINS, 4 * self.capacity):
+        if len(self._pins) > max(_LEAST_PINS, 4 * self._capacity):
             self._pins.popitem(last=False)

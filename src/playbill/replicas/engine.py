@@ -13,55 +13,31 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
 from typing import Any
 
 from playbill.backends.common.words import counted
 from playbill.backends.engines.base import Completion, OnText, Request
 from playbill.backends.errors import EngineError, PlaybillError, ReplicasLost
-from playbill.backends.generation import FinishReason, Generation
+from playbill.backends.generation import Generation
 from playbill.replicas.dispatch import Dispatcher, Turn
-from playbill.replicas.places import Event, Places, ReplicaStatus
-from playbill.replicas.slot import Slot, mismatch
+from playbill.replicas.places import STOPPED_SECONDS, Event, Place, Places, ReplicaStatus
+from playbill.replicas.slot import Slot, mismatch, otherwise
+from playbill.replicas.waiting import Pieces, TurnFuture, Waiting
 from playbill.replicas.wire import Answer, Ask, LoadOrder, Portrait
 
-__all__ = ["ReplicaEngine", "Whole"]
+__all__ = ["ReplicaEngine"]
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5  # seconds
+_MANY, _MOMENT = 8, 0.003  # replicas; seconds
 _MOST_DEATHS_AT_LOAD = 2
 _MOVED = 0.1  # of a death: a place that was taken away before anything could load there
 _MOST_REPLICAS = 1000
 _LONG_WAIT = 5.0  # seconds
+_NEWS_EVERY = 2.0  # seconds
+_GROW_EVERY = 5.0  # seconds
 _MOST_NAMED = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole(Completion):
-    """A completion that a replica has made a Generation of, rendered and cleaned."""
-
-    generation: Generation = field(default=None)  # type: ignore[assignment]
-
-
-class _TurnFuture(Future[Any]):
-    """The future of a turn, which gets a Completion, or the Generation alone. Cancelling it tells the replica."""
-
-    def __init__(self, cancelled: Callable[[], None], wants_generation: bool) -> None:
-        super().__init__()
-        self._told = cancelled
-        self.wants_generation = wants_generation
-
-    def cancel(self) -> bool:
-        found = super().cancel()
-        if found:
-            self._told()
-        return found
-
-
-@dataclass(slots=True)
-class _Waiting:
-    future: _TurnFuture
-    on_text: OnText | None
 
 
 class ReplicaEngine:
@@ -76,16 +52,19 @@ class ReplicaEngine:
         self._say = say
         self._joined = joined
         self._name = str(order.spec.get("model_name"))
-        count = min(places.count(order.spec), max(1, order.dialogues or _MOST_REPLICAS))
-        self._slots = [Slot(number) for number in range(1, count + 1)]
+        self._slots = [Slot(number) for number in range(1, self._wanted() + 1)]
         self._dispatcher = Dispatcher()
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._numbers = itertools.count()
         self._processes = itertools.count(1)
         self._by_process: dict[int, Slot] = {}
         self._events: queue.SimpleQueue[tuple[int, Event] | Turn | int | None] = queue.SimpleQueue()
         self._cancelled: dict[int, list[int]] = {}
+        self._answered: list[Place] = []
         self._first: Portrait | None = None
+        self._concurrency = 1
+        self._is_news, self._told = False, 0.0
+        self._looked = self._grown = time.monotonic()
         self._lost: Exception | None = None
         self._settled = threading.Event()
         self._closing = self._ended = False
@@ -97,9 +76,7 @@ class ReplicaEngine:
     @property
     def concurrency(self) -> int:
         """How many requests fill all replicas, those too that are still to come: theirs wait here until then."""
-        first = self._first.concurrency if self._first is not None else 1
-        wanted = [s.portrait.concurrency if s.portrait else first for s in self._slots if not s.is_given_up]
-        return max(1, sum(wanted))
+        return self._concurrency
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Future[Completion]:
         return self._put(self._ask(request, on_text), on_text)
@@ -128,10 +105,14 @@ class ReplicaEngine:
         if threading.current_thread() is not self._thread:
             self._thread.join(10)
 
-    def wait_ready(self) -> Portrait:
-        """Return the portrait of the first replica that is ready; raise the error of the last one if none ever is."""
+    def wait_ready(self, stopped: Callable[[], bool] = lambda: False) -> Portrait:
+        """Return the portrait of the first replica that is ready; raise the error of the last one if none ever is.
+
+        ``stopped`` tells that nobody waits any more: what a replica needs may be another job's for hours.
+        """
         while not self._settled.wait(0.2):
-            pass
+            if stopped():
+                raise EngineError(f"{self._name}: stopped before a replica was ready")
         if self._first is None:
             raise self._lost if self._lost is not None else EngineError(f"{self._name} was closed while it was loading")
         return self._first
@@ -146,11 +127,11 @@ class ReplicaEngine:
         return [dict(entry) for slot in self._slots for entry in list(slot.history)]
 
     def _put(self, ask: Ask, on_text: OnText | None, *, wants_generation: bool = False) -> Future[Any]:
-        future = _TurnFuture(lambda: self._events.put(ask.number), wants_generation)
+        future = TurnFuture(lambda: self._events.put(ask.number), wants_generation)
         if self._lost is not None or self._closing:
             future.set_exception(self._lost or EngineError(f"{self._name} is closed"))
             return future
-        self._waiting[ask.number] = _Waiting(future, on_text)
+        self._waiting[ask.number] = Waiting(future, Pieces(on_text) if on_text is not None else None)
         self._events.put(Turn(ask))
         if self._ended:
             self._fail(ask.number, EngineError(f"{self._name} is closed"))
@@ -163,8 +144,10 @@ class ReplicaEngine:
             for slot in self._slots:
                 self._start(slot)
             while self._take_events():
-                self._check_silence()
+                self._check_life()
+                self._grow()
                 self._tell_of_waiting()
+                self._tell_of_joined()
                 self._hand_out()
         except BaseException as e:  # noqa: BLE001 - the thread's last word goes to all who wait
             _log.debug("the replicas' thread ended", exc_info=e)
@@ -172,16 +155,19 @@ class ReplicaEngine:
         self._end()
 
     def _take_events(self) -> bool:
-        """Take what has come, all of it, before anything is handed out; False at the end."""
-        try:
-            event = self._events.get(timeout=_TICK)
-            while True:
-                if event is None:
-                    return False
+        """Take what has come, all of it, before anything is handed out; False at the end.
+
+        Where many replicas answer, those who got answers have a moment to ask on: one call then brings it all.
+        """
+        timeout, until = _TICK, 0.0
+        with suppress(queue.Empty):
+            while (event := self._events.get(timeout=timeout)) is not None:
                 self._take(event)
-                event = self._events.get_nowait()
-        except queue.Empty:
-            return True
+                if self._answered and not until and len(self._slots) >= _MANY:
+                    until = time.monotonic() + _MOMENT
+                timeout = max(0.0, until - time.monotonic()) if until else 0.0
+            return False
+        return True
 
     def _take(self, event: tuple[int, Event] | Turn | int) -> None:
         if isinstance(event, Turn):
@@ -207,7 +193,7 @@ class ReplicaEngine:
             for answer in event.value:
                 self._deliver(slot, answer)
             if slot.place is not None:
-                slot.place.answered()
+                self._answered.append(slot.place)
         elif event.kind == "refused":
             self._give_up(slot, event.value)
         elif event.kind == "died":
@@ -237,18 +223,19 @@ class ReplicaEngine:
         self._dispatcher.join(slot.replica, most + max(1, most // 4) if most > 1 else 1)
         if self._first is None:
             self._first, self.supported_parameters = portrait, portrait.supported
-            self._settled.set()
+        self._count()
+        self._settled.set()
         if len(self._slots) > 1:
-            self._say(f"replica {slot.replica} is ready on {portrait.node} ({portrait.device})")
+            other = otherwise(self._first, portrait)
+            more = f"; it computes otherwise, so answers may differ: {other}" if other else ""
+            self._say(f"replica {slot.replica} is ready on {portrait.node} ({portrait.device}){more}")
         if slot.place is not None:
             slot.place.answered()
-        self._joined()
+        self._is_news = True
 
     def _deliver(self, slot: Slot, answer: Answer) -> None:
         if answer.is_piece:
-            waiting = self._waiting.get(answer.number)
-            if waiting is not None and waiting.on_text is not None and answer.text is not None:
-                waiting.on_text(answer.text)
+            self._pass_on(answer)
             return
         if self._dispatcher.finish(answer.number) is None:
             return
@@ -260,7 +247,18 @@ class ReplicaEngine:
         if answer.error is not None:
             waiting.future.set_exception(answer.error)
         else:
-            waiting.future.set_result(_result(slot, answer, waiting.future.wants_generation))
+            waiting.future.set_result(waiting.result(answer, slot.name))
+
+    def _pass_on(self, answer: Answer) -> None:
+        """Give the caller a piece of text. What the caller's function raises ends this turn, and no other."""
+        waiting = self._waiting.get(answer.number)
+        if waiting is None or waiting.pieces is None or answer.text is None:
+            return
+        try:
+            waiting.pieces.take(answer.text)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is the caller's own
+            self._fail(answer.number, e)
+            self._cancel(answer.number)
 
     def _cancel(self, number: int) -> None:
         turn, replica = self._dispatcher.cancel(number)
@@ -273,14 +271,40 @@ class ReplicaEngine:
 
     def _hand_out(self) -> None:
         given = self._dispatcher.hand_out()
+        for ask in itertools.chain.from_iterable(given.values()):
+            if ask.stream and (waiting := self._waiting.get(ask.number)) is not None and waiting.pieces is not None:
+                waiting.pieces.restart()
         for replica in {*given, *self._cancelled}:
             slot = self._slots[replica - 1]
             if slot.place is not None:
                 slot.place.send(given.get(replica, ()), self._cancelled.get(replica, ()))
         self._cancelled.clear()
+        for place in self._answered:
+            place.answered()
+        self._answered.clear()
 
-    def _check_silence(self) -> None:
+    def _wanted(self) -> int:
+        return min(self._places.count(self._order.spec), max(1, self._order.dialogues or _MOST_REPLICAS))
+
+    def _grow(self) -> None:
+        """Start more replicas where there is room for more than before: nodes may join late."""
+        now = time.monotonic()
+        if now - self._grown < _GROW_EVERY or self._lost is not None:
+            return
+        self._grown = now
+        with suppress(PlaybillError):  # not even one fits any more: those that there are wait
+            for number in range(len(self._slots) + 1, self._wanted() + 1):
+                self._slots.append(Slot(number))
+                self._start(self._slots[-1])
+
+    def _check_life(self) -> None:
+        if lost := self._places.lost:
+            raise ReplicasLost(f"{self._name}: {lost}")
         now, patience = time.monotonic(), self._places.silence
+        if (stopped := now - self._looked) > STOPPED_SECONDS:  # as by Ctrl-Z: nothing was heard because nobody listened
+            for slot in self._slots:
+                slot.heard += stopped
+        self._looked = now
         for slot in self._slots:
             if slot.is_ready and now - slot.heard > patience:
                 self._bury(slot, Event(slot.replica, "died", EngineError(f"no sign of life for {patience:.0f} s")))
@@ -295,6 +319,13 @@ class ReplicaEngine:
             self._say(f"replica {numbers}{more}: {self._places.waits_for(self._order.spec)}")
             for slot in waiting:
                 slot.is_told = True
+
+    def _tell_of_joined(self) -> None:
+        """Say that `census` has news, now and then: where a hundred replicas join, that is told a few times."""
+        now = time.monotonic()
+        if self._is_news and now - self._told > _NEWS_EVERY:
+            self._is_news, self._told = False, now
+            self._joined()
 
     def _bury(self, slot: Slot, event: Event) -> None:
         """Take a replica down whose process died, and start it again, unless that failed twice."""
@@ -315,9 +346,16 @@ class ReplicaEngine:
         self._say(said)
         self._start(slot)
 
+    def _count(self) -> None:
+        """Count anew what fills all replicas: it is asked for with every turn."""
+        first = self._first.concurrency if self._first is not None else 1
+        wanted = [s.portrait.concurrency if s.portrait else first for s in self._slots if not s.is_given_up]
+        self._concurrency = max(1, sum(wanted))
+
     def _take_down(self, slot: Slot) -> int:
         """End a replica's process; return how many turns are handed out again."""
         self._by_process.pop(slot.process, None)
+        slot.end()
         if slot.place is not None:
             slot.place.kill()
             slot.place = None
@@ -332,6 +370,7 @@ class ReplicaEngine:
     def _give_up(self, slot: Slot, error: PlaybillError) -> None:
         self._take_down(slot)
         slot.state = "given up"
+        self._count()
         if all(each.is_given_up for each in self._slots):
             self._lost = error if self._first is None else ReplicasLost(f"{self._name}: no replica is left: {error}")
             self._settled.set()
@@ -355,19 +394,6 @@ class ReplicaEngine:
         for number in list(self._waiting):
             self._fail(number, error)
         self._settled.set()
-
-
-def _result(slot: Slot, answer: Answer, wants_generation: bool) -> Completion | Generation:
-    """Return what the caller gets, which names the replica."""
-    made = answer.generation
-    if made is None:
-        return Completion(finish_reason=FinishReason.UNKNOWN, text=answer.text)
-    node = slot.portrait.node if slot.portrait is not None else ""
-    made = replace(made, details={**made.details, "replica": f"{node}/{slot.replica}"})
-    if wants_generation:
-        return made
-    reason = made.finish_reason or FinishReason.UNKNOWN
-    return Whole(finish_reason=reason, text=made.raw, thinking=made.thinking, usage=made.usage, generation=made)
 
 
 def _log_end(log: str) -> str:

@@ -31,6 +31,7 @@ class LocalPlaces:
     """So many processes on this machine. Raises RunError where it has not the GPUs for them."""
 
     side_by_side = False
+    lost = ""
 
     def __init__(self, replicas: int, *, silence: float = 60.0) -> None:
         self.silence = silence

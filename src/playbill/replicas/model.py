@@ -40,15 +40,17 @@ class ReplicatedModel(Model):
         *,
         say: Callable[[str], None] = lambda text: None,
         joined: Callable[[], None] = lambda: None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> ReplicatedModel:
         """Start the replicas, and return the model as soon as the first of them is ready; the others join it.
 
-        ``say`` gets what happens in the meantime and later, in words; ``joined`` is called when `census` has news.
+        ``say`` gets what happens in the meantime and later, in words; ``joined`` is called when `census` has news;
+        where ``stopped`` says so, an EngineError ends the wait.
         Raises what loading raises, and ReplicasLost where no replica could be started.
         """
         engine = ReplicaEngine(places, order, say=say, joined=joined)
         try:
-            return cls(order.spec, engine, engine.wait_ready())
+            return cls(order.spec, engine, engine.wait_ready(stopped))
         except BaseException:
             engine.close()
             raise
@@ -63,7 +65,7 @@ class ReplicatedModel(Model):
 
     def _resolve(self, params: Mapping[str, Any]) -> Parameters:
         found = self._portrait
-        return resolve_parameters(found.wishes, params, found.supported, self._backend, found.rules)
+        return resolve_parameters(found.wishes, params, self._supported_parameters, self._backend, found.rules)
 
     def submit(
         self,
@@ -105,15 +107,14 @@ class _RemoteTokenizer:
 
 
 class _RemoteProcessor:
-    """The processor of pictures of a replica: what records and manifest say of it."""
+    """The processor of pictures that a replica has: what is told of it."""
 
     def __init__(self, portrait: ProcessorPortrait) -> None:
-        self.placeholder = portrait.placeholder
-        self.markers = portrait.markers
+        self.placeholder, self.markers = portrait.placeholder, portrait.markers
         self._facts = portrait.facts
 
     def expand(self, text: str, pictures: Sequence[Picture]) -> ExpandedPrompt:
-        raise EngineError("a replica looks at pictures where it is")
+        raise EngineError("a replica reads pictures where it is")
 
     def facts(self) -> Mapping[str, Any]:
         return self._facts

@@ -11,10 +11,26 @@ from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.fields.types import parse_bytes
 from playbill.replicas.wire import Ask, LoadOrder
 
-__all__ = ["Event", "Place", "Places", "ReplicaStatus", "Wanted", "gpus_wanted"]
+__all__ = ["Event", "Place", "Places", "ReplicaStatus", "Wanted", "gpus_wanted", "has_replicas", "works_alone"]
 
+STOPPED_SECONDS = 5.0
+"""A thread that looks every half second and finds so many gone knows that its own process was stopped."""
 REPLICATED = frozenset(["huggingface_local", "llamacpp", "vllm", "programmatic"])
 """The backends whose models can have replicas."""
+
+
+def has_replicas(entry: Mapping[str, Any]) -> bool:
+    """Return whether models of this entry's backend can have replicas."""
+    return entry.get("backend") in REPLICATED
+
+
+def works_alone(entry: Mapping[str, Any]) -> str:
+    """Return in words that a model gets no replicas, and which do."""
+    *names, last = sorted(REPLICATED)
+    return (
+        f"works in this process, without replicas: those are for {', '.join(names)} and {last}, and its backend is "
+        f"{entry.get('backend')}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +144,11 @@ class Places(Protocol):
         ...
 
     @property
+    def lost(self) -> str:
+        """Return why nothing there can be reached any more, in words; the empty string while it can."""
+        ...
+
+    @property
     def side_by_side(self) -> bool:
         """Whether several models may be started at once, since the place makes each wait for its resources."""
         ...
@@ -148,5 +169,5 @@ class ReplicaStatus:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Output tokens a second since it was ready; None where there are none yet."""
+        """Output tokens a second while it was ready; None where there are none yet."""
         return self.output_tokens / self.seconds if self.output_tokens and self.seconds > 0 else None

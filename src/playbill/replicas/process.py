@@ -56,7 +56,7 @@ def main() -> None:
 def _answer(worker: Worker, say: Any) -> None:
     try:
         while True:
-            say("answers", worker.finished(_ALIVE_SECONDS))
+            say("answers", worker.finished(_ALIVE_SECONDS).answers)
     except OSError:
         os._exit(0)  # the parent is gone
 

@@ -6,53 +6,104 @@ stdout is for results.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from playbill.backends.engines.machine.process_state import prepare_ray
 from playbill.backends.errors import BackendUnavailable, RunError
-from playbill.replicas.places import Wanted, said_resources
+from playbill.replicas.places import STOPPED_SECONDS, Wanted, said_resources
 
-__all__ = ["LOCAL", "Cluster", "joined_cluster"]
+__all__ = ["LOCAL", "Cluster", "checked_address", "joined_cluster"]
 
 _log = logging.getLogger(__name__)
 LOCAL = "local"
 _AUTO = "auto"
 _TCP_SECONDS = 3.0
+_GREETING_SECONDS = 10.0
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = bytes([4])  # the kind of the first frame that an HTTP/2 server sends
+_LOOK_SECONDS = 2.0
+HEAD_SECONDS = 30.0
+"""How long a head may be silent; Ray itself would end the process after a minute."""
+_GOODBYE_SECONDS = 5.0
+_END_SECONDS = 2.0
 
 
 class Cluster:
-    """A cluster that this process has joined; ``ray`` is the module, ``dashboard`` a link, or the empty string."""
+    """A cluster that this process has joined; ``ray`` is the module, ``dashboard`` a link, or the empty string.
 
-    def __init__(self, ray: Any, dashboard: str) -> None:
+    A thread asks the head every few seconds what nodes there are and what is free; everybody else reads what it heard
+    last, since Ray waits for a minute for a head that is gone, and then ends the process.
+    """
+
+    def __init__(self, ray: Any, dashboard: str, head: str) -> None:
         self.ray = ray
         self.dashboard = dashboard
+        self._head = head
+        self._ended = threading.Event()
+        self._looked = time.monotonic()
+        self._look()
+        self._thread = threading.Thread(target=self._watch, name="playbill-ray-head", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        self._nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        self._free: Mapping[str, float] = self.ray.available_resources()
+        self._heard = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            with suppress(Exception):  # `lost` tells, in time
+                self._look()
+
+    def close(self) -> None:
+        """End the watch over the head; a look that is under way may take its time."""
+        self._ended.set()
+        self._thread.join(_LOOK_SECONDS)
+
+    @property
+    def lost(self) -> str:
+        """Return why nothing can be reached any more, in words; the empty string while the head answers.
+
+        Asked every half second, it knows when this process was stopped, as by Ctrl-Z, and heard nothing for that.
+        """
+        now = time.monotonic()
+        if (stopped := now - self._looked) > STOPPED_SECONDS:
+            self._heard = min(now, self._heard + stopped)
+        self._looked = now
+        silent = now - self._heard
+        if silent < HEAD_SECONDS:
+            return ""
+        return (
+            f"the head of the Ray cluster, {self._head}, has not answered for {silent:.0f} s; records are kept, and "
+            "the same command goes on once there is a head again"
+        )
 
     def nodes(self) -> Sequence[Mapping[str, float]]:
         """Return all that each living node has, in Ray's names of resources."""
-        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return self._nodes
 
     def is_alive(self, node_id: str) -> bool:
+        """Return whether the head takes a node for alive now. Waits for the head."""
         return any(node["NodeID"] == node_id and node["Alive"] for node in self.ray.nodes())
 
     def has_gpus(self) -> bool:
         return any(node.get("GPU") for node in self.nodes())
 
     def places_for(self, wanted: Wanted) -> int:
-        """Return how many replicas the cluster holds, if nothing else runs in it."""
+        """Return how many replicas the cluster holds, if nothing else runs in it; they ask for something."""
         need = wanted.as_bundle()
-        if not need:
-            return 1 << 10
         return sum(
             min(int(node.get(name, 0) / amount + 1e-9) for name, amount in need.items()) for node in self.nodes()
         )
@@ -70,20 +121,29 @@ class Cluster:
 
     def free(self, wanted: Wanted) -> str:
         """Return what is free now of the resources that a replica asks for, in words."""
-        free = self.ray.available_resources()
+        free = self._free
         return said_resources({name: round(free.get(name, 0), 2) for name in wanted.as_bundle()}) or "nothing is asked"
 
 
-class _Log(io.TextIOBase):
-    """Where Ray's prints go instead of stdout: pages of its processes' states among them, so into the debug log."""
+class _Stdout:
+    """Stdout for as long as a cluster is joined: what Ray prints goes into the debug log, all else is passed on.
 
-    def writable(self) -> bool:
-        return True
+    Ray prints, among others, pages of its processes' states: from its own threads, while it joins, and while it leaves.
+    """
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.is_rays = True
 
     def write(self, text: str) -> int:
-        if text.strip():
+        if not self.is_rays and not threading.current_thread().name.startswith("ray_"):
+            self._real.write(text)
+        elif text.strip():
             _log.debug("ray: %s", text.rstrip())
         return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 @contextmanager
@@ -93,11 +153,12 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
     Raises RunError within seconds where there is none, and BackendUnavailable where Ray isn't installed.
     """
     _require_ray()
-    found = _checked(address)
+    found = checked_address(address)
     import ray  # it reads its settings while it is imported
 
     handlers = _handlers()
-    with redirect_stdout(_Log()):
+    stdout = _Stdout(sys.stdout)
+    with redirect_stdout(cast("Any", stdout)):
         try:
             context = ray.init(
                 address=found,
@@ -110,11 +171,37 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
             raise RunError(f"can't join the Ray cluster at {found}: {_first_line(e)}") from e
         _restore(handlers)
         url = str(context.dashboard_url or "")
+        cluster = Cluster(ray, f"http://{url}" if url and "//" not in url else url, str(context["gcs_address"]))
+        stdout.is_rays = False
         try:
-            yield Cluster(ray, f"http://{url}" if url and "//" not in url else url)
+            yield cluster
         finally:
-            ray.shutdown()
+            stdout.is_rays = True
+            cluster.close()
+            _leave(ray, cluster.lost)
             _restore(handlers)
+
+
+def _leave(ray: Any, lost: str) -> None:
+    """Leave the cluster; one whose head is gone is not waited for."""
+    if not lost:
+        ray.shutdown()
+        return
+    goodbye = threading.Thread(target=ray.shutdown, name="playbill-ray-goodbye", daemon=True)
+    goodbye.start()
+    goodbye.join(_GOODBYE_SECONDS)
+    if goodbye.is_alive():
+        threading.Thread(target=_end_with_main, name="playbill-ray-end", daemon=True).start()
+
+
+def _end_with_main() -> None:
+    """End the process soon after its main thread: Ray, which says goodbye to a lost head, would keep it for ever."""
+    threading.main_thread().join()
+    time.sleep(_END_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(1)
 
 
 def _require_ray() -> None:
@@ -125,8 +212,8 @@ def _require_ray() -> None:
     prepare_ray()
 
 
-def _checked(address: str) -> str:
-    """Return the address for Ray, once something answers there."""
+def checked_address(address: str, *, patience: float = _GREETING_SECONDS) -> str:
+    """Return the address for Ray, once something answers there, within so many seconds. Raises RunError where not."""
     if address == LOCAL:
         prepare_ray(loopback=True)
         return LOCAL
@@ -139,7 +226,8 @@ def _checked(address: str) -> str:
             "machine belongs to, or none to start one here"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _TCP_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _TCP_SECONDS) as connection:
+            _greet(connection, address, patience)
     except (OSError, OverflowError) as e:
         raise RunError(
             f"no Ray cluster answers at {address}: {e}; `ray start --head` starts one, and says its address"
@@ -147,6 +235,24 @@ def _checked(address: str) -> str:
     if host in ("127.0.0.1", "localhost", "[::1]"):
         prepare_ray(loopback=True)
     return address
+
+
+def _greet(connection: socket.socket, address: str, patience: float) -> None:
+    """Raise RunError where nothing answers a connection as a gRPC server does: a head that is stopped would be waited
+    for without an end."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return
+    connection.settimeout(patience)
+    connection.sendall(_PREFACE)
+    try:
+        found = connection.recv(9, socket.MSG_WAITALL)
+    except TimeoutError as e:
+        raise RunError(
+            f"the head of the Ray cluster at {address} takes connections and says nothing for "
+            f"{patience:g} s; is it stopped, or another program?"
+        ) from e
+    if found[3:4] != _SETTINGS:
+        raise RunError(f"what answers at {address} is no head of a Ray cluster; `ray start --head` says its address")
 
 
 def _current() -> str:

@@ -16,7 +16,7 @@ from playbill.backends.prompt.stops import Stops
 from playbill.backends.registry.fields.parameters import ParameterRules, Parameters
 from playbill.backends.registry.spec import ModelSpec
 
-__all__ = ["Answer", "Ask", "LoadOrder", "PathPortrait", "Portrait", "ProcessorPortrait"]
+__all__ = ["Answer", "Ask", "Batch", "LoadOrder", "PathPortrait", "Portrait", "ProcessorPortrait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,14 @@ class Answer:
     is_piece: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Answers that came together; ``number`` counts a replica's batches from 0, since they may arrive in any order."""
+
+    number: int
+    answers: list[Answer]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOrder:
     """What a replica is to load, as `load_spec` takes it. Holds no secret: keys are looked for where the replica is.
@@ -71,8 +79,17 @@ class LoadOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorPortrait:
+    """What is told of a model's processor of pictures, which stays with the replica."""
+
+    placeholder: str
+    markers: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PathPortrait:
-    """A prompt path without its tokenizer and its processor of pictures, which stay with the replica."""
+    """A prompt path without its tokenizer and its processor, which stay with the replica."""
 
     template: Template
     stops: Stops
@@ -82,15 +99,6 @@ class PathPortrait:
     response: Mapping[str, Any] | None
     tokenizer: Mapping[str, Any]
     processor: ProcessorPortrait | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessorPortrait:
-    """What a processor of pictures says of itself, as `PictureProcessor`."""
-
-    placeholder: str
-    markers: tuple[str, ...]
-    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,9 +25,9 @@ from playbill.backends.errors import EngineError, PlaybillError
 from playbill.backends.generation import Generation
 from playbill.backends.loading import load_spec
 from playbill.backends.model import Model
-from playbill.backends.prompt.pictures import PictureProcessor
+from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import ENTRY_KEYS
-from playbill.replicas.wire import Answer, Ask, LoadOrder, PathPortrait, Portrait, ProcessorPortrait
+from playbill.replicas.wire import Answer, Ask, Batch, LoadOrder, PathPortrait, Portrait, ProcessorPortrait
 
 __all__ = ["Worker", "portable"]
 
@@ -46,13 +46,13 @@ class Worker:
         self._under_way: dict[int, Future[Generation]] = {}
         self._finished: list[Answer] = []
         self._usual = 0.0  # seconds that a turn takes
-        self._visit = 0
+        self._visit = self._batches = 0
 
     def portrait(self) -> Portrait:
         """Return what the caller's side needs to know of the model."""
         return _portrait(self._model, self._order)
 
-    def exchange(self, asks: Sequence[Ask], cancelled: Sequence[int], seconds: float) -> list[Answer]:
+    def exchange(self, asks: Sequence[Ask], cancelled: Sequence[int], seconds: float) -> Batch:
         """Take turns in, and return what is finished as soon as something is, or nothing after ``seconds``.
 
         A caller may come while an earlier call still waits; that one then returns at once, so that one waits at the
@@ -70,7 +70,7 @@ class Worker:
             if future is not None:
                 future.cancel()
 
-    def finished(self, seconds: float) -> list[Answer]:
+    def finished(self, seconds: float) -> Batch:
         """Return what is finished as soon as something is, or nothing after ``seconds``; see `exchange`."""
         with self._changed:
             self._visit += 1
@@ -80,7 +80,8 @@ class Worker:
             if self._finished:
                 self._changed.wait_for(lambda: self._is_full(visit), self._linger())
             found, self._finished = self._finished[:_MOST], self._finished[_MOST:]
-            return found
+            batch, self._batches = Batch(self._batches, found), self._batches + 1
+            return batch
 
     def close(self) -> None:
         """End all work and free the model."""
@@ -177,18 +178,7 @@ def _portrait(model: Model, order: LoadOrder) -> Portrait:
         wishes=dict(model.wishes),
         defaults=model.defaults,
         cleaning=model.cleaning,
-        path=None
-        if path is None
-        else PathPortrait(
-            template=path.template,
-            stops=path.stops,
-            date=path.date,
-            context_size=path.context_size,
-            recommended=path.recommended,
-            response=path.response,
-            tokenizer=dict(path.tokenizer.facts()),
-            processor=_processor_portrait(path.processor),
-        ),
+        path=_path_portrait(path) if path is not None else None,
         facts=facts,
         versions={"playbill": __version__, "python": platform.python_version(), "packages": package_versions()},
         node=socket.gethostname(),
@@ -198,11 +188,19 @@ def _portrait(model: Model, order: LoadOrder) -> Portrait:
     )
 
 
-def _processor_portrait(processor: PictureProcessor | None) -> ProcessorPortrait | None:
-    if processor is None:
-        return None
-    return ProcessorPortrait(
-        placeholder=processor.placeholder, markers=tuple(processor.markers), facts=dict(processor.facts())
+def _path_portrait(path: PromptPath) -> PathPortrait:
+    eyes = path.processor
+    return PathPortrait(
+        template=path.template,
+        stops=path.stops,
+        date=path.date,
+        context_size=path.context_size,
+        recommended=path.recommended,
+        response=path.response,
+        tokenizer=dict(path.tokenizer.facts()),
+        processor=None
+        if eyes is None
+        else ProcessorPortrait(placeholder=eyes.placeholder, markers=tuple(eyes.markers), facts=dict(eyes.facts())),
     )
 
 

@@ -27,7 +27,7 @@ from playbill.backends.registry.fields.table import ENTRY_KEYS
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
 from playbill.replicas import Places, ReplicatedModel
-from playbill.replicas.places import REPLICATED
+from playbill.replicas.places import has_replicas, works_alone
 from playbill.replicas.wire import LoadOrder
 from playbill.runs.folder.fields import wrong_field
 from playbill.runs.folder.lock import locked, undone_if_refused
@@ -170,6 +170,9 @@ class _Job:
         self.observer.planned(Plan(self.folder, tuple(labels), len(self.inputs), self.repeat, self.manifest.resumed))
         for text in said:
             self.observer.said("", f"since the last start in this folder, {text}")
+        for one in self.chosen if self.places is not None else ():
+            if one.model is None and not has_replicas(one.spec):
+                self.observer.said(one.label, works_alone(one.spec))
         remote = [one for one in self.chosen if _asks_service(one) or self._waits_for_room(one)]
         threads = [threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in remote]
         with self.signals.taken():
@@ -193,7 +196,7 @@ class _Job:
         return result
 
     def _is_replicated(self, one: Chosen) -> bool:
-        return self.places is not None and one.model is None and one.spec.get("backend") in REPLICATED
+        return self.places is not None and one.model is None and has_replicas(one.spec)
 
     def _waits_for_room(self, one: Chosen) -> bool:
         """Whether the model may be started at any time, since its replicas wait for their resources elsewhere."""
@@ -364,7 +367,11 @@ class _Job:
             self._note_replicas(one, loaded[0] if loaded else None)
 
         model = ReplicatedModel.load(
-            self.places, order, say=lambda text: self.observer.said(one.label, text), joined=joined
+            self.places,
+            order,
+            say=lambda text: self.observer.said(one.label, text),
+            joined=joined,
+            stopped=lambda: bool(self.stop) or self.stop.draining,
         )
         loaded.append(model)
         return model

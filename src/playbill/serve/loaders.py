@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from playbill.backends.model import Model
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.backends.registry.spec import ModelSpec
 from playbill.replicas import LoadOrder, Places, ReplicatedModel
-from playbill.replicas.places import REPLICATED
+from playbill.replicas.places import has_replicas, works_alone
 from playbill.runs.selection import choose_models, parse_model
 
 __all__ = ["make_loaders"]
@@ -46,12 +47,28 @@ def make_loaders(
     found: dict[str, Callable[[], Model]] = {}
     for one in chosen:
         shared: dict[str, Any] = {"trust_remote_code": trust_remote_code, "dialogues": dialogues}
-        if places is not None and one.spec.get("backend") in REPLICATED:
+        if places is not None and has_replicas(one.spec):
             order = LoadOrder(spec=one.spec, key_files=files, **shared)
-            found[one.label] = partial(ReplicatedModel.load, places, order, say=partial(_say, say, one.label))
+            found[one.label] = _ReplicaLoader(places, order, partial(_say, say, one.label))
         else:
+            if places is not None:
+                say(f"{one.label}: {works_alone(one.spec)}")
             found[one.label] = partial(load_spec, one.spec, credentials=credentials, **shared)
     return found
+
+
+class _ReplicaLoader:
+    """Loads a model with replicas. `cancel` ends a load that waits, as for room that another job has."""
+
+    def __init__(self, places: Places, order: LoadOrder, say: Callable[[str], None]) -> None:
+        self._places, self._order, self._say = places, order, say
+        self._cancelled = threading.Event()
+
+    def __call__(self) -> Model:
+        return ReplicatedModel.load(self._places, self._order, say=self._say, stopped=self._cancelled.is_set)
+
+    def cancel(self) -> None:
+        self._cancelled.set()
 
 
 def _say(say: Callable[[str], None], label: str, text: str) -> None:

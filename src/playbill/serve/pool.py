@@ -52,7 +52,7 @@ class _Place:
 
 
 class Pool:
-    """Models by name, each with the function that loads it.
+    """Models by name, each with the function that loads it, which may have a ``cancel`` for when nobody waits any more.
 
     ``idle_seconds`` unloads a model that nobody used for so long; ``memory_limit``, in bytes, unloads the model
     that was used longest ago while the process holds more. A model in use is never unloaded. ``count`` is told
@@ -99,6 +99,8 @@ class Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for place in self._places.values():
+            if (cancel := getattr(place.load, "cancel", None)) is not None:
+                cancel()
             if place.loading is not None:
                 await asyncio.wait([place.loading])
             self._unload(place)

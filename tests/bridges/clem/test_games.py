@@ -16,6 +16,7 @@ import pytest
 from playbill.bridges.clem.places import SIDE
 from support.environments import environment
 from support.pictures import tiny_png
+from support.relay import EPISODES, relay_game
 
 pytest.importorskip("uvicorn")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # environments are made here
@@ -27,7 +28,6 @@ ENTRIES = [
     {"model_name": "slow", "backend": "programmatic", "delay": 0.2},
     {"model_name": "silent", "backend": "programmatic", "answers": [" "]},
 ]
-EPISODES = 8
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +39,9 @@ def clem() -> Path:
 @pytest.fixture
 def folder(place):
     """A folder with the game, and models of every temper."""
-    shutil.copytree(Path(__file__).parent / "relay", place / "relay")
-    write_instances(place)
+    relay_game(place)
     (place / "model_registry.json").write_text(json.dumps(ENTRIES))
     return place
-
-
-def write_instances(folder: Path, broken: int | None = None) -> None:
-    instances = [{"game_id": i, "word": f"word{i}", "rounds": 3, "breaks": i == broken} for i in range(EPISODES)]
-    content = {"experiments": [{"name": "plain", "game_instances": instances}]}
-    place = folder / "relay" / "in"
-    place.mkdir(exist_ok=True)  # not in a fresh clone: git keeps no empty folder
-    (place / "instances.json").write_text(json.dumps(content))
 
 
 def playbill(*args: str) -> subprocess.CompletedProcess[str]:
@@ -139,14 +130,14 @@ def test_a_failed_episode_is_played_again_and_no_other(clem, folder):
 
 def test_a_game_that_breaks_leaves_its_neighbours_alone(clem, folder):
     """The broken instance has an error file and no interactions to score; the others are finished."""
-    write_instances(folder, broken=5)
+    relay_game(folder, broken=5)
     done = run(clem, "-m", "talker")
     assert done.returncode == 1, done.stderr
     broken = folder / "results/talker/relay/plain/instance_00005"
     assert json.loads((broken / "error.json").read_text())["error"] == "ZeroDivisionError"
     assert not (broken / "interactions.json").exists()
     assert len(said(folder, "talker")) == EPISODES - 1
-    write_instances(folder)
+    relay_game(folder)
     assert json.loads(run(clem, "-m", "talker", "--json").stdout)["finished_before"] == EPISODES - 1
 
 

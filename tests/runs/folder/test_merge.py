@@ -93,7 +93,7 @@ def check_sharding(count, parts, seed, repeat):
         whole = run(given, MODEL, out=folder / "whole", repeat=repeat)
         made = []
         for i in chance.sample(range(1, parts + 1), chance.randint(1, parts)):
-            order = chance.sample(given, len(given)) if i > 1 and made else given
+            order = chance.sample(given, len(given))
             result = run(order, MODEL, out=folder / f"s{i}", shard=(i, parts), repeat=repeat)
             for _ in range(chance.randint(0, 2)):
                 path = result.files["m"]
@@ -210,3 +210,89 @@ def test_an_empty_shard_is_a_run_like_any_other():
     """More shards than dialogues: a job array's spare jobs end well."""
     folders = shards(dialogues(1), 3)
     assert merge(folders, "merged").missing == []
+
+
+def test_shards_of_several_counts_are_judged_by_what_they_hold():
+    """A half and a quarter lack the other quarter, which is named; with it they are the whole."""
+    given = dialogues(24)
+    parts = [run(given, MODEL, out=f"s{i}of{n}", shard=(i, n)).folder for i, n in ((1, 2), (2, 4))]
+    assert merge(parts, "early").missing == ["m: shard 4 of 4"]
+    assert "turns" not in json.loads(Path("early/manifest.json").read_text())["inputs"]
+    parts.append(run(given, MODEL, out="rest", shard="4/4").folder)
+    assert merge(parts, "merged").missing == []
+    whole = run(given, MODEL, out="whole")
+    assert kept("merged/m/records.jsonl") == kept(whole.files["m"])
+    turns = json.loads(Path("whole/manifest.json").read_text())["inputs"]["turns"]
+    assert json.loads(Path("merged/manifest.json").read_text())["inputs"]["turns"] == turns
+    assert run(given, MODEL, out="merged").models["m"].new_records == 0
+
+
+def test_shards_that_overlap_keep_each_item_once():
+    """A half beside a quarter of it, and beside the whole: no number is counted twice."""
+    given = dialogues(24)
+    half, quarter, other = [
+        run(given, MODEL, out=f"s{i}of{n}", shard=(i, n)).folder for i, n in ((1, 2), (1, 4), (2, 2))
+    ]
+    whole = run(given, MODEL, out="whole")
+    for number, parts in enumerate([(half, quarter, other), (whole.folder, quarter)]):
+        merged = merge(parts, f"m{number}")
+        assert merged.missing == []
+        assert "kept once" in merged.notes[0]
+        assert kept(f"m{number}/m/records.jsonl") == kept(whole.files["m"])
+        assert run(given, MODEL, out=f"m{number}").models["m"].new_records == 0
+
+
+def test_splits_that_cannot_be_judged_together_are_refused():
+    """Before memory is filled with their common parts."""
+    given = dialogues(3)
+    parts = [run(given, MODEL, out=f"s{n}", shard=(1, n)).folder for n in (999_983, 999_979)]
+    with pytest.raises(RunError, match="shards of 999979, 999983 can't be judged together"):
+        merge(parts, "merged")
+    assert not Path("merged").exists()
+
+
+def test_one_folder_by_two_names_is_one_folder():
+    """A path and a link to it."""
+    (folder,) = shards(dialogues(4), 1)
+    Path("link").symlink_to(folder)
+    merged = merge([folder, "link", Path.cwd() / folder], "merged")
+    assert (merged.missing, merged.notes) == ([], [])
+
+
+def test_a_shard_that_was_started_thrice_and_errors():
+    """Every start stays in the manifest; what failed is counted as missing, and tried by the command for the whole."""
+    given = dialogues(12)
+    for _ in range(3):
+        run(given, MODEL, out="s1", shard="1/2")
+    failing = {**MODEL, "fail_every": 4}
+    run(given, MODEL, out="s2", shard="2/2")
+    path = Path("s2/m/records.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[-1] |= {"outcome": "error", "text": "", "error": {"type": "EngineError", "message": "no luck"}}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    merged = merge(["s1", "s2"], "merged")
+    assert merged.missing == ["m: 1 error, which the next start tries again"]
+    assert len(json.loads(Path("merged/manifest.json").read_text())["starts"]) == 4
+    with pytest.raises(RunError, match="fail_every"):
+        run(given, failing, out="merged")
+    assert run(given, MODEL, out="merged").models["m"].new_records == 1
+
+
+def test_a_run_goes_on_with_its_dialogues_in_another_order():
+    """Nothing is asked again; other dialogues in the place of one are refused as ever."""
+    given = dialogues(6)
+    run(given, MODEL, out="r")
+    assert run(given[::-1], MODEL, out="r").models["m"].new_records == 0
+    with pytest.raises(RunError, match="the first 6 dialogues"):
+        run([*given[:5], {"id": "d5", "turns": ["other"]}], MODEL, out="r")
+
+
+def test_merging_on_where_shards_come_one_by_one():
+    """What was merged early takes the others in; the command for the whole then has nothing to do."""
+    given = dialogues(24)
+    parts = shards(given, 3)
+    merge(parts[:2], "early")
+    assert merge(["early", parts[2]], "merged").missing == [
+        "m: early was merged of too few folders; the command for the whole asks for the rest"
+    ]
+    assert run(given, MODEL, out="merged").models["m"].new_records == 0

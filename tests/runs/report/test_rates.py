@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from playbill.runs import run
 from playbill.runs.rates import Rate
 from playbill.runs.report.collect import collect
@@ -22,6 +25,27 @@ def test_answers_side_by_side_count_their_time_once():
     for begin, end in ((0, 10), (2, 9), (70, 80)):
         rate.add(record(begin, end, 100))
     assert rate.per_second == 15.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=40))
+def test_every_second_in_which_something_was_under_way_counts_once(spans):
+    """In whatever order records come; what is kept is no more than the spans that are apart."""
+    rate = Rate()
+    for begin, length in spans:
+        rate.add(record(begin, begin + length, 1))
+    covered = {second for begin, length in spans for second in range(begin, begin + length)}
+    assert round(rate.busy_seconds, 6) == len(covered)
+    assert list(rate.begins) == sorted(rate.begins)
+
+
+def test_memory_is_flat_in_the_number_of_records():
+    """Answers that follow each other at several places at once are one span."""
+    rate = Rate()
+    for turn in range(500):
+        for place in range(3):
+            rate.add(record(turn * 2 + place / 2, turn * 2 + 2 + place / 2, 1))
+    assert len(rate.begins) == 1
+    assert round(rate.busy_seconds, 3) == 1001
 
 
 def test_failures_and_instants_have_no_rate():

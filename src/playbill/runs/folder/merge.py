@@ -24,13 +24,15 @@ from playbill.runs.folder.inside import check_inside
 from playbill.runs.folder.lock import unused
 from playbill.runs.folder.manifest import MANIFEST
 from playbill.runs.folder.names import folder_name
+from playbill.runs.folder.pictures import gather_pictures
 from playbill.runs.folder.record import is_record
 from playbill.runs.folder.store import RECORDS
-from playbill.runs.inputs.shard import Shard
+from playbill.runs.inputs.shard import absent_shards, is_partition
 
 __all__ = ["Merged", "merge"]
 
 _OF_A_SHARD = ("shard", "shard_dialogues", "turns")
+_MOST_NAMED = 20
 _Talk = tuple[str, int]  # the id of a dialogue, and the sample
 
 
@@ -67,7 +69,7 @@ def merge(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RunError(f"{target} is there already, and not empty; name a new folder with -o")
     with ExitStack() as stack:
-        paths = list(dict.fromkeys(Path(folder) for folder in folders))
+        paths = _each_once(folders)
         for path in paths:
             stack.enter_context(unused(path))
         parts = open_parts(paths)
@@ -90,6 +92,14 @@ def merge(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]
     return merged
 
 
+def _each_once(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Return the folders, of several names of one the first."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        found.setdefault(Path(folder).resolve(), Path(folder))
+    return list(found.values())
+
+
 def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
@@ -105,6 +115,8 @@ def _fill(made: Path, parts: Sequence[Part], merged: Merged) -> None:
         having = [part for part in parts if label in part.models]
         merged.records[label] = _merge_label(made / names[label] / RECORDS, label, having, merged)
         merged.missing.extend(_missing(label, parts))
+    for path in gather_pictures([part.path for part in parts], made):
+        merged.notes.append(f"{path} is another picture than its name says, and left out")
     lacking = {label for label in labels if any(text.startswith(f"{label}: ") for text in merged.missing)}
     write_json(made / MANIFEST, _manifest(parts, names, set(labels) - lacking))
 
@@ -114,8 +126,10 @@ def _manifest(parts: Sequence[Part], names: Mapping[str, str], complete: Set[str
     content = dict(parts[0].content)
     inputs = {name: value for name, value in content["inputs"].items() if name not in _OF_A_SHARD}
     turns = {part.shard: part.content["inputs"].get("turns") for part in parts}
-    if None in turns or (parts[0].shard is not None and len(turns) == parts[0].shard.count):
-        inputs["turns"] = turns[None] if None in turns else sum(count or 0 for count in turns.values())
+    if None in turns:
+        inputs["turns"] = turns[None]
+    elif is_partition([shard for shard in turns if shard is not None]):
+        inputs["turns"] = sum(count or 0 for count in turns.values())
     models = {}
     for label, name in names.items():
         described = next(part.models[label] for part in parts if label in part.models)
@@ -205,14 +219,17 @@ def _missing(label: str, parts: Sequence[Part]) -> Iterator[str]:
         if label not in part.models:
             yield f"{label}: {part.path} has no records of it"
         elif (turns := part.models[label].get("missing")) is None:
-            yield f"{label}: {part.path} was not run to its end; start its command again"
+            if "merged" in part.content:
+                yield f"{label}: {part.path} was merged of too few folders; the command for the whole asks for the rest"
+            else:
+                yield f"{label}: {part.path} was not run to its end; start its command again"
         elif turns:
             yield f"{label}: {part.path} lacks {counted(turns, 'turn')}; start its command again"
-    shards = {part.shard for part in parts}
-    counts = {shard.count for shard in shards if shard is not None}
-    if None in shards or len(counts) != 1:
+    shards = [part.shard for part in parts if part.shard is not None]
+    if len(shards) < len(parts):
         return
-    count = counts.pop()
-    absent = [i for i in range(1, count + 1) if Shard(i, count) not in shards]
+    absent = absent_shards(shards)
     if absent:
-        yield f"{label}: {'shard' if len(absent) == 1 else 'shards'} {', '.join(map(str, absent))} of {count}"
+        numbers = ", ".join(str(shard.index) for shard in absent[:_MOST_NAMED])
+        more = f" and {len(absent) - _MOST_NAMED} more" if len(absent) > _MOST_NAMED else ""
+        yield f"{label}: {'shard' if len(absent) == 1 else 'shards'} {numbers}{more} of {absent[0].count}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from playbill.backends.errors import RunError
 from playbill.backends.prompt.pictures import Picture
 from playbill.runs.folder.inside import check_inside
 
-__all__ = ["PICTURES", "PictureFolder", "picture_file", "referring_to_pictures", "stored_problem"]
+__all__ = ["PICTURES", "PictureFolder", "gather_pictures", "picture_file", "referring_to_pictures", "stored_problem"]
 
 PICTURES = "pictures"
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/webp": ".webp"}
@@ -56,6 +57,27 @@ class PictureFolder:
             raise RunError(f"can't keep a picture in {path}: {e.strerror or e}") from e
 
 
+def gather_pictures(runs: Iterable[Path], target: Path) -> list[str]:
+    """Copy the pictures of runs into another run's folder, each once; return those that are not what their name says.
+
+    Raises OSError where that can't be written.
+    """
+    wrong = []
+    for run in runs:
+        check_inside(run, PICTURES)
+        for path in sorted((run / PICTURES).glob("*")):
+            copy = target / PICTURES / path.name
+            if copy.exists() or not path.is_file():
+                continue
+            check_inside(run, PICTURES, path.name)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
+            if _sha256_of(copy) != path.stem:
+                copy.unlink()
+                wrong.append(str(path))
+    return wrong
+
+
 def referring_to_pictures(value: Any, pictures: Iterable[Picture]) -> Any:
     """Return a JSON value in which the data of pictures, alone or in a data URL, is the name of their file instead."""
     names = {p.data: picture_file(p.sha256, p.media_type) for p in pictures if p.content}
@@ -78,6 +100,10 @@ def stored_problem(run: Path, fact: Mapping[str, Any]) -> str | None:
     path = run / picture_file(sha256, media_type)
     if len(sha256) != 64 or not sha256.isalnum() or not path.is_file():
         return f"{PICTURES}/ has no picture {sha256[:12]}…"
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = _sha256_of(path)
     return None if found == sha256 else f"{path.name} is another picture: its hash is {found[:12]}…"
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -55,6 +55,10 @@ FIELDS = (
 """The fields of a record, in the order in which they stand in its line."""
 
 
+_LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_SUMMED = json.JSONEncoder(sort_keys=True, default=str)
+
+
 class TurnId(NamedTuple):
     """What tells a record from all others of its model."""
 
@@ -100,7 +104,7 @@ def make_record(
 
 def checksum(record: Mapping[str, Any]) -> str:
     """Return what shows that a record's messages, text and outcome are as they were written: 16 hexadecimal digits."""
-    content = json.dumps([record.get(name) for name in ("messages", "text", "outcome")], sort_keys=True, default=str)
+    content = _SUMMED.encode([record.get(name) for name in ("messages", "text", "outcome")])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -111,9 +115,9 @@ def to_line(record: Record) -> bytes:
     hold, are written as escapes, and so read back as they were.
     """
     try:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _LINE.encode(record)
     except (ValueError, TypeError):
-        text = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _LINE.encode(_plain(record))
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError:

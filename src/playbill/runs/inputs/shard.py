@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import lcm
 
 from playbill.backends.errors import RunError
 
-__all__ = ["Shard", "parse_shard"]
+__all__ = ["Shard", "absent_shards", "is_partition", "parse_shard"]
 
+_FINEST = 1_000_000
 _FORM = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 
 
@@ -53,3 +56,37 @@ def parse_shard(given: str | Shard | tuple[int, int]) -> Shard:
     if not 1 <= index <= count:
         raise RunError(f"there is no shard {index}/{count}: shards of {count} are 1/{count} to {count}/{count}")
     return Shard(index, count)
+
+
+def absent_shards(shards: Collection[Shard]) -> list[Shard]:
+    """Return what is missing of a whole, as shards of the finest split among them, which may differ in their count.
+
+    Raises RunError where that split is too fine to be looked at.
+
+    >>> absent_shards([Shard(1, 2), Shard(2, 4)])
+    [Shard(index=4, count=4)]
+    """
+    holders = _holders(shards)
+    return [Shard(rest + 1, len(holders)) for rest, count in enumerate(holders) if not count]
+
+
+def is_partition(shards: Collection[Shard]) -> bool:
+    """Return whether every dialogue is in just one of them. Raises as `absent_shards`.
+
+    >>> is_partition([Shard(1, 2), Shard(2, 4), Shard(4, 4)]), is_partition([Shard(1, 1), Shard(2, 4)])
+    (True, False)
+    """
+    return set(_holders(shards)) == {1}
+
+
+def _holders(shards: Collection[Shard]) -> Sequence[int]:
+    """Return for each part of the finest split how many of these hold it; two stands for more."""
+    parts = lcm(*(shard.count for shard in shards))
+    if parts > _FINEST:
+        counts = ", ".join(str(count) for count in sorted({shard.count for shard in shards}))
+        raise RunError(f"shards of {counts} can't be judged together: split the run one way")
+    held = bytearray(parts)
+    for shard in shards:
+        for rest in range(shard.index - 1, parts, shard.count):
+            held[rest] = min(2, held[rest] + 1)
+    return held

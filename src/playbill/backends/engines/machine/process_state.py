@@ -167,6 +167,8 @@ def prepare_ray(*, loopback: bool = False) -> None:
     listens on the network.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call would start a cluster of its own
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "86400")  # it ends this process otherwise
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it warns of a change to come otherwise
     if loopback:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

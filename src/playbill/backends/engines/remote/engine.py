@@ -23,7 +23,7 @@ from playbill.backends.engines.remote.connection import Connection
 from playbill.backends.engines.remote.errors import checked, error_of, failure_of, status_failure, with_facts
 from playbill.backends.engines.remote.event_loop import service_loop
 from playbill.backends.engines.remote.failure import NO_PROVIDER, Failure, Kind
-from playbill.backends.engines.remote.limiter import limiter_for
+from playbill.backends.engines.remote.limiter import Limiter, limiter_for
 from playbill.backends.engines.remote.listing import fetch_context, fetch_models
 from playbill.backends.engines.remote.notices import notice
 from playbill.backends.engines.remote.trial import Trial, named_parameter
@@ -107,6 +107,15 @@ class RemoteEngine:
     def concurrency(self) -> int:
         """How many requests the service takes at once, as far as is known by now."""
         return self._limiter.width
+
+    def forget(self) -> None:
+        """Begin anew with the service: forget its limits, its pauses, and which parameters it refused.
+
+        For when nothing is under way. From then on the engine shares its limit of concurrency with no other.
+        """
+        self._trial = Trial(self._loop.time)
+        self._learned.clear()
+        self._limiter = Limiter(self._connection.name, self._connection.limiter_key.fixed, self._loop.time)
 
     def facts(self) -> Mapping[str, Any]:
         return {**self._facts, "service": self._connection.service.name, "base_url": self._connection.base_url}

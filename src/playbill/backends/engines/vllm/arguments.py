@@ -49,6 +49,7 @@ def engine_arguments(
         "use_tqdm_on_load": progress and download_display() is None,
         "tensor_parallel_size": setting(entry, "number_gpus"),
         "pipeline_parallel_size": setting(entry, "pipeline_parallel_size"),
+        "distributed_executor_backend": _executor(entry),
         "quantization": entry.get("quantization"),
         **_memory(entry, cpu_memory),
     }
@@ -59,6 +60,13 @@ def engine_arguments(
         arguments |= {"enable_lora": True, "max_loras": 2, "max_cpu_loras": 2, "max_lora_rank": adapter.room}
     arguments |= entry.get("engine_args") or {}
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _executor(entry: Mapping[str, Any]) -> str | None:
+    """Return what starts the processes of several GPUs: vLLM's own. In an actor of Ray it would choose Ray, and refuse
+    a placement group that has all GPUs in one bundle, as a replica's has."""
+    several = setting(entry, "number_gpus") * setting(entry, "pipeline_parallel_size") > 1
+    return "mp" if several else None
 
 
 def _media(entry: Mapping[str, Any]) -> dict[str, Any]:
