@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,15 +70,15 @@ def _first_lines(e: BaseException) -> str:
 
 @contextmanager
 def quiet(progress: bool) -> Iterator[None]:
-    """Keep transformers' own messages off the terminal: ours say it once, and where. Bars only as asked, and
-    none beside a display that is there already."""
+    """Keep transformers' own messages off the terminal: ours say it once, and where. Bars only as asked, on
+    a terminal, and none beside a display that is there already."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    if not progress or download_display() is not None:
+    if not progress or download_display() is not None or not sys.stderr.isatty():
         logging.disable_progress_bar()
     try:
         yield

@@ -247,8 +247,9 @@ def is_wrong(step: Step, usual: str) -> str | None:
     last = [Piece(row.run, len(row.ids), ids[-1:]) for row, ids in zip(trial.rows, rows, strict=True)]
     together = step.answers(last).logits
     trial.end()
-    differs = any((a - b).float().std() > 0.1 * b.float().std() for a, b in zip(together, alone, strict=False))
-    return f"{type(model).__name__} computes something else for several rows" if differs else None
+    pairs = zip(together, alone, strict=False)
+    alike = all((a - b).float().std() <= 0.1 * b.float().std() for a, b in pairs)  # a number that is none isn't
+    return None if alike else f"{type(model).__name__} computes something else for several rows"
 
 
 def _prompts(step: Step, seed: int) -> list[list[int]]:
