@@ -108,6 +108,7 @@ def test_a_setting_of_another_layer_is_an_error_wherever_it_stands(base, holder)
 
 
 MEANT = {
+    "mmproj": "*mmproj*",
     "engine_args": {"max_memory": {"cpu": "9GiB"}},
     **{"custom_chat_template": "{{ x }}", "eos_to_cull": "</s>", "cot_effort": "low", "cot_bypass": "<think></think>"},
     **{
