@@ -127,6 +127,6 @@ def late_node(inputs: str, entry: dict, out: str, turns: int) -> dict[str, Any]:
 
 
 def pictures(inputs: str, entry: dict, out: str, cwd: str) -> dict[str, Any]:
-    """A model with eyes, whose dialogues name pictures by relative paths; the nodes were started elsewhere."""
+    """A vision model, whose dialogues name pictures by relative paths; the nodes were started elsewhere."""
     with cluster_of(2) as (cluster, _):
         return ended(start_driver(inputs, entry, out, cluster.address, "--replicas", "2", cwd=cwd))

@@ -1,1 +1,1 @@
-"""Tiny checkpoints with eyes: real architectures and processors, random weights, made on the spot."""
+"""Tiny vision checkpoints: real architectures and processors, random weights, made on the spot."""

@@ -1,4 +1,4 @@
-"""Save a tiny checkpoint with eyes to a folder, and say what transformers' own `generate` answers to messages."""
+"""Save a tiny vision checkpoint to a folder, and say what transformers' own `generate` answers to messages."""
 
 from __future__ import annotations
 

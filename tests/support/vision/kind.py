@@ -1,4 +1,4 @@
-"""What kinds of models with eyes are described by, and the sizes that most of them share."""
+"""What kinds of vision models are described by, and the sizes that most of them share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of models with eyes that tests are made of: each a real configuration and a real processor, made tiny."""
+"""The kinds of vision models that tests are made of: each a real configuration and a real processor, made tiny."""
 
 from __future__ import annotations
 

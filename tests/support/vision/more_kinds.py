@@ -1,4 +1,4 @@
-"""More kinds of models with eyes: those whose prompts, features or attention are of a manner of their own."""
+"""More kinds of vision models: those whose prompts, features or attention are of a manner of their own."""
 
 from __future__ import annotations
 

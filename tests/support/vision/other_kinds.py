@@ -1,4 +1,4 @@
-"""Kinds of models with eyes beside those that most people take: other forms of known ones, and odd ones."""
+"""Kinds of vision models beside those that most people take: other forms of known ones, and odd ones."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _ADAPTER = "llama.cpp takes no PEFT adapter; merge it into the weights, or take 
 _SPREAD = "the layers are spread over all GPUs that CUDA_VISIBLE_DEVICES shows"
 _NEEDS = "weights and dialogues take the memory that they need"
 _ENDS = "`eos_to_cull` names what ends answers"
-_EYES = "a checkpoint has its eyes in it; a GGUF file runs under llamacpp"
+_EYES = "a checkpoint has its vision encoder in it; a GGUF file runs under llamacpp"
 _MARKER = "the tokenizer says it; what a prompt begins with stands in its template"
 
 UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {

@@ -19,7 +19,7 @@ _FORMAT = re.compile(r"(?<![a-z0-9])(bf16|f16|fp16|f32|fp32|q8_0)(?![a-z0-9])")
 
 
 def is_mmproj(name: str) -> bool:
-    """Tell whether a GGUF file is a model's eyes, and no model: published ones are all called so."""
+    """Tell whether a GGUF file is a model's vision encoder, and no model: published ones are all called so."""
     return _MMPROJ in PurePosixPath(name).name.lower()
 
 

@@ -1,4 +1,4 @@
-"""Check how a model with eyes is shown pictures: the places in its prompts, and the image tokens. Needs no weights."""
+"""Check how a vision model is shown pictures: the places in its prompts, and the image tokens. Needs no weights."""
 
 from __future__ import annotations
 

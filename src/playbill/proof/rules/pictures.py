@@ -12,7 +12,7 @@ PICTURE_UNREAD = Rule(
     severity=Severity.ERROR,
     summary="The chat template leaves pictures out.",
     why="The model answers about a picture that it never saw, and nothing in its answer says so.",
-    prevents="Text templates given to a model with eyes, whose every picture was passed over without a word.",
+    prevents="Text templates given to a vision model, whose every picture was passed over without a word.",
     mend="Set `custom_chat_template` to one that writes a placeholder for each part of type `image`.",
 )
 PICTURE_PLACES = Rule(

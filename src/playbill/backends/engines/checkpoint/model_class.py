@@ -1,7 +1,7 @@
 """Judge by a configuration whether transformers loads a model that writes text for it, and of which class. Loads no
 weights.
 
-Text models have a class for text alone; a model with eyes may have only one for pictures and text, which reads text
+Text models have a class for text alone; a vision model may have only one for pictures and text, which reads text
 too.
 """
 
@@ -92,7 +92,7 @@ def sees_by_kind(config: Mapping[str, Any]) -> bool:
 
 
 def refuse_without_class(entry: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Raise EntryError where transformers is sure to load no model that writes token by token, or none with eyes where
+    """Raise EntryError where transformers is sure to load no model that writes token by token, or no vision model where
     the entry says that it takes pictures."""
     name, kind = entry.get("model_name"), str(config.get("model_type"))
     if kind in _ENCODERS and not config.get("is_decoder"):

@@ -18,7 +18,7 @@ class SampledSequence(TokenSequence):
     """A request whose tokens are sampled here.
 
     ``ids`` are the prompt's and the new ones. ``kv_cache`` belongs to the decoder, and ``computed`` says how many of
-    the ids are in it; ``sight`` is the decoder's too, for a prompt with pictures.
+    the ids are in it; ``embedded`` is the decoder's too, for a prompt with pictures.
     """
 
     def __init__(self, request: Request, on_text: OnText | None, decode: Callable[[Sequence[int]], str]) -> None:
@@ -29,7 +29,7 @@ class SampledSequence(TokenSequence):
         self.computed = 0
         self.cached = 0
         self.kv_cache: Any = None
-        self.sight: Any = None
+        self.embedded: Any = None
         self.most_tokens = self.prompt_length + limits.total
         self.sampling = Sampling(request.params, self.ids)
 

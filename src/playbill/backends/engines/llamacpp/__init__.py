@@ -26,9 +26,9 @@ from playbill.backends.engines.llamacpp.memory_plan import (
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer, tokenizer_server
 from playbill.backends.engines.llamacpp.trial import why_unloadable
-from playbill.backends.engines.llamacpp.vision.eyes import open_eyes
+from playbill.backends.engines.llamacpp.vision.picture_counter import use_mmproj
 from playbill.backends.engines.llamacpp.vision.processor import GgufProcessor
-from playbill.backends.engines.llamacpp.vision.sight import find_sight
+from playbill.backends.engines.llamacpp.vision.vision_gguf import find_vision_gguf
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 from playbill.backends.errors import EngineError, TemplateError, WeightsError
 from playbill.backends.prompt.chat_template import Template, named_template, pick_template
@@ -51,17 +51,17 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     """
     weights = find_weights(entry, context.credentials, progress=context.progress)
     header = read_header(*weights.files)
-    sight = find_sight(entry, weights, header)
-    if sight is not None:
-        sight.refuse_unloadable()
-        if sight.otherwise is not None:
-            warn_once(f"{entry.get('model_name')}: {sight.otherwise}")
+    vision = find_vision_gguf(entry, weights, header)
+    if vision is not None:
+        vision.refuse_unloadable()
+        if vision.otherwise is not None:
+            warn_once(f"{entry.get('model_name')}: {vision.otherwise}")
     vocabulary = Vocabulary(header)
     devices = xllamacpp.get_device_info()
     layers = gpu_layers(entry, devices)
     room = memory_room(entry, header, devices, weights=weights.size, layers=layers)
     template = _template(entry, vocabulary)
-    longest = _longest(entry, context, template) if sight is None else None
+    longest = _longest(entry, context, template) if vision is None else None
     plan = make_plan(entry, header, dialogues=context.dialogues, room=room, longest=longest)
     kernels = choose_kernels(entry, header, layers)
     try:
@@ -72,7 +72,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
         raise
     try:
         tokenizer = GgufTokenizer(vocabulary, server)
-        processor = sight.processor(tokenizer, lambda: server) if sight is not None else None
+        processor = vision.processor(tokenizer, lambda: server) if vision is not None else None
         path = _prompt_path(entry, context, template, tokenizer, plan.limit, processor)
         engine = LlamaCpp(
             server, tokenizer, plan, weights, layers, kernels, _prefix_cache(entry, header, layers, server)
@@ -87,10 +87,10 @@ def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
     """Return the prompt path alone; of the file only its header is read."""
     weights = find_weights(entry, context.credentials, progress=context.progress)
     header = read_header(weights.path)
-    sight = find_sight(entry, weights, header)
+    vision = find_vision_gguf(entry, weights, header)
     vocabulary = Vocabulary(header)
     tokenizer = GgufTokenizer(vocabulary, tokenizer_server(header))
-    processor = sight.processor(tokenizer, sight.counting_server) if sight is not None else None
+    processor = vision.processor(tokenizer, vision.counting_server) if vision is not None else None
     limit = context_limit(entry, header)
     return _prompt_path(entry, context, _template(entry, vocabulary), tokenizer, limit, processor)
 
@@ -99,14 +99,14 @@ def look(entry: Mapping[str, Any], context: Context) -> Look:
     """Try with llama.cpp whether it takes the file, by its header and the sizes of its tensors."""
     weights = find_weights(entry, context.credentials, progress=context.progress)
     header = read_header(*weights.files)
-    sight = find_sight(entry, weights, header)
+    vision = find_vision_gguf(entry, weights, header)
     try:
         Vocabulary(header)
     except WeightsError as e:
         return Look(fault=str(e))
     if why := why_unloadable(weights):
         return Look(fault=f"llama.cpp can't load {weights.named}: {why}")
-    return Look(odd=sight.otherwise if sight is not None else None)
+    return Look(odd=vision.otherwise if vision is not None else None)
 
 
 def fetch(entry: Mapping[str, Any], context: Context) -> Fetched:
@@ -191,7 +191,7 @@ def _params(weights: Weights, plan: MemoryPlan, layers: int, kernels: Kernels) -
     params.ctx_shift = False
     params.use_jinja = params.enable_chat_template = False
     if weights.mmproj is not None:
-        open_eyes(params, weights.mmproj, gpu=layers > 0)
+        use_mmproj(params, weights.mmproj, gpu=layers > 0)
     return params
 
 

@@ -1,4 +1,4 @@
-"""What a local model with eyes brings to its prompt path: who expands placeholders and makes features. An interface."""
+"""What a local vision model brings to its prompt path: who expands placeholders and makes features. An interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ExpandedPrompt", "PictureProcessor"]
 
 @dataclass(frozen=True, slots=True)
 class ExpandedPrompt:
-    """A prompt as a model with eyes gets it.
+    """A prompt as a vision model gets it.
 
     ``ids`` hold an image token for each patch that the model sees. ``features`` are the processor's other outputs by
     their names, tensors that only the engine understands. ``made`` says of each picture what became of it: its

@@ -46,7 +46,7 @@ def from_gguf(source: str, context: Context, filename: str | None = None, name: 
 def _put_sight(proposal: Proposal, context: Context) -> None:
     """Say that a model takes pictures where a file that sees lies beside it, fits it, and is of a known kind."""
     from playbill.backends.engines.llamacpp.gguf_header import read_header
-    from playbill.backends.engines.llamacpp.vision.sight import judge_mmproj
+    from playbill.backends.engines.llamacpp.vision.vision_gguf import judge_mmproj
     from playbill.backends.weights.gguf import find_weights
 
     try:

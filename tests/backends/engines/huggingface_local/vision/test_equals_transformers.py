@@ -1,4 +1,4 @@
-"""Models with eyes: ids, features and greedy answers are those of transformers' own processor and `generate`."""
+"""Vision models: ids, features and greedy answers are those of transformers' own processor and `generate`."""
 
 from __future__ import annotations
 

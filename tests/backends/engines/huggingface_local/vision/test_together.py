@@ -21,7 +21,7 @@ from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCach
 from playbill.backends.engines.huggingface_local.batching.step import Step
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
 from playbill.backends.engines.huggingface_local.vision.decoder import SeeingDecoder
-from playbill.backends.engines.huggingface_local.vision.sight import Eyes
+from playbill.backends.engines.huggingface_local.vision.embedded_prompt import PromptEmbedder
 from playbill.backends.engines.huggingface_local.vision.trial import find_fault
 from support.vision.checkpoint import Reference, entry_of, save_tiny
 from support.vision.kinds import KINDS
@@ -238,15 +238,15 @@ class Trial:
     def __init__(self, folder: Any, way: str) -> None:
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         self.processor = CheckpointProcessor(AutoProcessor.from_pretrained(folder))
-        self.eyes = Eyes(self.model)
+        self.embedder = PromptEmbedder(self.model)
         register()
         use_attention(self.model, ATTENTION)
         self.step = Step(self.model, KVCache(20), way, RowThreads(None), most_rows=4)
 
     @torch.inference_mode()
     def fault(self) -> str | None:
-        reference = SeeingDecoder(self.model, None, self.eyes.memory)
-        return find_fault(self.eyes, reference, self.step, self.processor)
+        reference = SeeingDecoder(self.model, None, self.embedder.memory)
+        return find_fault(self.embedder, reference, self.step, self.processor)
 
 
 @pytest.mark.parametrize("way", ["masked", "rows"])
@@ -264,11 +264,11 @@ def test_an_encoder_that_looks_across_pictures_gets_all_of_a_prompt(checkpoints)
     """As `generate` gives them to it; what would have been given for each alone is noticed on load."""
     trial = Trial(checkpoints("llava"), "rows")
     assert trial.fault() is None
-    assert trial.eyes.facts()["pictures_encoded"] == "one at a time"
+    assert trial.embedder.facts()["pictures_encoded"] == "one at a time"
     projector = trial.model.model.multi_modal_projector
     projector.register_forward_pre_hook(lambda _, given: (given[0] + given[0].mean(0, keepdim=True),))
     assert trial.fault() is None
-    assert trial.eyes.facts()["pictures_encoded"] == "all of a prompt together"
+    assert trial.embedder.facts()["pictures_encoded"] == "all of a prompt together"
 
 
 def test_what_cannot_be_computed_together_says_why(checkpoints, caplog):

@@ -1,1 +1,1 @@
-"""A checkpoint with eyes: its own processor, which turns a prompt and pictures into ids and features."""
+"""A vision checkpoint: its own processor, which turns a prompt and pictures into ids and features."""

@@ -1,7 +1,7 @@
 """Let torchvision be imported beside the torch that is here, also where it was built for another platform.
 
 Half of transformers' processors need torchvision, for resizing that torch itself does, and transformers imports it for
-models without eyes too. pip pairs a torch for the CPU with a torchvision for CUDA where an index has the latter alone.
+text models too. pip pairs a torch for the CPU with a torchvision for CUDA where an index has the latter alone.
 Its compiled operators can't be loaded then, and its import fails on their missing names (torchvision 0.28 and 0.29:
 `nms` and `qnms`). No processor calls them, so the names are declared before the import; a call of them would raise.
 """

@@ -114,7 +114,7 @@ def register() -> None:
 
 
 def use_attention(model: Any, name: str) -> None:
-    """Let a model's language part compute attention by a function that transformers knows. Eyes keep their own."""
+    """Let a model's language part compute attention by a function of transformers; a vision encoder keeps its own."""
     text = text_config(model)
     part = next((n for n in model.config.sub_configs if getattr(model.config, n, None) is text), None)
     model.set_attn_implementation(name if part is None else {part: name})

@@ -38,7 +38,7 @@ from playbill.backends.engines.machine.process_state import sum_alike
 from playbill.backends.registry.fields.local import MOST_ROWS, batch_limit
 from playbill.backends.registry.fields.table import setting
 
-__all__ = ["BatchedEyes", "Sighted", "choose_decoder"]
+__all__ = ["BatchedEmbedder", "VisionSupport", "choose_decoder"]
 
 _ROW_SIZES = (1, 2, 4, 8, 16, 24)
 _TOKEN_SIZES = (16, 32, 48, 64, 96, 128, 192, 224, 256, 320, 384)
@@ -52,7 +52,7 @@ _RAGGED = "a layer of experts, each of which gets as many tokens as the company 
 _MOST_EXPERT_BYTES = 1 << 28
 
 
-class BatchedEyes(PromptsWithPictures, Protocol):
+class BatchedEmbedder(PromptsWithPictures, Protocol):
     """Those of a model whose rows are computed together."""
 
     @property
@@ -66,31 +66,31 @@ class BatchedEyes(PromptsWithPictures, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sighted:
-    """What a model with eyes brings: its eyes, a trial that says why its rows can't be computed together, and its
+class VisionSupport:
+    """What a vision model brings: its embedder, a trial that says why its rows can't be computed together, and its
     decoder for one row at a time."""
 
-    eyes: BatchedEyes
+    embedder: BatchedEmbedder
     fault: Callable[[Step], str | None]
     single: Callable[[Mapping[str, Any]], Decoder]
 
 
 @torch.inference_mode()
 def choose_decoder(
-    entry: Mapping[str, Any], model: Any, threads: int | None, sighted: Sighted | None = None
+    entry: Mapping[str, Any], model: Any, threads: int | None, vision: VisionSupport | None = None
 ) -> Decoder:
     """Return the decoder that an entry asks for, with so many threads on a CPU.
 
     A model that can't be batched is warned of, and answers one at a time. Raises WeightsError where it can't even that.
     """
     if (size := batch_limit(entry)) == 1:
-        return _single(entry, model, None, sighted)
+        return _single(entry, model, None, vision)
     why = _asks_otherwise(entry) or _cannot(model)
-    step = None if why else _find_step(entry, model, size or MOST_ROWS, threads, sighted)
+    step = None if why else _find_step(entry, model, size or MOST_ROWS, threads, vision)
     if not isinstance(step, Step):
         why = why or step
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {why}")
-        return _single(entry, model, why, sighted)
+        return _single(entry, model, why, vision)
     step.kv_cache = KVCache(_pages(entry, model, step))
     exact = setting(entry, "batching") == "exact"
     difference: Difference | str | None = None
@@ -98,12 +98,14 @@ def choose_decoder(
         difference = _settle(entry, step)
     else:
         _let_loose(step)
-    facts, eyes = _facts(step, exact=exact, difference=difference), sighted.eyes if sighted is not None else None
-    return BatchDecoder(step, exact=exact, facts=facts | dict(eyes.facts() if eyes is not None else {}), eyes=eyes)
+    facts, embedder = _facts(step, exact=exact, difference=difference), vision.embedder if vision is not None else None
+    return BatchDecoder(
+        step, exact=exact, facts=facts | dict(embedder.facts() if embedder is not None else {}), embedder=embedder
+    )
 
 
 def _find_step(
-    entry: Mapping[str, Any], model: Any, rows: int, threads: int | None, sighted: Sighted | None
+    entry: Mapping[str, Any], model: Any, rows: int, threads: int | None, vision: VisionSupport | None
 ) -> Step | str | None:
     """Return the step with the first way of attention that a trial passes, or why there is none."""
     usual, why = text_config(model)._attn_implementation, None
@@ -115,7 +117,7 @@ def _find_step(
     for way in _ways(model):
         step = Step(model, KVCache(MOST_PIECES), way, row_threads, most_rows=rows, windows=windows)
         try:
-            failed = is_wrong(step, usual) or (sighted.fault(step) if sighted is not None else None)
+            failed = is_wrong(step, usual) or (vision.fault(step) if vision is not None else None)
         except Exception as e:  # noqa: BLE001 - whatever an unknown model or kernel raises
             failed = f"its rows can't be computed together ({type(e).__name__}: {str(e)[:120]})"
         if failed is None:
@@ -222,9 +224,9 @@ def _pages(entry: Mapping[str, Any], model: Any, step: Step) -> int:
     return max(MOST_PIECES + 1, pages)
 
 
-def _single(entry: Mapping[str, Any], model: Any, why: str | None, sighted: Sighted | None) -> Decoder:
+def _single(entry: Mapping[str, Any], model: Any, why: str | None, vision: VisionSupport | None) -> Decoder:
     facts = {"kind": "single", "company_independent": True, **({"reason": why} if why else {})}
-    return tried(SingleDecoder(model, facts) if sighted is None else sighted.single(facts), entry, model)
+    return tried(SingleDecoder(model, facts) if vision is None else vision.single(facts), entry, model)
 
 
 def _asks_otherwise(entry: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ _NO_ROOM = (
 
 
 class PromptWithPictures(Protocol):
-    """A prompt as a model with eyes gets it. ``names`` tell what it is token by token, and the first ``whole`` can't be
+    """A prompt as a vision model gets it. ``names`` tell what it is token by token, and the first ``whole`` can't be
     computed in pieces."""
 
     @property
@@ -69,7 +69,7 @@ class BatchDecoder:
     from the dialogue's earlier turns or from another dialogue, is not computed again. With ``exact`` only what was
     computed as a prompt counts as known, in whole pieces, since a token has other bits when it is computed as an
     answer; and an answer's tokens are never computed as a prompt: a row that begins again takes them one by one.
-    ``eyes`` are those of a model that has some.
+    ``embedder`` makes the embeddings of prompts with pictures, for a vision model.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class BatchDecoder:
         *,
         exact: bool,
         facts: Mapping[str, Any] | None = None,
-        eyes: PromptsWithPictures | None = None,
+        embedder: PromptsWithPictures | None = None,
         ahead: bool | None = None,
     ) -> None:
         """Advance rows by a step. ``ahead`` is for tests; None takes what the step's device is."""
@@ -87,7 +87,7 @@ class BatchDecoder:
         self.ahead = step.device.type != "cpu" if ahead is None else ahead
         self._step = step
         self._exact = exact
-        self._eyes = eyes
+        self._embedder = embedder
         self._kv_cache = step.kv_cache
 
     @property
@@ -111,27 +111,27 @@ class BatchDecoder:
         """The row is complete; its dialogue may go on."""
         if row.kv_cache is not None:
             self._kv_cache.keep(row.kv_cache)
-            row.kv_cache = row.sight = None
+            row.kv_cache = row.embedded = None
 
     def forget(self, row: SampledSequence) -> None:
         if row.kv_cache is not None:
             self._kv_cache.clean(row.kv_cache)
             self._kv_cache.drop(row.kv_cache)
-        row.kv_cache, row.computed, row.sight = None, 0, None
+        row.kv_cache, row.computed, row.embedded = None, 0, None
 
     def make_room(self) -> bool:
         found = self._kv_cache.drop_idle()
-        return (self._eyes is not None and self._eyes.make_room()) or found
+        return (self._embedder is not None and self._embedder.make_room()) or found
 
     def close(self) -> None:
         self._step.close()
-        if self._eyes is not None:
-            self._eyes.close()
+        if self._embedder is not None:
+            self._embedder.close()
 
     def _admit(self, row: SampledSequence) -> bool:
         """Give a row its pages, with the longest known beginning of its prompt; False where they aren't free."""
-        if self._eyes is not None and row.sight is None and any(row.request.pictures):
-            row.sight = self._eyes.look(row.ids[: row.prompt_length], row.request.features)
+        if self._embedder is not None and row.embedded is None and any(row.request.pictures):
+            row.embedded = self._embedder.look(row.ids[: row.prompt_length], row.request.features)
         known = [(self._usable(run, row), not run.busy, run.used, run) for run in self._kv_cache.runs]
         length, idle, _, best = max(known, key=lambda k: k[:3], default=(0, False, 0, None))
         run = self._kv_cache.take(row.most_tokens, spare=best if length else None)
@@ -150,7 +150,7 @@ class BatchDecoder:
 
     def _usable(self, run: Run, row: SampledSequence) -> int:
         """Return how many of a prompt's tokens needn't be computed, since a run has them."""
-        whole, names = _whole(row), row.ids if row.sight is None else row.sight.names
+        whole, names = _whole(row), row.ids if row.embedded is None else row.embedded.names
         shared = min(shared_length(run.ids, names), row.prompt_length - 1)  # the last one is always computed
         if not self._exact:
             return shared if shared >= whole else 0
@@ -161,11 +161,11 @@ class BatchDecoder:
 
     def _compute_whole(self, row: SampledSequence, meanwhile: Callable[[], None]) -> dict[int, Pick]:
         """Compute the beginning of a prompt that can't be computed in pieces; sample after it where it's all of it."""
-        assert self._eyes is not None
+        assert self._embedder is not None
         run, ids, whole = row.kv_cache, row.ids[: row.prompt_length], _whole(row)
-        logits = self._eyes.compute_whole(ids, row.request.features, whole, self._kv_cache, run)
+        logits = self._embedder.compute_whole(ids, row.request.features, whole, self._kv_cache, run)
         row.computed = run.prefilled = run.whole = whole
-        run.ids = list(row.sight.names[:whole])
+        run.ids = list(row.embedded.names[:whole])
         wanted = [row] if whole == row.prompt_length and not row.new_ids else []
         columns = torch.tensor(columns_of([row.sampling for row in wanted]), dtype=torch.int32, device=logits.device)
         return self._sample(wanted, Logits(logits, columns.view(-1, COLUMNS)), meanwhile)
@@ -191,8 +191,8 @@ class BatchDecoder:
         logits = self._step.prompts(pieces, list(ends), columns_of([row.sampling for row in wanted]))
         self._store(rows, pieces)
         for row in rows:
-            if row.sight is not None and row.computed == row.prompt_length:
-                row.sight = row.sight.computed()
+            if row.embedded is not None and row.computed == row.prompt_length:
+                row.embedded = row.embedded.computed()
         return self._sample(wanted, logits, meanwhile)
 
     def _answers(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None]) -> dict[int, Pick]:
@@ -226,10 +226,12 @@ class BatchDecoder:
 
 def _whole(row: SampledSequence) -> int:
     """Return how many of a prompt's tokens are computed at once, since they can't be in pieces."""
-    return int(row.sight.whole) if row.sight is not None else 0
+    return int(row.embedded.whole) if row.embedded is not None else 0
 
 
 def _piece(row: SampledSequence, begin: int, end: int) -> Piece:
     ids = row.ids[begin:end]
-    found: Piece = Piece(row.kv_cache, begin, ids) if row.sight is None else row.sight.piece(row.kv_cache, begin, ids)
+    found: Piece = (
+        Piece(row.kv_cache, begin, ids) if row.embedded is None else row.embedded.piece(row.kv_cache, begin, ids)
+    )
     return found

@@ -206,7 +206,7 @@ def _alike_linears(step: Step, sizes: Sequence[int], most: int, *, head: bool) -
     """
     output = step.model.get_output_embeddings()
     found, seen = list(sizes), set[Any]()
-    for module in (*step.model.get_decoder().modules(), output):  # eyes see each picture alone
+    for module in (*step.model.get_decoder().modules(), output):  # a vision encoder gets each picture alone
         weight = getattr(module, "weight", None)
         if type(module) is not torch.nn.Linear or weight is None or weight.is_meta or (module is output and not head):
             continue

@@ -1,1 +1,1 @@
-"""Models with eyes: what their language part is given for a prompt, and how each picture is encoded once."""
+"""Vision models: what their language part is given for a prompt, and how each picture is encoded once."""

@@ -1,4 +1,4 @@
-"""Decoders for models with eyes: rows together where a trial with a picture proves right, else one at a time.
+"""Decoders for vision models: rows together where a trial with a picture proves right, else one at a time.
 
 Knows no picture: what a model's processor made of them comes with a request, and goes to the model by its names.
 """
@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from playbill.backends.engines.huggingface_local.batching.choice import Sighted, choose_decoder
+from playbill.backends.engines.huggingface_local.batching.choice import VisionSupport, choose_decoder
 from playbill.backends.engines.huggingface_local.batching.step import Step
 from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
+from playbill.backends.engines.huggingface_local.vision.embedded_prompt import PromptEmbedder
 from playbill.backends.engines.huggingface_local.vision.feature_memory import FeatureMemory
 from playbill.backends.engines.huggingface_local.vision.first_pass import FirstPass
-from playbill.backends.engines.huggingface_local.vision.sight import Eyes
 from playbill.backends.engines.huggingface_local.vision.trial import find_fault
 from playbill.backends.prompt.pictures import PictureProcessor
 
@@ -63,13 +63,13 @@ def seeing_decoder(entry: Mapping[str, Any], model: Any, processor: PictureProce
 
     Raises WeightsError where it can't even be computed one row at a time.
     """
-    eyes = Eyes(model)
+    embedder = PromptEmbedder(model)
 
     def single(facts: Mapping[str, Any]) -> SingleDecoder:
-        eyes.memory.apart = False  # as in `generate`, to the bit
-        return SeeingDecoder(model, facts, eyes.memory)
+        embedder.memory.apart = False  # as in `generate`, to the bit
+        return SeeingDecoder(model, facts, embedder.memory)
 
     def fault(step: Step) -> str | None:
-        return find_fault(eyes, SeeingDecoder(model, None, eyes.memory), step, processor)
+        return find_fault(embedder, SeeingDecoder(model, None, embedder.memory), step, processor)
 
-    return choose_decoder(entry, model, threads, Sighted(eyes, fault, single))
+    return choose_decoder(entry, model, threads, VisionSupport(embedder, fault, single))

@@ -1,4 +1,4 @@
-"""The trial on load of a model with eyes: whether its rows can be computed together, pictures and all.
+"""The trial on load of a vision model: whether its rows can be computed together, pictures and all.
 
 A prompt with a picture is computed beside one without, and compared with what the model's own steps give for it alone;
 one with two pictures shows whether each can be encoded apart.
@@ -15,7 +15,7 @@ from playbill.backends.engines.base import Request
 from playbill.backends.engines.huggingface_local.batching.step import Piece, Step
 from playbill.backends.engines.huggingface_local.decoder import SingleDecoder
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
-from playbill.backends.engines.huggingface_local.vision.sight import Eyes
+from playbill.backends.engines.huggingface_local.vision.embedded_prompt import PromptEmbedder
 from playbill.backends.prompt.pictures import ExpandedPrompt, Picture, PictureProcessor
 from playbill.backends.prompt.pictures.picture import make_picture
 
@@ -27,20 +27,22 @@ _ANSWER = (1, 2)
 """Ids that stand for an answer's first tokens."""
 
 
-def find_fault(eyes: Eyes, reference: SingleDecoder, step: Step, processor: PictureProcessor) -> str | None:
-    """Return why the rows of a model with eyes can't be computed together, None where they can. What has to be known of
-    its prompts with pictures is known to ``eyes`` and ``step`` afterwards."""
-    eyes.memory.apart = _encodes_apart(eyes, processor)
+def find_fault(
+    embedder: PromptEmbedder, reference: SingleDecoder, step: Step, processor: PictureProcessor
+) -> str | None:
+    """Return why the rows of a vision model can't be computed together, None where they can. What has to be known of
+    its prompts with pictures is known to ``embedder`` and ``step`` afterwards."""
+    embedder.memory.apart = _encodes_apart(embedder, processor)
     one = _prompt(processor, _SIZES[:1])
-    eyes.settle(one.ids, one.features)
-    step.planes = eyes.planes
+    embedder.settle(one.ids, one.features)
+    step.planes = embedder.planes
     request = Request(messages=(), params={"max_tokens": 3}, prompt_ids=one.ids, features=one.features)
     row = SampledSequence(request, None, str)
-    with eyes.usual_attention():
+    with embedder.usual_attention():
         alone = [_next(reference, row, token) for token in (None, *_ANSWER)]
-    together = _together(eyes, step, one)
+    together = _together(embedder, step, one)
     step.kv_cache.runs.clear()
-    eyes.memory.clear()
+    embedder.memory.clear()
     if any(_differ(a, b) for a, b in zip(together, alone, strict=True)):
         return f"{type(step.model).__name__} computes something else for a picture beside other rows"
     return None
@@ -51,42 +53,42 @@ def _next(reference: SingleDecoder, row: SampledSequence, token: int | None) -> 
     return reference.next_logits(row, torch.tensor([row.ids]))[0].clone()
 
 
-def _together(eyes: Eyes, step: Step, prompt: ExpandedPrompt) -> list[torch.Tensor]:
+def _together(embedder: PromptEmbedder, step: Step, prompt: ExpandedPrompt) -> list[torch.Tensor]:
     """Return the logits after a prompt and after each token of an answer, computed beside a row of text."""
-    sight, length = eyes.look(prompt.ids, prompt.features), len(prompt.ids)
+    embedded, length = embedder.look(prompt.ids, prompt.features), len(prompt.ids)
     run, other = step.kv_cache.take(length + len(_ANSWER)), step.kv_cache.take(8)
     if run is None or other is None:
         raise NotImplementedError(f"a small picture has {length} tokens")
-    if done := sight.whole:
-        made = eyes.compute_whole(prompt.ids, prompt.features, done, step.kv_cache, run)[0]
+    if done := embedded.whole:
+        made = embedder.compute_whole(prompt.ids, prompt.features, done, step.kv_cache, run)[0]
     text: list[Piece] = [Piece(other, 0, (3, 2, 1))]
     found = []
     while done < length:
         end = min((done // step.border + 1) * step.border, length)
-        made = step.prompts([sight.piece(run, done, prompt.ids[done:end]), *text], [0]).logits[0].clone()
+        made = step.prompts([embedded.piece(run, done, prompt.ids[done:end]), *text], [0]).logits[0].clone()
         done, text = end, []
     found.append(made)
     for i, token in enumerate(_ANSWER):
-        pieces = [Piece(other, 3 + i, [token]), sight.piece(run, length + i, [token])]
+        pieces = [Piece(other, 3 + i, [token]), embedded.piece(run, length + i, [token])]
         found.append(step.answers(pieces).logits[1].clone())
     return found
 
 
-def _encodes_apart(eyes: Eyes, processor: PictureProcessor) -> bool:
+def _encodes_apart(embedder: PromptEmbedder, processor: PictureProcessor) -> bool:
     """Tell whether a picture may be encoded without the others of its prompt."""
-    eyes.memory.apart = False
+    embedder.memory.apart = False
     try:
         two = _prompt(processor, _SIZES)
-        together = eyes.given(two.ids, two.features)
-        eyes.memory.apart = True
-        apart = eyes.given(two.ids, two.features)
+        together = embedder.given(two.ids, two.features)
+        embedder.memory.apart = True
+        apart = embedder.given(two.ids, two.features)
         return not _differ(apart["inputs_embeds"], together["inputs_embeds"])
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 - of an unknown model's code; all are encoded together then, as the facts say
         return False
     finally:
-        eyes.memory.apart = False
+        embedder.memory.apart = False
 
 
 def _prompt(processor: PictureProcessor, sizes: Sequence[tuple[int, int]]) -> ExpandedPrompt:

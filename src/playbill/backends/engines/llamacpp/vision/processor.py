@@ -20,7 +20,7 @@ from typing import Any
 from playbill.backends.common.packages import installed_version
 from playbill.backends.engines.llamacpp.server import xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
-from playbill.backends.engines.llamacpp.vision.eyes import Eyes
+from playbill.backends.engines.llamacpp.vision.picture_counter import PictureCounter
 from playbill.backends.engines.llamacpp.vision.projectors import PROJECTORS
 from playbill.backends.engines.llamacpp.vision.prompt import PICTURE_PROMPT, PicturePrompt
 from playbill.backends.errors import EngineError, MessageError, WeightsError
@@ -53,7 +53,7 @@ class _Seen:
 
 
 class GgufProcessor:
-    """The processor of a model with an mmproj file of a known kind. ``open_eyes`` starts what counts, once, when it is
+    """The processor of a model with an mmproj file of a known kind. ``start_counter`` starts what counts, once, when it is
     first needed; ``otherwise`` is what is to be known of the kind."""
 
     def __init__(
@@ -61,7 +61,7 @@ class GgufProcessor:
         mmproj: Path,
         kind: str,
         tokenizer: GgufTokenizer,
-        open_eyes: Callable[[], Eyes],
+        start_counter: Callable[[], PictureCounter],
         otherwise: str | None = None,
     ) -> None:
         self._mmproj = mmproj
@@ -69,7 +69,7 @@ class GgufProcessor:
         self._kind = kind
         self._projector = PROJECTORS[kind]
         self._tokenizer = tokenizer
-        self._open_eyes = open_eyes
+        self._start_counter = start_counter
         self._bos = _bos(mmproj, tokenizer)
         self._kept: OrderedDict[str, _Seen] = OrderedDict()
         self._lock = threading.Lock()
@@ -82,8 +82,8 @@ class GgufProcessor:
             begin = () if begun or self._bos is None else (self._bos.id,)
             return ExpandedPrompt((*begin, *self._tokenizer.encode(text)))
         pieces = self._pieces(text)
-        if any(self._eyes.marker in piece for piece in pieces):
-            raise MessageError(f"messages: a text holds {self._eyes.marker!r}, which llama.cpp takes for a picture")
+        if any(self._counter.marker in piece for piece in pieces):
+            raise MessageError(f"messages: a text holds {self._counter.marker!r}, which llama.cpp takes for a picture")
         shown = [self._look_at(picture) for picture in pictures]
         if (size := sum(len(each.data) for each in shown)) > _MOST:
             raise MessageError(
@@ -95,8 +95,8 @@ class GgufProcessor:
         return ExpandedPrompt(ids, {PICTURE_PROMPT: prompt}, made)
 
     @cached_property
-    def _eyes(self) -> Eyes:
-        return self._open_eyes()
+    def _counter(self) -> PictureCounter:
+        return self._start_counter()
 
     @cached_property
     def _marks(self) -> tuple[list[int], list[int]]:
@@ -147,7 +147,7 @@ class GgufProcessor:
             )
         data = base64.b64encode(file.getvalue()).decode()
         try:
-            count = self._eyes.count(picture.sha256, data)
+            count = self._counter.count(picture.sha256, data)
         except EngineError as e:
             size = f"{picture.width} x {picture.height}"
             raise MessageError(f"{picture.place}: llama.cpp refuses the picture of {size} pixels: {e}") from e
@@ -171,8 +171,8 @@ class GgufProcessor:
             ids += [self._token] * each.tokens + following
             key += [-1 - int(picture.sha256[:15], 16)] * each.tokens + following
         prompt = PicturePrompt(
-            self._eyes.marker.join(texts),
-            self._eyes.marker,
+            self._counter.marker.join(texts),
+            self._counter.marker,
             tuple(each.data for each in shown),
             tuple(key),
             tuple(self._tokenizer.decode(piece) for piece in encoded),

@@ -11,7 +11,7 @@ from playbill.backends.engines.llamacpp.gguf_header import GgufHeader, read_head
 from playbill.backends.engines.llamacpp.server import LlamaServer
 from playbill.backends.engines.llamacpp.tokenizer import GgufTokenizer
 from playbill.backends.engines.llamacpp.trial import why_unloadable
-from playbill.backends.engines.llamacpp.vision.eyes import Eyes, counting_server
+from playbill.backends.engines.llamacpp.vision.picture_counter import PictureCounter, counting_server
 from playbill.backends.engines.llamacpp.vision.processor import GgufProcessor
 from playbill.backends.engines.llamacpp.vision.projectors import (
     kind_of,
@@ -25,11 +25,11 @@ from playbill.backends.prompt.pictures.opening import need_pillow
 from playbill.backends.registry import rules
 from playbill.backends.weights.gguf import Weights
 
-__all__ = ["Sight", "find_sight", "judge_mmproj"]
+__all__ = ["VisionGguf", "find_vision_gguf", "judge_mmproj"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class VisionGguf:
     """A model with its mmproj file, which fit: ``kind`` is the file's own word for what it is, ``width`` how wide the
     vectors are that it makes of pictures, ``otherwise`` how llama.cpp runs it otherwise than it was trained."""
 
@@ -42,7 +42,7 @@ class Sight:
 
     def processor(self, tokenizer: GgufTokenizer, server: Callable[[], LlamaServer]) -> GgufProcessor:
         """Return the processor; ``server`` starts, or is, one that has the file."""
-        return GgufProcessor(self.mmproj, self.kind, tokenizer, lambda: Eyes(server()), self.otherwise)
+        return GgufProcessor(self.mmproj, self.kind, tokenizer, lambda: PictureCounter(server()), self.otherwise)
 
     def refuse_unloadable(self) -> None:
         """Raise WeightsError where llama.cpp refuses the files.
@@ -58,7 +58,7 @@ class Sight:
         return counting_server(self.model, self.mmproj, self.width)
 
 
-def find_sight(entry: Mapping[str, Any], weights: Weights, model: GgufHeader) -> Sight | None:
+def find_vision_gguf(entry: Mapping[str, Any], weights: Weights, model: GgufHeader) -> VisionGguf | None:
     """Return how a model sees; None where its entry doesn't say that it does.
 
     Raises EntryError for a file that doesn't belong to the model, or of a kind that isn't known; BackendUnavailable
@@ -68,14 +68,14 @@ def find_sight(entry: Mapping[str, Any], weights: Weights, model: GgufHeader) ->
         return None
     name = str(entry.get("model_name"))
     try:
-        sight = judge_mmproj(weights, model)
+        vision = judge_mmproj(weights, model)
     except WeightsError as e:
         raise EntryError(f"{name}: {e}", [rules.NO_PROCESSOR.at(name, str(e))]) from e
     need_pillow(f"{name}: multimodality says that the model")
-    return sight
+    return vision
 
 
-def judge_mmproj(weights: Weights, model: GgufHeader) -> Sight:
+def judge_mmproj(weights: Weights, model: GgufHeader) -> VisionGguf:
     """Return how a model sees by its mmproj file, which there must be. Raises WeightsError where the two don't fit."""
     assert weights.mmproj is not None
     header = read_header(weights.mmproj)
@@ -87,4 +87,4 @@ def judge_mmproj(weights: Weights, model: GgufHeader) -> Sight:
             f"{weights.mmproj.name} belongs to another model: it makes vectors of {theirs} numbers, and "
             f"{weights.path.name} reads vectors of {width}"
         )
-    return Sight(model, weights, weights.mmproj, kind_of(values), width, otherwise(values, header.tensors))
+    return VisionGguf(model, weights, weights.mmproj, kind_of(values), width, otherwise(values, header.tensors))

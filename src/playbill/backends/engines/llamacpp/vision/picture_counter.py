@@ -16,15 +16,15 @@ from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.tokenizer import write_shell
 from playbill.backends.errors import EngineError
 
-__all__ = ["Eyes", "counting_server", "open_eyes"]
+__all__ = ["PictureCounter", "counting_server", "use_mmproj"]
 
 _COUNT, _RENDER, _TOKENIZE = "/v1/chat/completions/input_tokens", "/apply-template", "/tokenize"
 _KEPT = 4096
 """Pictures whose number of tokens is remembered."""
 
 
-class Eyes:
-    """Counts by a server that `open_eyes` prepared."""
+class PictureCounter:
+    """Counts by a server that `use_mmproj` prepared."""
 
     def __init__(self, server: LlamaServer) -> None:
         self._server = server
@@ -60,7 +60,7 @@ class Eyes:
         return len(self._server.post(_TOKENIZE, asked)["tokens"])
 
 
-def open_eyes(params: Any, mmproj: Path, *, gpu: bool) -> None:
+def use_mmproj(params: Any, mmproj: Path, *, gpu: bool) -> None:
     """Set a server's parameters so that it sees, and can count.
 
     Each picture is encoded alone: the encoder's last bits may depend on what is beside it, and so on whether a
@@ -86,5 +86,5 @@ def counting_server(header: GgufHeader, mmproj: Path, width: int) -> LlamaServer
         params.cache_ram_mib = 0
         params.warmup = params.use_jinja = False
         params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_MMAP  # the weights are a hole, never read
-        open_eyes(params, mmproj, gpu=False)
+        use_mmproj(params, mmproj, gpu=False)
         return LlamaServer(params)

@@ -25,14 +25,14 @@ from playbill.backends.engines.huggingface_local.batching.step import Piece
 from playbill.backends.engines.huggingface_local.vision.feature_memory import FeatureMemory, tensors_in
 from playbill.backends.engines.huggingface_local.vision.first_pass import FirstPass
 
-__all__ = ["Eyes", "Sight"]
+__all__ = ["PromptEmbedder", "EmbeddedPrompt"]
 
 _UNLIKE_ANY = -1
 _BY_TOKEN = ("input_ids", "inputs_embeds", "position_ids", "attention_mask", "cache_position")
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class EmbeddedPrompt:
     """A prompt with pictures as the language part gets it, of shape (tokens, hidden) in ``embeds``.
 
     ``names`` are its ids, but where something of a picture stands: there they are negative numbers, the same for the
@@ -58,7 +58,7 @@ class Sight:
         embeds = self.embeds[begin:end] if self.embeds is not None and min(names) < 0 else None
         return Piece(run, begin, ids, names=names, positions=[p[begin:end] for p in self.positions], embeds=embeds)
 
-    def computed(self) -> Sight:
+    def computed(self) -> EmbeddedPrompt:
         """Return what is still needed once the prompt is computed."""
         return replace(self, embeds=None)
 
@@ -71,9 +71,9 @@ class Given(Exception):
         self.inputs = inputs
 
 
-class Eyes:
-    """A model's eyes, looked through. ``whole`` says why prompts can't be computed in pieces, None where they can;
-    ``planes`` is how many positions each token has."""
+class PromptEmbedder:
+    """Makes embeddings of prompts with pictures, by the model's own code. ``whole`` says why prompts can't be computed in
+    pieces, None where they can; ``planes`` is how many positions each token has."""
 
     def __init__(self, model: Any) -> None:
         self.memory = FeatureMemory(model)
@@ -95,7 +95,7 @@ class Eyes:
     def close(self) -> None:
         self.memory.close()
 
-    def look(self, ids: Sequence[int], features: Mapping[str, Any]) -> Sight:
+    def look(self, ids: Sequence[int], features: Mapping[str, Any]) -> EmbeddedPrompt:
         """Encode a prompt's pictures, as far as they aren't known, and return what the language part gets."""
         given = self.given(ids, features)
         embeds = given["inputs_embeds"][0]
@@ -104,7 +104,9 @@ class Eyes:
         known = torch.tensor(ids, device=embeds.device).clamp_(max=table.weight.shape[0] - 1)
         seen = (embeds != table(known[None])[0].to(embeds.device)).any(-1).tolist()
         whole = len(ids) - seen[::-1].index(True) if self.whole is not None and any(seen) else 0
-        return Sight(None if whole else embeds, _names(ids, seen, embeds, positions), positions.tolist(), whole)
+        return EmbeddedPrompt(
+            None if whole else embeds, _names(ids, seen, embeds, positions), positions.tolist(), whole
+        )
 
     def given(self, ids: Sequence[int], features: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the language part is called with for a prompt."""
@@ -153,9 +155,9 @@ class Eyes:
         """Find out, by a prompt with pictures, what the language part is given beside ids."""
         with self.usual_attention():
             given = self.given(ids, features)
-        sight = self.look(ids, features)
-        self.planes = len(sight.positions)
-        self.whole = why_whole(given, [name < 0 for name in sight.names])
+        embedded = self.look(ids, features)
+        self.planes = len(embedded.positions)
+        self.whole = why_whole(given, [name < 0 for name in embedded.names])
 
 
 def why_whole(given: Mapping[str, Any], seen: Sequence[bool]) -> str | None:
