@@ -72,8 +72,8 @@ class Given(Exception):
 
 
 class PromptEmbedder:
-    """Makes embeddings of prompts with pictures, by the model's own code. ``whole`` says why prompts can't be computed in
-    pieces, None where they can; ``planes`` is how many positions each token has."""
+    """Makes embeddings of prompts with pictures, by the model's own code. ``whole`` says why prompts can't be computed
+    in pieces, None where they can; ``planes`` is how many positions each token has."""
 
     def __init__(self, model: Any) -> None:
         self.memory = FeatureMemory(model)
