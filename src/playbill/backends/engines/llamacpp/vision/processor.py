@@ -53,8 +53,8 @@ class _Seen:
 
 
 class GgufProcessor:
-    """The processor of a model with an mmproj file of a known kind. ``start_counter`` starts what counts, once, when it is
-    first needed; ``otherwise`` is what is to be known of the kind."""
+    """The processor of a model with an mmproj file of a known kind. ``start_counter`` starts what counts, once, when it
+    is first needed; ``otherwise`` is what is to be known of the kind."""
 
     def __init__(
         self,
