@@ -46,6 +46,7 @@ VALUES = {
         "bnb_4bit_quant_type": "fp4",
         "pictures_per_prompt": 3,
         "mmproj": "*mmproj*",
+        "gpu_memory_share": 0.5,
         "white_space": "keep",
     },
     **{"providers": ["deepinfra"], "quantizations": ["bf16"], "require_parameters": False, "safety_settings": "OFF"},
