@@ -5,6 +5,8 @@ llama.cpp resizes pictures by code of its own, so only a picture that has the mo
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import replace
 
 import pytest
@@ -14,9 +16,10 @@ pytest.importorskip("PIL", reason="needs the extra `vision`")
 pytest.importorskip("torchvision", reason="needs the extra `vision`")
 pytest.importorskip("gguf", reason="needs the extra `hf`")
 
+from PIL import Image
+
 from playbill.backends import load_model, make_prompt
 from support.gguf_eyes import entry_of
-from support.vision import shapes
 from support.vision.checkpoint import Reference
 from support.vision.gguf_files import INTERNVL, LLAVA, PUBLISHED, save_both
 from support.vision.kinds import KINDS
@@ -29,9 +32,10 @@ SAME_IDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "gemma3")
 """The other kinds have marks within a picture, for which the placeholder's id stands: those ids are as many."""
 
 
-def talks():
+def talks_of_size(size):
     """Conversations of all shapes, with pictures of one size."""
-    one, other = ({"type": "image_url", "image_url": {"url": shapes.data_url(name)}} for name in ("small", "tall"))
+    first, second = picture_url(size, turned=0), picture_url(size, turned=40)
+    one, other = ({"type": "image_url", "image_url": {"url": url}} for url in (first, second))
     text, more = ({"type": "text", "text": text} for text in ("What is this?", "And now?"))
     past = {"role": "assistant", "content": "A tower."}
 
@@ -41,7 +45,7 @@ def talks():
     return {
         "none": [{"role": "user", "content": "Say a word."}],
         "one": [user(one, text)],
-        "clembench": [{"role": "user", "content": "What?", "image": shapes.data_url("small")}],
+        "clembench": [{"role": "user", "content": "What?", "image": first}],
         "two": [user(one, other, text)],
         "earlier turn": [user(one, text), past, {"role": "user", "content": "Sure?"}],
         "two turns": [user(one, text), past, user(other, more)],
@@ -51,18 +55,12 @@ def talks():
     }
 
 
-def talks_of_size(size):
-    """The conversations with pictures of this size."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in shapes.SIZES:
-            patch.setitem(shapes.SIZES, name, size)
-        try:
-            for cached in (shapes.image, shapes.data_url):
-                cached.cache_clear()
-            return talks()
-        finally:
-            for cached in (shapes.image, shapes.data_url):
-                cached.cache_clear()
+def picture_url(size, *, turned):
+    """A picture of this size that has something to see everywhere, as a data URL."""
+    rows, rings = (make("L").resize(size) for make in (Image.linear_gradient, Image.radial_gradient))
+    file = io.BytesIO()
+    Image.merge("RGB", (rows, rings, rings.rotate(turned))).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def same_but_for_a_tie(answer, expected):
