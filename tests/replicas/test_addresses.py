@@ -83,7 +83,7 @@ def test_a_head_is_taken_and_gets_the_token_that_it_wants(monkeypatch):
 
 LACKING = (
     "The actor died because of an error raised in its creation task, \x1b[36mray::_Replica.__init__()\x1b[39m "
-    "(pid=26042, ip=10.0.0.7, actor_id=19d8, repr=<TemporaryActor object at 0x7f>)\n           ^^^^^^\nRuntimeError: The "
+    "(pid=26042, ip=10.0.0.7, actor_id=19d8, repr=<TemporaryActor object at 0x7f>)\n    ^^^^^^\nRuntimeError: The "
     "actor with name _Replica failed to import on the worker. This may be because needed library dependencies are not "
     "installed in the worker environment:\n\n\x1b[36mray::_Replica.__init__()\x1b[39m (pid=26042, ip=10.0.0.7)\n  ^^^\n"
     "ModuleNotFoundError: No module named 'playbill'"
