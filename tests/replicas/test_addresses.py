@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from playbill.backends.errors import RunError
-from playbill.replicas.ray_cluster import checked_address
+from playbill.replicas.ray_actor import said_in_short
+from playbill.replicas.ray_address import checked_address
 
 
 @contextmanager
@@ -58,7 +60,41 @@ def test_another_program_is_no_head():
         checked_address(address, patience=0.2)
 
 
-def test_a_server_of_grpc_is_taken():
-    """Its first frame has settings."""
-    with listening(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) as address:
+# What heads of Ray 2.60 answered, without and with token authentication.
+ALIVE = b"\0\0\x18\x04\0\0\0\0\0" + bytes(24) + b"\0\0N\x01\x04\0\0\0\x01\x88@\x0bgrpc-status\x010"
+NO_TOKEN = ALIVE[:-2] + b"\x0216\0\x0cgrpc-message>InvalidAuthToken: Authentication token is missing or incorrect"
+
+
+def test_a_head_is_taken_and_gets_the_token_that_it_wants(monkeypatch):
+    """Ray would send none to an address that it was given; what the user says of it counts."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "")  # so that it is put back
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    with listening(ALIVE) as address:
         assert checked_address(address) == address
+        assert "RAY_AUTH_MODE" not in os.environ
+    with listening(NO_TOKEN) as address:
+        assert checked_address(address) == address
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with listening(NO_TOKEN) as address:
+        checked_address(address)
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+
+
+LACKING = (
+    "The actor died because of an error raised in its creation task, \x1b[36mray::_Replica.__init__()\x1b[39m "
+    "(pid=26042, ip=10.0.0.7, actor_id=19d8, repr=<TemporaryActor object at 0x7f>)\n    ^^^^^^\nRuntimeError: The "
+    "actor with name _Replica failed to import on the worker. This may be because needed library dependencies are not "
+    "installed in the worker environment:\n\n\x1b[36mray::_Replica.__init__()\x1b[39m (pid=26042, ip=10.0.0.7)\n  ^^^\n"
+    "ModuleNotFoundError: No module named 'playbill'"
+)
+
+
+def test_a_node_without_playbill_is_named():
+    """In the place of Ray's traceback: where, what is missing, and what to do."""
+    assert said_in_short(RuntimeError(LACKING)) == (
+        "on 10.0.0.7: ModuleNotFoundError: No module named 'playbill'; install Playbill on every node, in the "
+        "environment in which `ray start` is called"
+    )
+    killed = "The actor died unexpectedly. x=1\nThe actor died because its worker process has died."
+    assert said_in_short(RuntimeError(killed)) == "The actor died because its worker process has died."

@@ -7,6 +7,7 @@ engine starts it again. Turns and answers go in batches, since a call costs the 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -22,11 +23,14 @@ from playbill.replicas.ray_cluster import Cluster
 from playbill.replicas.wire import Answer, Ask, Batch, LoadOrder
 from playbill.replicas.worker import Worker, portable
 
-__all__ = ["ActorPlace"]
+__all__ = ["ActorPlace", "said_in_short"]
 
 _ALIVE_SECONDS = 2.0
 _CALLS = 2  # at once: one waits for answers, one brings turns
 _LOG_SECONDS = 5.0
+_LONGEST = 400
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_FAULT = re.compile(r"[\w.]+(Error|Exception)\b")
 _BY_ITS_CODE = "creation task"  # in the words of an error: the actor's own code failed, not its node
 
 
@@ -183,11 +187,11 @@ class ActorPlace:
         """Tell of a death: at once where it computed; where it loaded, with its log, and whether its node is there."""
         if self._over.is_set():
             return
-        text = _in_short(error)
+        text, by_its_code = said_in_short(error), _BY_ITS_CODE in str(error)
         if self._loaded:
             self._tell(Event(self._replica, "died", EngineError(text)))
             return
-        moved, log = not self._node and _BY_ITS_CODE not in text, ""
+        moved, log = not self._node and not by_its_code, ""
         with suppress(Exception):
             if self._node and not (moved := not self._cluster.is_alive(self._node)):
                 log = self._read_log()
@@ -203,8 +207,16 @@ class ActorPlace:
         return str(ray.get(reader.remote(Path(self._log)), timeout=_LOG_SECONDS))
 
 
-def _in_short(error: BaseException) -> str:
-    """Return why Ray says that an actor died, without the numbers of actor, job and namespace around it."""
-    text = " ".join(str(error).split())
+def said_in_short(error: BaseException) -> str:
+    """Return why Ray says that an actor died: without numbers of actor, job and namespace; of a traceback the end."""
+    raw = _COLOURS.sub("", str(error))
+    lines = [line.strip() for line in raw.splitlines() if line.strip()]
+    if _BY_ITS_CODE in raw and _FAULT.match(lines[-1]):
+        where = re.search(r"ip=([^,)]+)", raw)
+        said = f"on {where[1]}: {lines[-1]}" if where else lines[-1]
+        if "No module named 'playbill'" in said:
+            said += "; install Playbill on every node, in the environment in which `ray start` is called"
+        return said[:_LONGEST]
+    text = " ".join(raw.split())
     place = text.find("The actor died because")
-    return text[max(0, place) :][:400]
+    return text[max(0, place) :][:_LONGEST]

@@ -1,7 +1,6 @@
 """Join a Ray cluster, or start a local one; say what it has, and what a replica lacks there.
 
-Addresses are tried over TCP first, since Ray would wait for minutes; and what Ray prints goes into the log, since
-stdout is for results.
+What Ray prints goes into the log, since stdout is for results.
 """
 
 from __future__ import annotations
@@ -9,30 +8,22 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, cast
 
 from playbill.backends.engines.machine.process_state import prepare_ray
 from playbill.backends.errors import BackendUnavailable, RunError
 from playbill.replicas.places import STOPPED_SECONDS, Wanted, said_resources
+from playbill.replicas.ray_address import checked_address
 
-__all__ = ["LOCAL", "Cluster", "checked_address", "joined_cluster"]
+__all__ = ["Cluster", "joined_cluster"]
 
 _log = logging.getLogger(__name__)
-LOCAL = "local"
-_AUTO = "auto"
-_TCP_SECONDS = 3.0
-_GREETING_SECONDS = 10.0
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_SETTINGS = bytes([4])  # the kind of the first frame that an HTTP/2 server sends
 _LOOK_SECONDS = 2.0
 HEAD_SECONDS = 30.0
 """How long a head may be silent; Ray itself would end the process after a minute."""
@@ -168,7 +159,7 @@ def joined_cluster(address: str) -> Iterator[Cluster]:
                 include_dashboard=None,
             )
         except Exception as e:
-            raise RunError(f"can't join the Ray cluster at {found}: {_first_line(e)}") from e
+            raise RunError(f"can't join the Ray cluster at {found}: {_in_a_line(e)}") from e
         _restore(handlers)
         url = str(context.dashboard_url or "")
         cluster = Cluster(ray, f"http://{url}" if url and "//" not in url else url, str(context["gcs_address"]))
@@ -212,64 +203,6 @@ def _require_ray() -> None:
     prepare_ray()
 
 
-def checked_address(address: str, *, patience: float = _GREETING_SECONDS) -> str:
-    """Return the address for Ray, once something answers there, within so many seconds. Raises RunError where not."""
-    if address == LOCAL:
-        prepare_ray(loopback=True)
-        return LOCAL
-    if address == _AUTO:
-        address = _current()
-    host, colon, port = address.rpartition(":")
-    if "://" in address or not colon or not host or not port.isdecimal():
-        raise RunError(
-            f"{address!r} is no address of a Ray cluster: give HOST:PORT of its head, `auto` for the one that this "
-            "machine belongs to, or none to start one here"
-        )
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _TCP_SECONDS) as connection:
-            _greet(connection, address, patience)
-    except (OSError, OverflowError) as e:
-        raise RunError(
-            f"no Ray cluster answers at {address}: {e}; `ray start --head` starts one, and says its address"
-        ) from e
-    if host in ("127.0.0.1", "localhost", "[::1]"):
-        prepare_ray(loopback=True)
-    return address
-
-
-def _greet(connection: socket.socket, address: str, patience: float) -> None:
-    """Raise RunError where nothing answers a connection as a gRPC server does: a head that is stopped would be waited
-    for without an end."""
-    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-        return
-    connection.settimeout(patience)
-    connection.sendall(_PREFACE)
-    try:
-        found = connection.recv(9, socket.MSG_WAITALL)
-    except TimeoutError as e:
-        raise RunError(
-            f"the head of the Ray cluster at {address} takes connections and says nothing for "
-            f"{patience:g} s; is it stopped, or another program?"
-        ) from e
-    if found[3:4] != _SETTINGS:
-        raise RunError(f"what answers at {address} is no head of a Ray cluster; `ray start --head` says its address")
-
-
-def _current() -> str:
-    """Return the address of the cluster that this machine belongs to."""
-    if given := os.environ.get("RAY_ADDRESS"):
-        return given
-    for folder in (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp"):
-        try:
-            return Path(folder or "/tmp", "ray", "ray_current_cluster").read_text().strip()
-        except OSError:
-            continue
-    raise RunError(
-        "this machine belongs to no Ray cluster: `ray start --address HOST:PORT` joins one; or give the HOST:PORT of "
-        "its head"
-    )
-
-
 def _handlers() -> dict[int, Any]:
     """Return who takes Ctrl-C and SIGTERM, which Ray takes for itself."""
     if threading.current_thread() is not threading.main_thread():
@@ -282,5 +215,5 @@ def _restore(handlers: Mapping[int, Any]) -> None:
         signal.signal(number, handler)
 
 
-def _first_line(e: Exception) -> str:
-    return next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+def _in_a_line(e: Exception) -> str:
+    return " ".join(str(e).split())[:400] or type(e).__name__

@@ -14,7 +14,8 @@ from playbill.backends.common.warn import warn_once
 from playbill.backends.errors import RunError
 from playbill.replicas.places import Place, Tell, Wanted, wanted
 from playbill.replicas.ray_actor import ActorPlace
-from playbill.replicas.ray_cluster import LOCAL, Cluster, joined_cluster
+from playbill.replicas.ray_address import LOCAL
+from playbill.replicas.ray_cluster import Cluster, joined_cluster
 from playbill.replicas.wire import LoadOrder
 
 __all__ = ["RayPlaces", "ray_places"]

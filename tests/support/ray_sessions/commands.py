@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,7 +85,14 @@ def starts_local(inputs: str, entry: dict, out: str) -> dict[str, Any]:
 
 
 def joins_auto(inputs: str, entry: dict, out: str) -> dict[str, Any]:
-    """A cluster that `ray start` made, as the how-to says, joined by `auto`; and `auto` once it is gone."""
+    """A cluster that `ray start` made, as the how-to says, joined by `auto`; and `auto` once it is gone.
+
+    There is a token in the home, as after any earlier cluster of one's own: Ray wants it then from all who join.
+    """
+    del os.environ["RAY_AUTH_MODE"]
+    token = Path.home() / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text("0123456789abcdef" * 4)
     ray = Path(sys.executable).with_name("ray")
     head = [ray, "start", "--head", "--node-ip-address=127.0.0.1", "--port=6398", "--num-cpus=2", "--block"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

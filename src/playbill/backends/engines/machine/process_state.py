@@ -160,15 +160,17 @@ def prepare_vllm(*, cpu: bool, eager: bool, exact: bool = False) -> None:
         os.environ.setdefault("VLLM_CPU_ATTN_SPLIT_KV", "0")
 
 
-def prepare_ray(*, loopback: bool = False) -> None:
+def prepare_ray(*, loopback: bool = False, token: bool = False) -> None:
     """Set what Ray reads from the environment, before it is imported or joined.
 
     ``loopback``: the cluster is on this machine alone. Ray else puts the machine's own address in its place, and
-    listens on the network.
+    listens on the network. ``token``: its head wants one, which Ray finds by itself for no address but its own.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call would start a cluster of its own
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "86400")  # it ends this process otherwise
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it warns of a change to come otherwise
+    if token:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     if loopback:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
