@@ -222,8 +222,8 @@ def test_the_table_sets_ways_beside_each_other():
     [
         ({"kind": "exact", "company_independent": True}, "passed: answers don't depend"),
         ({"kind": "exact", "company_independent": False, "differs": "layer 3"}, "failed: answers may depend on their"),
-        ({"kind": "fast"}, "none is made with 'fast', which promises nothing"),
-        ({"kind": "single", "company_independent": True}, "none is needed, since requests are answered one at a time"),
+        ({"kind": "fast"}, "not made with 'fast', which promises nothing"),
+        ({"kind": "single", "company_independent": True}, "not needed, since requests are answered one at a time"),
     ],
 )
 def test_the_self_test_is_told_in_words(batching, said):

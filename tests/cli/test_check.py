@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import support.proof_planted as planted
 from playbill.proof import RULES
+from support.smollm2 import tiny_folder
 
 
 @pytest.fixture
@@ -60,6 +65,26 @@ def test_check_all_reads_every_file(playbill, registry):
     bad = [line for line in out.splitlines() if line.startswith(("  error PB", "  warning PB"))]
     assert bad
     assert all("r.json" in line for line in bad)
+
+
+def test_the_command_looks_at_weights_though_it_loads_no_torch(place):
+    """It hides torch from transformers to be quick, and doesn't take it for missing: a file that is cut is found."""
+    pytest.importorskip("torch")
+    folder = Path(shutil.copytree(tiny_folder(), place / "cut"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    entry = {
+        "model_name": "cut",
+        "backend": "huggingface_local",
+        "huggingface_id": "./cut",
+        "eos_to_cull": "<|im_end|>",
+    }
+    (place / "model_registry.json").write_text(json.dumps([{**entry, "premade_chat_template": True}]))
+    command = [sys.executable, "-m", "playbill", "check", "cut"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=120)
+    assert "error PB225 weights-refused" in done.stdout
+    assert "not looked at" not in done.stdout
+    assert done.returncode == 1
 
 
 def test_live_asks_the_model(playbill, place):

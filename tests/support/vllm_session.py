@@ -78,6 +78,16 @@ def answers(model, found):
     found["bad_parameter"] = told(model.generate(CAPITAL, max_tokens=3, presence_penalty=50.0))
 
 
+def modules():
+    """How many layers of torch are alive in this process, frozen ones too."""
+    import gc
+
+    import torch
+
+    gc.unfreeze()
+    return sum(isinstance(each, torch.nn.Module) for each in gc.get_objects())
+
+
 def main():
     full, tiny, adapter, merged = sys.argv[1:]
     found: dict = {}
@@ -91,8 +101,11 @@ def main():
         found["after_the_second"] = told(model.generate(CAPITAL, max_tokens=20))
         waiting = model.submit(STORY, max_tokens=900)
     found["closed"] = told(waiting.result(30))
+    before = modules()
     with load_model(entry(tiny)) as model:
+        found["modules_loaded"] = modules() - before
         found["tiny"] = told(model.generate(CAPITAL, max_tokens=12))
+    found["modules_left"] = modules() - before
     with load_model(entry(tiny, peft_model=adapter)) as model:
         found["adapter"] = told(model.generate(CAPITAL, max_tokens=12))
         found["adapter_facts"] = dict(model.engine.facts())

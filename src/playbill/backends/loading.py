@@ -195,7 +195,7 @@ def look_before_load(spec: ModelSpec, *, credentials: Credentials | None = None)
     """
     backend, module = _open_backend(spec, preview=True)
     if missing := backend.missing():
-        return Look(unseen=f"the weights, for {', '.join(missing)} isn't installed here: {backend.install}")
+        return Look(unseen=f"the weights, for which {' and '.join(missing)} must be installed: {backend.install}")
     look: Callable[..., Look] | None = getattr(module, "look", None)
     return look(spec, _context(spec, credentials, False, None, None, False)) if look is not None else Look()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from playbill.backends.common.terminal import printable_json
 from playbill.backends.engines.machine.memory import gibibytes
+from playbill.backends.engines.self_test import self_test_words
 
 __all__ = ["HEAD", "describe_load", "describe_machine_line", "missed", "table"]
 
@@ -35,18 +36,7 @@ def describe_load(load: Mapping[str, Any]) -> Iterator[str]:
     batching = facts.get("batching")
     if isinstance(batching, Mapping):
         yield f"batching: {_plain({key: value for key, value in batching.items() if key not in _JUDGED[:2]})}"
-        yield f"self-test: {_tested(batching)}"
-
-
-def _tested(batching: Mapping[str, Any]) -> str:
-    passed = batching.get("company_independent")
-    if passed is None:
-        return f"none is made with '{batching.get('kind')}', which promises nothing"
-    if batching.get("kind") == "single":
-        return "none is needed, since requests are answered one at a time"
-    if passed:
-        return "passed: answers don't depend on which others are computed with them"
-    return f"failed: answers may depend on their company, by {batching.get('differs')}"
+        yield f"self-test: {self_test_words(facts)}"
 
 
 def _plain(value: Any) -> str:

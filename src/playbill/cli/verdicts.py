@@ -41,6 +41,8 @@ def _print(verdict: Verdict) -> None:
     unseen = f"; not looked at: {', '.join(verdict.unseen)}" if verdict.unseen else ""
     why = f"{unseen}; no deeper: {verdict.stopped}" if verdict.stopped else unseen
     click.echo(printable(f"{verdict.name or '(no name)'}: looked at {looked}{why}"))
+    if verdict.self_test:
+        click.echo(printable(f"  self-test {verdict.self_test}"))
     for finding in verdict.findings:
         click.echo(f"  {describe(finding)}")
 

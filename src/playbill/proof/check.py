@@ -14,6 +14,7 @@ from playbill.backends.common.findings import Finding, Severity
 from playbill.backends.common.home import expanded
 from playbill.backends.common.waivers import waive
 from playbill.backends.credentials import Credentials
+from playbill.backends.engines.self_test import self_test_words
 from playbill.backends.errors import EngineError, EntryError, NoTemplate, PlaybillError, TemplateError, WeightsError
 from playbill.backends.loading import find_spec, judge_spec, look_before_load, open_prompt_path
 from playbill.backends.prompt.prompt_path import PromptPath
@@ -61,7 +62,8 @@ class Verdict:
 
     ``stopped`` says why it went no deeper; None where it went as deep as it was asked to. ``unseen`` is what couldn't
     be looked at, though a load needs it. ``entry`` is the one that was judged as it stands in its file; None where a
-    caller's own values were judged. ``evidence`` was asked for.
+    caller's own values were judged. ``evidence`` was asked for. ``self_test`` is what the engine of live answers found
+    on load about requests that are computed together.
     """
 
     name: str | None
@@ -72,6 +74,7 @@ class Verdict:
     unseen: tuple[str, ...] = ()
     entry: RegistryEntry | None = None
     evidence: Evidence | None = None
+    self_test: str | None = None
 
     @property
     def depth(self) -> int:
@@ -91,6 +94,7 @@ class Verdict:
             "not_looked_at": list(self.unseen),
             "stopped": self.stopped,
             "wrong": self.wrong,
+            **({"self_test": self.self_test} if self.self_test else {}),
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
@@ -210,7 +214,14 @@ def _judge_live(
     except PlaybillError as e:
         return Verdict(name, where, reached, _sorted(found, spec), str(e))
     evidence = evidence_of(spec, path, live.facts) if options.evidence else None
-    return Verdict(name, where, (*reached, _LIVE), _sorted([*found, *live.findings], spec), evidence=evidence)
+    return Verdict(
+        name,
+        where,
+        (*reached, _LIVE),
+        _sorted([*found, *live.findings], spec),
+        evidence=evidence,
+        self_test=self_test_words(live.facts),
+    )
 
 
 def _own_template(spec: ModelSpec, where: str) -> Subject | None:

@@ -38,6 +38,7 @@ def make_stamp(verdict: Verdict, day: date, *, against: Mapping[str, str] | None
         versions=evidence.versions,
         against=dict(against or {}),
         asked=evidence.asked,
+        self_test=evidence.self_test,
         warnings=tuple(sorted(warned)),
         waived=tuple(waiver for _, waiver in sorted(waivers_of(entry.flat.entry).items())),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import sys
+from playbill.backends.engines.machine.process_state import give_memory_back
 
 __all__ = ["release"]
 
@@ -11,7 +10,7 @@ __all__ = ["release"]
 def release(e: BaseException) -> None:
     """Take the tracebacks of an error and of its causes away: their frames, and the functions in these, hold variables.
 
-    An error of a load holds the half-loaded model, and so does whoever keeps the error. CUDA's cache is freed too.
+    An error of a load holds the half-loaded model, and so does whoever keeps the error.
     """
     seen: set[int] = set()
     left: list[BaseException | None] = [e]
@@ -23,7 +22,4 @@ def release(e: BaseException) -> None:
         error.__traceback__ = None
         left += [error.__cause__, error.__context__]
         left += error.exceptions if isinstance(error, BaseExceptionGroup) else []
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    give_memory_back()

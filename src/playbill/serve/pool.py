@@ -6,7 +6,6 @@ Lives in one event loop, so that it needs no locks; loading and closing happen i
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from playbill.backends.engines.machine.process_state import give_memory_back
 from playbill.backends.errors import PlaybillError
 from playbill.backends.model import Model
 
@@ -179,7 +179,7 @@ class Pool:
             await asyncio.to_thread(model.close)
         finally:
             del model
-            await asyncio.to_thread(gc.collect)  # engines hold cycles, and cycles hold weights
+            await asyncio.to_thread(give_memory_back)  # engines hold cycles, and cycles hold weights
             place.closing = None
             self._count("unloads", model=place.name)
 

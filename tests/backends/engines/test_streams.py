@@ -71,8 +71,9 @@ def test_a_record_is_replayed_as_it_was_cleaned(entry, place):
         assert "".join(model.stream(HELLO)) == wanted
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @CHOICES
-def test_a_local_engines_stream(entry):
+def test_a_local_engines_stream(entry, ahead):
     """The engine that steps token by token, with an end token after the white space and a stop string inside it."""
     pytest.importorskip("torch")
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
@@ -81,10 +82,11 @@ def test_a_local_engines_stream(entry):
     class Script:
         most_rows = 3
 
-        def __init__(self, said: str) -> None:
-            self.said = said + chr(END)
+        def __init__(self, said: str, ahead: bool) -> None:
+            self.said, self.ahead = said + chr(END), ahead
 
-        def advance(self, rows):
+        def advance(self, rows, meanwhile=bool):
+            meanwhile()
             return [Pick(ord(self.said[min(len(row.new_ids), len(self.said) - 1)])) for row in rows]
 
         def finish(self, row):
@@ -101,7 +103,7 @@ def test_a_local_engines_stream(entry):
     stops = Stops((StopId(END, chr(END), ("tokenizer",)),), ("\n\n##",))
     path = PromptPath(template=Template(TEMPLATE, "custom"), tokenizer=Letters(), stops=stops, date=datetime.now())
     for said, raw in ((CODE, CODE), (f"{CODE}\n\n## more", f"{CODE}"), ("\n\n#  a", "\n\n#  a")):
-        engine = TransformersEngine(Script(said), vocabulary=128, decode=path.decode, facts=dict, threads=None)
+        engine = TransformersEngine(Script(said, ahead), vocabulary=128, decode=path.decode, facts=dict, threads=None)
         with Model(ModelSpec.from_dict({"model_name": "m", "backend": "b", **entry}), engine, path, "b") as model:
             same(model, entry, raw)
 

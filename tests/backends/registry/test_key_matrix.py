@@ -45,6 +45,7 @@ VALUES = {
         "bnb_4bit_compute_dtype": "float16",
         "bnb_4bit_quant_type": "fp4",
         "pictures_per_prompt": 3,
+        "gpu_memory_share": 0.5,
         "white_space": "keep",
     },
     **{"providers": ["deepinfra"], "quantizations": ["bf16"], "require_parameters": False, "safety_settings": "OFF"},

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from playbill.backends.engines.base import Footprint
+from playbill.backends.engines.checkpoint import footprint
+from playbill.backends.engines.machine.hardware import NvidiaCard
 from playbill.backends.loading import find_spec, measure_model
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.proof.check import Options, check_model
@@ -16,6 +18,7 @@ from support.smollm2 import tiny_folder
 
 ENTRY = {"model_name": "m", "backend": "huggingface_local", "premade_chat_template": True, "eos_to_cull": "<|im_end|>"}
 INDEX = "model.safetensors.index.json"
+FP8, MXFP4, AWQ = ({"quantization_config": {"quant_method": method}} for method in ("fp8", "mxfp4", "awq"))
 
 
 @pytest.fixture
@@ -72,3 +75,52 @@ def test_a_model_that_does_not_fit_is_said_before_its_weights_are_there(folder):
     assert "the weights take 745.1 GiB" in found
     assert "GiB free" in found
     assert [said(folder(total)) for total in (1_000_000, -1, "many", True, None)] == [[]] * 5
+
+
+@pytest.mark.parametrize(
+    ("config", "keys", "capability", "said"),
+    [
+        (
+            {"quantization_config": {"quant_method": "fp8"}},
+            {},
+            "8.0",
+            "stored as fp8, which a card of compute capability 8.0 can't",
+        ),
+        ({"quantization_config": {"quant_method": "fp8"}}, {}, None, "which a machine without a card can't compute"),
+        ({"quantization_config": {"quant_method": "fp8"}}, {}, "9.0", None),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, {}, "7.0", "bfloat16 of them, 4 times as large"),
+        ({"quantization_config": {"quant_method": "awq"}}, {}, "8.0", None),
+        ({}, {"dtype": "float16"}, "8.0", "the entry asks for float16, whose largest number is 65,504"),
+        ({"dtype": "float32"}, {"dtype": "float16"}, "8.0", None),
+        ({}, {}, "7.5", "bfloat16 is asked for, which a card of compute capability 7.5 only emulates"),
+        ({}, {"dtype": "float32"}, "7.5", None),
+        ({}, {}, None, None),
+    ],
+)
+def test_numbers_that_are_converted_on_load_are_said_before(folder, monkeypatch, config, keys, capability, said):
+    """By the cards that this process may use; the format decides how much memory is needed, too."""
+    cards = () if capability is None else (NvidiaCard("0", "GPU-0", "a card", "570", 80 << 30, 80 << 30, capability),)
+    monkeypatch.setattr(footprint, "nvidia_cards", lambda *, visible: cards)
+    place = folder(1_000_000, **config)
+    verdict = check_model({**ENTRY, "huggingface_id": str(place), **keys}, ModelRegistry.load(), Options(fetch=False))
+    found = [f.message for f in verdict.findings if f.code == "PB242"]
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
+    if "quantization_config" in config:
+        factors = {"fp8": 2, "mxfp4": 4}
+        larger = factors[config["quantization_config"]["quant_method"]] if said else 1
+        assert measured(place, **keys).weights == 1_000_000 * larger
+
+
+@pytest.mark.parametrize(("keys", "wanted"), [({}, 32), ({"batch_size": 8}, 8), ({"batching": "single"}, None)])
+def test_a_batch_that_has_no_room_is_said_before(folder, monkeypatch, keys, wanted):
+    """Keys and values of as many dialogues as are computed together, beside the weights."""
+    config = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
+    place = folder(16_000_000_000, **config, head_dim=128)
+    dialogue = 2 * 32 * 8 * 128 * 2 * 2048
+    monkeypatch.setattr("playbill.proof.checks.memory.free_memory", lambda: 16_000_000_000 + 5 * dialogue)
+    monkeypatch.setattr("playbill.proof.checks.memory.card_memory", tuple)
+    verdict = check_model({**ENTRY, "huggingface_id": str(place), **keys}, ModelRegistry.load(), Options(fetch=False))
+    found = [f.message for f in verdict.findings if f.code == "PB241"]
+    said = f"there is room for 5 dialogues of 2048 tokens at once, of the {wanted} that are computed together"
+    assert found == ([f"beside the weights {said}"] if wanted else [])

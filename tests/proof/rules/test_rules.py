@@ -224,7 +224,7 @@ def test_a_failure_is_found_and_ends_the_judgement():
 
 
 LIVE_TESTED = {f"PB{n}" for n in range(301, 314)}
-ELSEWHERE = {"PB225", "PB240", "PB120", "PB152", "PB201"}
+ELSEWHERE = {"PB225", "PB240", "PB241", "PB242", "PB120", "PB152", "PB201"}
 """Rules whose tests need more than an entry or a path: PB152 is in tests/backends/engines/checkpoint/vision."""
 
 

@@ -227,10 +227,11 @@ class Fetched:
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """The memory that a model takes, in bytes: its weights, and keys and values for each token of context (None: its
-    configuration doesn't tell)."""
+    configuration doesn't tell). ``converted`` says how its numbers are computed otherwise than they are stored."""
 
     weights: int
     kv_per_token: int | None
+    converted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ class Backend:
 
 
 def _installed(name: str) -> bool:
+    if name == "torch":  # commands that load no weights hide it from the libraries of their process
+        return PathFinder.find_spec(name) is not None
     try:
         return find_spec(name) is not None
     except (ModuleNotFoundError, ValueError):  # the parent of a dotted name; a module without a spec

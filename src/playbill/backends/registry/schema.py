@@ -107,6 +107,10 @@ def stamps_schema() -> dict[str, Any]:
         "tokenizer": {**text, "description": "The hash of the ids that the tokenizer gives for texts of many scripts."},
         "against": {**texts, "description": "What stood in for the model's own template or tokenizer."},
         "asked": {**text, "description": "Whom live answers came from: the real service, a rehearsal, a server."},
+        "self_test": {
+            **text,
+            "description": "What the engine found on load about requests that are computed together.",
+        },
         "versions": {**texts, "description": "The versions of Playbill and of the engine's packages."},
         "warnings": {"type": "array", "items": text, "description": "Codes of rules that warned."},
         "waived": waived,

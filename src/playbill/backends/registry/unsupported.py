@@ -94,7 +94,14 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
     },
     "prefix_caching": {_HF: _no("`batching` says what may be kept"), _VLLM: _no("it always does, in whole blocks")},
     "n_ctx": {_HF: _no(f"{_NEEDS}; `context_size` is the limit")},
-    "gpu_memory_utilization": {_HF: _no(_NEEDS), _GGUF: _no("`n_ctx` says what a dialogue takes")},
+    "gpu_memory_utilization": {
+        _HF: _no("`gpu_memory_share` says it, as a share of what is free"),
+        _GGUF: _no("`n_ctx` says what a dialogue takes"),
+    },
+    "gpu_memory_share": {
+        _GGUF: _no("`n_ctx` says what a dialogue takes"),
+        _VLLM: _no("`gpu_memory_utilization` says it, as a share of the whole"),
+    },
     "enforce_eager": {_HF: _no("nothing is compiled"), _GGUF: _no("nothing is compiled")},
 }
 """By key and local engine. Keys that all of them read in full aren't there; a test holds that no other is missing."""
@@ -105,7 +112,15 @@ HARMLESS = frozenset(
         *("huggingface_id", "model_id", "requires_api_key", "trust_remote_code", "multimodality", "multimodal"),
         *("threads", "batching", "batch_size", "prefix_caching", "n_ctx", "additional_files", "attn_implementation"),
         *("device_map", "execute_on", "gpu_layers_offloaded", "number_gpus", "pipeline_parallel_size", "model_class"),
-        *("gpu_memory_utilization", "enforce_eager", "pictures_per_prompt", "key_section", "key_header", "delay"),
+        *(
+            "gpu_memory_utilization",
+            "gpu_memory_share",
+            "enforce_eager",
+            "pictures_per_prompt",
+            "key_section",
+            "key_header",
+            "delay",
+        ),
         "require_parameters",
         *PACE,
     ]

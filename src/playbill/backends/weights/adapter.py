@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from playbill.backends.errors import WeightsError
 from playbill.backends.registry.spec import not_here, path_in
 from playbill.backends.weights.hub import hub_bars, hub_errors, hub_progress, hub_token, only_cached
 
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapter_folder"]
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "adapter_config", "adapter_fault", "adapter_folder"]
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -39,6 +40,30 @@ def adapter_folder(entry: Mapping[str, Any], credentials: Credentials, *, progre
                 f"{entry.get('model_name')}: peft_model {name} has no {file}; adapters are loaded from safetensors only"
             )
     return folder
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """Return what an adapter says of itself. Raises WeightsError where that is no JSON object."""
+    path = folder / ADAPTER_CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise WeightsError(f"{path} is not JSON: {e}") from e
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} holds no object")
+    return config
+
+
+def adapter_fault(entry: Mapping[str, Any], judge: Callable[[Mapping[str, Any], Path], object]) -> str | None:
+    """Return why an engine can't take an entry's adapter, for which ``judge`` raises WeightsError; None for one that it
+    takes, and for one of the hub, which isn't here."""
+    try:
+        if entry.get("peft_model") and path_in(entry, "peft_model").is_dir():
+            folder = adapter_folder(entry, Credentials([]))
+            judge(entry, folder) if folder is not None else None
+    except WeightsError as e:
+        return str(e)
+    return None
 
 
 def _download(repo: str, entry: Mapping[str, Any], credentials: Credentials, *, progress: bool = False) -> Path:

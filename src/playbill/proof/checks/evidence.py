@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from playbill import __version__
 from playbill.backends.common.packages import installed_version
+from playbill.backends.engines.self_test import self_test_words
 from playbill.backends.prompt.fingerprints import content_of
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.backends import BACKENDS
@@ -24,17 +25,24 @@ _REHEARSED = ("programmatic", "replay")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was looked at, by hash; with which versions; and for live answers whom they came from."""
+    """What was looked at, by hash; with which versions; and for live answers whom they came from, and what the engine's
+    self-test found."""
 
     content: Content = field(default_factory=Content)
     versions: Mapping[str, str] = field(default_factory=dict)
     asked: str | None = None
+    self_test: str | None = None
 
 
 def evidence_of(spec: Mapping[str, Any], path: PromptPath | None, live: Mapping[str, Any] | None = None) -> Evidence:
     """Return the evidence for a spec. ``live`` are the facts of the engine that answered."""
     content = content_of(weights_identity(spec), path)
-    return Evidence(content, _versions(spec, path, live is not None), None if live is None else _asked(spec, live))
+    versions = _versions(spec, path, live is not None)
+    return (
+        Evidence(content, versions)
+        if live is None
+        else Evidence(content, versions, _asked(spec, live), self_test_words(live))
+    )
 
 
 def _versions(spec: Mapping[str, Any], path: PromptPath | None, live: bool) -> dict[str, str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from playbill.backends.common.findings import Finding
+from playbill.backends.common.words import counted
 from playbill.backends.credentials import Credentials
 from playbill.backends.engines.base import Footprint
 from playbill.backends.engines.machine.memory import card_memory, free_memory, gibibytes
 from playbill.backends.errors import PlaybillError
 from playbill.backends.loading import measure_model
+from playbill.backends.registry.fields.local import MOST_ROWS
 from playbill.backends.registry.fields.table import setting
 from playbill.backends.registry.spec import ModelSpec
 from playbill.proof.rules import path as path_rules
@@ -29,10 +31,18 @@ def memory(spec: ModelSpec, where: str, credentials: Credentials | None) -> Iter
     free, place = _free(spec)
     if found is None or free is None:
         return
+    if found.converted is not None:
+        yield path_rules.CONVERTED.at(where, found.converted)
     tokens = setting(spec, "n_ctx") or _DIALOGUE
     dialogue = (found.kv_per_token or 0) * tokens
     if found.weights + dialogue > free:
         yield path_rules.TOO_LARGE.at(where, _said(found, dialogue, tokens, free, place), _way_out(spec))
+    elif spec["backend"] == "huggingface_local" and dialogue:
+        wanted = 1 if setting(spec, "batching") == "single" else spec.get("batch_size") or MOST_ROWS
+        fits = int((free - found.weights) * (spec.get("gpu_memory_share") or 1)) // dialogue
+        if fits < wanted:
+            said = f"beside the weights there is room for {counted(fits, 'dialogue')} of {tokens} tokens at once"
+            yield path_rules.FEW_AT_ONCE.at(where, f"{said}, of the {wanted} that are computed together")
 
 
 def _said(found: Footprint, dialogue: int, tokens: int, free: int, place: str) -> str:

@@ -240,6 +240,24 @@ TOO_LARGE = Rule(
     prevents="A job of a night that ends in its first minute, after hours of waiting for a card.",
     mend="Run it where there is more memory, or take a quantized checkpoint. On a login node, ignore it.",
 )
+FEW_AT_ONCE = Rule(
+    code="PB241",
+    name="few-at-once",
+    severity=Severity.NOTE,
+    summary="There is room for fewer dialogues at once than are computed together.",
+    why="The others wait until one ends, so a run takes longer than its batch size promises.",
+    prevents="A night's job that computes three dialogues at a time where its author counts on thirty-two.",
+    mend="Nothing, if time doesn't matter; else a smaller `max_tokens` or number format, or more memory.",
+)
+CONVERTED = Rule(
+    code="PB242",
+    name="numbers-converted",
+    severity=Severity.WARNING,
+    summary="The weights' numbers are computed in another format here than the one they are stored in.",
+    why="Answers are other than where the format is kept, and weights may be several times as large.",
+    prevents="An fp8 checkpoint that is quietly computed as bfloat16 on an A100, and twice as large as was planned.",
+    mend="Run it on a card that computes the format, or say so where the answers are compared, and waive it.",
+)
 PATH_RULES = table_of(
     (
         NO_TEMPLATE,
@@ -268,6 +286,8 @@ PATH_RULES = table_of(
         THINKS_WHEN_ASKED,
         WEIGHTS_REFUSED,
         TOO_LARGE,
+        FEW_AT_ONCE,
+        CONVERTED,
     )
 )
 """Rules of the prompt path by code."""

@@ -38,8 +38,8 @@ def words(ids: Any) -> str:
     return "".join(f"{i} " for i in ids)
 
 
-def batch(model: Any, *, exact: bool = False, pages: int = 40, rows: int = 4) -> Any:
-    """A decoder of few rows, whose passes over prompts are small."""
+def batch(model: Any, *, exact: bool = False, pages: int = 40, rows: int = 4, ahead: bool = False) -> Any:
+    """A decoder of few rows, whose passes over prompts are small; ``ahead`` as on a GPU, which computes meanwhile."""
     from playbill.backends.engines.huggingface_local.batching.attention import ATTENTION, ROWS, register
     from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache
     from playbill.backends.engines.huggingface_local.batching.rows import BatchDecoder
@@ -52,7 +52,7 @@ def batch(model: Any, *, exact: bool = False, pages: int = 40, rows: int = 4) ->
     step.border, step.tokens = 16, (24,)
     if not exact:
         step.rows, step.tokens = tuple(range(1, rows + 1)), tuple(range(1, 25))
-    return BatchDecoder(step, exact=exact)
+    return BatchDecoder(step, exact=exact, ahead=ahead)
 
 
 def prompts(count: int, seed: int = 0, most: int = 70) -> list[tuple[int, ...]]:
@@ -161,27 +161,28 @@ class Short:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._decoder, name)
 
-    def advance(self, rows: Any) -> Any:
+    def advance(self, rows: Any, meanwhile: Any = bool) -> Any:
         self._step += 1
         if self._step in self._fails:
             raise MemoryError
-        return self._decoder.advance(rows)
+        return self._decoder.advance(rows, meanwhile)
 
 
 class Broken(Short):
     """A decoder that fails with several rows at certain steps, for no reason of any row's."""
 
-    def advance(self, rows: Any) -> Any:
+    def advance(self, rows: Any, meanwhile: Any = bool) -> Any:
         self._step += 1
         if self._step in self._fails and len(rows) > 1:
             raise RuntimeError("a kernel failed")
-        return self._decoder.advance(rows)
+        return self._decoder.advance(rows, meanwhile)
 
 
-def test_a_failed_pass_is_repeated_from_the_prompts(weights):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_failed_pass_is_repeated_from_the_prompts(weights, ahead):
     """Each row is computed by itself until it has one more token than before; no text is given out twice."""
     asked = prompts(4, seed=6)
-    engine = engine_of(Broken(batch(weights), fails={4, 24, 50}))
+    engine = engine_of(Broken(batch(weights, ahead=ahead), fails={4, 24, 50}))
     told: list[list[str]] = [[] for _ in asked]
     futures = [
         engine.submit(Request(messages=(), params={"max_tokens": 8}, prompt_ids=prompt), pieces.append)
@@ -193,19 +194,21 @@ def test_a_failed_pass_is_repeated_from_the_prompts(weights):
     assert ["".join(pieces) for pieces in told] == [words(ids) for ids in found]
 
 
-def test_memory_pressure_loses_no_dialogue(weights):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_memory_pressure_loses_no_dialogue(weights, ahead):
     """Out of memory in the middle of answers, fewer are computed at once; every answer is what it would have been."""
     asked = prompts(7, seed=6)
-    engine = engine_of(Short(batch(weights), fails={2, 5}))
+    engine = engine_of(Short(batch(weights, ahead=ahead), fails={2, 5}))
     found = [answer.result(60).output_ids for answer in [ask(engine, prompt) for prompt in asked]]
     engine.close()
     assert found == [alone(weights, prompt) for prompt in asked]
 
 
-def test_a_row_that_leaves_harms_none(weights):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_row_that_leaves_harms_none(weights, ahead):
     """Rows end at different times, one is cancelled, one fails in its callback; the others get their answers."""
     asked = prompts(4, seed=7)
-    engine = engine_of(batch(weights))
+    engine = engine_of(batch(weights, ahead=ahead))
 
     def refuse(text: str) -> None:
         raise OSError("the reader went away")
@@ -219,6 +222,45 @@ def test_a_row_that_leaves_harms_none(weights):
     found = [answer.result(60).output_ids for answer in rest]
     engine.close()
     assert found == [alone(weights, prompt)[:n] for n, prompt in zip((1, 4, 8), asked[1:], strict=True)]
+
+
+class Steps:
+    """A decoder that notes when a step was started, and when its result was waited for."""
+
+    def __init__(self, decoder: Any, noted: list[str]) -> None:
+        self._decoder, self._noted = decoder, noted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+    def advance(self, rows: Any, meanwhile: Any = bool) -> Any:
+        def started() -> None:
+            self._noted.append("started")
+            meanwhile()
+            self._noted.append("waited")
+
+        return self._decoder.advance(rows, started)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_text_is_looked_at_while_a_device_computes(weights, ahead):
+    """Where it computes by itself, and only there: stop strings and callbacks come between start and result of the next
+    step. Whatever ends a row then, its answer has no token more, and the others have theirs."""
+    asked = prompts(3, seed=8)
+    wanted = [alone(weights, prompt) for prompt in asked]
+    noted: list[str] = []
+    engine = engine_of(Steps(batch(weights, ahead=ahead), noted))
+    stops = Request(messages=(), params={"max_tokens": 8}, prompt_ids=asked[0], stop_strings=(str(wanted[0][3]),))
+    first = engine.submit(stops, lambda text: noted.append("text"))
+    rest = [ask(engine, prompt) for prompt in asked[1:]]
+    found = first.result(60)
+    assert found.output_ids == wanted[0][: wanted[0].index(wanted[0][3]) + 1]
+    assert found.stop_string == str(wanted[0][3])
+    assert [answer.result(60).output_ids for answer in rest] == wanted[1:]
+    engine.close()
+    steps = " ".join(noted).replace("started waited", "step")
+    assert ("started text" in steps) is ahead
+    assert ("step text" in steps) is not ahead
 
 
 def entry_of(**keys: Any) -> dict[str, Any]:

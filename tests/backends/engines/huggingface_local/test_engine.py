@@ -259,16 +259,17 @@ class Scarce:
     """A decoder of a machine with little memory: more than ``room`` rows at once don't fit, nor does ``poison``."""
 
     most_rows = 4
+    ahead = False
 
     def __init__(self, decoder: Any, room: int, poison: int) -> None:
         self.decoder, self.room, self.poison = decoder, room, poison
 
-    def advance(self, rows: Sequence[Any]) -> Any:
+    def advance(self, rows: Sequence[Any], meanwhile: Any = bool) -> Any:
         if len(rows) > self.room:
             raise MemoryError
         if any(row.ids[0] == self.poison for row in rows):
             raise IndexError("a bad row")
-        return self.decoder.advance(rows)
+        return self.decoder.advance(rows, meanwhile)
 
     def forget(self, row: Any) -> None:
         self.decoder.forget(row)

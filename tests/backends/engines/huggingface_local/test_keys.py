@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +20,15 @@ from playbill.backends import (
     WeightsError,
     load_model,
 )
+from playbill.backends.registry.lookup import ModelRegistry
+from playbill.proof.check import Options, check_model
 from support.smollm2 import tiny_folder
 
 pytest.importorskip("torch")
+from playbill.backends.engines.huggingface_local import weights
+
 CHAT = [{"role": "user", "content": "Hello."}]
+LAYERS = ["q_proj", "down_proj"]
 
 
 def entry_of(folder: Path | None = None, **keys: Any) -> dict[str, Any]:
@@ -191,10 +197,9 @@ def test_another_attention_is_used_and_said(caplog):
     ("key", "value", "package"),
     [("load_in_8bit", True, "bitsandbytes"), ("load_in_4bit", True, "bitsandbytes"), ("peft_model", "a/b", "peft")],
 )
-def test_a_package_that_is_missing_is_named_before_any_download(key, value, package):
+def test_a_package_that_is_missing_is_named_before_any_download(monkeypatch, key, value, package):
     """The message says which key needs it and how it is installed."""
-    if find_spec(package):
-        pytest.skip(f"{package} is installed")
+    monkeypatch.setattr(weights, "find_spec", lambda name: None if name == package else find_spec(name))
     with pytest.raises(BackendUnavailable, match=f"{key} needs {package}.*pip install {package}"):
         load_model(entry_of(**{key: value}))
 
@@ -250,6 +255,55 @@ def test_an_adapter_changes_the_answers(tmp_path):
             answers.append(model.generate(CHAT).output_ids)
             assert ("peft_model" in model.engine.facts()) is adapted
     assert answers[0] != answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3"])
+def test_dialogues_with_an_adapter_are_computed_together(tmp_path, kind):
+    """As peft's own `generate` answers each."""
+    peft = pytest.importorskip("peft")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    common = {"task_type": "CAUSAL_LM"}
+    config = {
+        "lora": lambda: peft.LoraConfig(r=4, lora_alpha=400, init_lora_weights=False, target_modules=LAYERS, **common),
+        "ia3": lambda: peft.IA3Config(
+            init_ia3_weights=False, target_modules=LAYERS, feedforward_modules=LAYERS[1:], **common
+        ),
+    }[kind]()
+    base = AutoModelForCausalLM.from_pretrained(tiny_folder(), dtype=torch.float32)
+    adapted = peft.get_peft_model(base, config).eval()
+    adapted.save_pretrained(tmp_path)
+    chats = [[{"role": "user", "content": f"Say {word} to me."}] for word in ("yes", "no, never ever", "hello")]
+    with load_model(entry_of(peft_model=str(tmp_path), dtype="float32")) as model:
+        facts = model.engine.facts()["batching"]
+        found = model.generate_batch(chats, max_tokens=8)
+    assert (facts["kind"], facts["company_independent"]) == ("exact", True)
+    for answer in found:
+        ids = torch.tensor([answer.prompt_ids])
+        whole = adapted.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8, min_new_tokens=1
+        )[0].tolist()
+        assert whole[ids.shape[1] :][: len(answer.output_ids)] == list(answer.output_ids)
+
+
+def test_an_adapter_that_would_not_be_applied_is_refused(tmp_path):
+    """Keys before the prompt are dropped by transformers' caches, and the answers are those of the bare model. `check`
+    says it too."""
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    config = peft.PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_folder()), config).save_pretrained(tmp_path)
+    said = "of the kind PREFIX_TUNING, which isn't in the model's layers alone and isn't applied here; take one of LORA"
+    with pytest.raises(WeightsError, match=re.escape(said)):
+        load_model(entry_of(peft_model=str(tmp_path)))
+    verdict = check_model(entry_of(peft_model=str(tmp_path)), ModelRegistry.load(), Options())
+    assert [f.code for f in verdict.findings if said in f.message] == ["PB225"]
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "alora_invocation_tokens": [1]}')
+    with pytest.raises(WeightsError, match="LoRA that begins at certain tokens"):
+        load_model(entry_of(peft_model=str(tmp_path)))
 
 
 @pytest.mark.parametrize("bits", [8, 4])

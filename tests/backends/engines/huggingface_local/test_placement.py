@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from playbill.backends import ModelSpec, WeightsError
 from playbill.backends.common.findings import Severity
+from playbill.backends.engines.checkpoint.conversion import bytes_loaded
 from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.machine.hardware import NvidiaCard
 from playbill.backends.loading import judge_spec
 from support.smollm2 import tiny_folder
 from support.tiny_models import tiny_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
+from playbill.backends.engines.huggingface_local import placement  # noqa: E402
 from playbill.backends.engines.huggingface_local.facts import computation_facts, emulation  # noqa: E402
 from playbill.backends.engines.huggingface_local.placement import (  # noqa: E402
     Cards,
     Placement,
-    bytes_loaded,
     choose_cards,
     place,
 )
@@ -101,6 +104,29 @@ def test_transformers_takes_the_room_of_the_chosen_cards():
 def test_weights_that_a_card_cannot_compute_are_counted_as_they_will_be(method, capability, factor):
     """transformers makes bfloat16 of them."""
     assert bytes_loaded(1000, method, capability) == 1000 * factor
+
+
+def test_other_cards_are_not_opened_to_learn_what_is_free(monkeypatch):
+    """By the driver's tool, in torch's order, which may be another; only a part of a card is asked itself."""
+    asked = []
+
+    def ask(card: int) -> tuple[int, int]:
+        asked.append(card)
+        return 7 * GIB, 80 * GIB
+
+    uuids = ["bbb", "aaa", "part"]
+    told = [
+        NvidiaCard(str(i), f"GPU-{uuid}", "a card", "570", 80 * GIB, free, "9.0")
+        for i, (uuid, free) in enumerate((("aaa", 60 * GIB), ("bbb", 20 * GIB)))
+    ]
+    monkeypatch.setattr(placement, "nvidia_cards", lambda: told)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda card: SimpleNamespace(uuid=uuids[card]))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: (9, card))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", ask)
+    assert placement.torch_cards() == Cards((20 * GIB, 60 * GIB, 7 * GIB), (9, 0))
+    assert asked == [2]
 
 
 def test_without_a_card_nothing_is_mapped():

@@ -18,7 +18,11 @@ class Script:
 
     most_rows = 3
 
-    def advance(self, rows):
+    def __init__(self, ahead):
+        self.ahead = ahead
+
+    def advance(self, rows, meanwhile=bool):
+        meanwhile()
         return [self._next(row) for row in rows]
 
     def _next(self, row):
@@ -41,9 +45,9 @@ class Script:
         return False
 
 
-@pytest.fixture
-def thinker():
-    """Makes models over the scripted engine; each ends with the test."""
+@pytest.fixture(params=[False, True], ids=["", "ahead"])
+def thinker(request):
+    """Makes models over the scripted engine, which looks at text at once or a step later; each ends with the test."""
     from playbill.backends.engines.huggingface_local.engine import TransformersEngine
 
     made = []
@@ -55,7 +59,9 @@ def thinker():
             stops=Stops((StopId(END, chr(END), ("tokenizer",)),)),
             date=datetime(2026, 11, 23),
         )
-        engine = TransformersEngine(Script(), vocabulary=VOCABULARY, decode=path.decode, facts=dict, threads=None)
+        engine = TransformersEngine(
+            Script(request.param), vocabulary=VOCABULARY, decode=path.decode, facts=dict, threads=None
+        )
         entry = {"model_name": "m", "backend": "b", "cot_start_tag": "<t>", "cot_end_tag": "</t>", **keys}
         made.append(Model(ModelSpec.from_dict(entry), engine, path, "b"))
         return made[-1]

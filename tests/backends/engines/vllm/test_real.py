@@ -186,6 +186,7 @@ def test_closing_answers_those_who_wait_and_leaves_nothing_behind(answered):
     """And another engine starts afterwards, several times."""
     assert answered["closed"]["error"]["message"] == "vllm was closed before it answered"
     assert answered["threads_left"] == []
+    assert answered["modules_left"] <= 0 < answered["modules_loaded"]
 
 
 def test_an_adapter_answers_as_the_weights_with_it_merged_in(answered):

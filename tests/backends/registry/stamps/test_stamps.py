@@ -33,6 +33,7 @@ def stamp(entry=None, **changes) -> Stamp:
         "versions": {"playbill": "0.1.0"},
         "against": {},
         "asked": None,
+        "self_test": None,
         "warnings": (),
         "waived": (),
     }
@@ -140,7 +141,9 @@ def test_an_editor_sees_no_fault_in_what_we_ship():
 
 
 @settings(deadline=None)
-@given(key=st.sampled_from([*sorted(stamp().to_dict()), "warnings", "waived", "against", "asked"]), value=JSON)
+@given(
+    key=st.sampled_from([*sorted(stamp().to_dict()), "warnings", "waived", "against", "asked", "self_test"]), value=JSON
+)
 def test_no_stamp_of_a_stranger_breaks_its_reader(key, value):
     """It is read, or it is none; what is read can be judged and said."""
     given_ = {**stamp().to_dict(), key: value}

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from playbill.backends.engines.base import Context, Footprint
+from playbill.backends.engines.checkpoint.conversion import bytes_loaded, said_of_conversion
 from playbill.backends.engines.checkpoint.source import INDICES, SINGLE, Source, fetch, files_here
+from playbill.backends.engines.machine.hardware import nvidia_cards
 from playbill.backends.registry.fields.local import dtype_of
+from playbill.backends.registry.fields.table import setting
 from playbill.backends.weights.hub import hub_errors, hub_token, only_cached
 
-__all__ = ["checkpoint_footprint"]
+__all__ = ["checkpoint_footprint", "footprint_here"]
 
 _WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 _QUANTIZED = {"load_in_8bit": 1.0, "load_in_4bit": 0.5}
@@ -31,6 +34,21 @@ def checkpoint_footprint(entry: Mapping[str, Any], context: Context) -> Footprin
         return None
     computed = _WIDTH.get(dtype_of(entry), _width(config))
     return Footprint(int(stored * _share(entry, config)), _kv_per_token(config, computed))
+
+
+def footprint_here(entry: Mapping[str, Any], context: Context) -> Footprint | None:
+    """Return what `checkpoint_footprint` does, as transformers loads the weights on this machine's cards or without
+    any: weights in a format that can't be computed here are larger then."""
+    found = checkpoint_footprint(entry, context)
+    if found is None:
+        return None
+    config = _object((files_here(entry) or fetch(entry, context, weights=False, code=False)).folder / "config.json")
+    cards = () if setting(entry, "device_map") == "cpu" else nvidia_cards(visible=True)
+    capability = min((card.compute_capability for card in cards), default=None)
+    stored = config.get("quantization_config")
+    method = str(stored.get("quant_method")) if isinstance(stored, dict) else None
+    size = bytes_loaded(found.weights, method, capability)
+    return Footprint(size, found.kv_per_token, said_of_conversion(entry, config, capability))
 
 
 def weights_size(entry: Mapping[str, Any], source: Source) -> int | None:

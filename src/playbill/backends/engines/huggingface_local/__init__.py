@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.base import Context, Loaded, Look
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
-from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint as footprint
+from playbill.backends.engines.checkpoint.footprint import footprint_here as footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.checkpoint.source import Source, look_at_weights
 from playbill.backends.engines.checkpoint.source import fetch as fetch_files
 from playbill.backends.engines.checkpoint.source import fetch_all as fetch
-from playbill.backends.engines.checkpoint.source import look_at_weights as look
-from playbill.backends.engines.huggingface_local.weights import check_packages, load_weights
+from playbill.backends.engines.huggingface_local.weights import check_adapter, check_packages, load_weights
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
 from playbill.backends.engines.threads import call_apart
 from playbill.backends.prompt.prompt_path import PromptPath
-from playbill.backends.weights.adapter import adapter_folder
+from playbill.backends.weights.adapter import adapter_fault, adapter_folder
 
 __all__ = ["fetch", "footprint", "load", "look", "preview"]
 
@@ -30,11 +29,19 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
     trust = trusted(entry, context)
     check_packages(entry)
     adapter = adapter_folder(entry, context.credentials, progress=context.progress)
+    if adapter is not None:
+        check_adapter(entry, adapter)
     wait_briefly()
     source = fetch_files(entry, context, weights=True, code=trust)
     path = _prompt_path(entry, context, source, trust=trust, preview=False)
     engine = _engine(entry, context, source, path, adapter, trust=trust)
     return Loaded(engine, path, engine.threads)
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether weights and adapter, as far as they are here, can be loaded."""
+    found = look_at_weights(entry, context)
+    return found if found.fault is not None else Look(adapter_fault(entry, check_adapter), found.unseen)
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:

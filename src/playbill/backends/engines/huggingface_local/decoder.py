@@ -6,7 +6,7 @@ It is the reference for exactness: decoders for several rows are tested against 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import torch
 from transformers import DynamicCache
 
 from playbill.backends.engines.base import Request
-from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
+from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, nothing, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 from playbill.backends.errors import WeightsError
 
@@ -30,8 +30,12 @@ class Decoder(Protocol):
     facts: Mapping[str, Any]
     """How rows are computed, for the manifest."""
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
-        """Return one step: each row's next token, or None where more of its ids must be computed first."""
+    ahead: bool
+    """Whether a device computes a step while Python goes on."""
+
+    def advance(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None] = nothing) -> list[Pick | None]:
+        """Return one step: each row's next token, or None where more of its ids must be computed first. ``meanwhile``
+        is called once all of the step is started, and before its result is waited for."""
         ...
 
     def finish(self, row: SampledSequence) -> None:
@@ -59,6 +63,7 @@ class SingleDecoder:
     """
 
     most_rows = 1
+    ahead = False
 
     def __init__(self, model: Any, facts: Mapping[str, Any] | None = None) -> None:
         self.facts = facts or {}
@@ -66,7 +71,8 @@ class SingleDecoder:
         self._device = first_device(model)
         self._named = frozenset(inspect.signature(model.forward).parameters)
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
+    def advance(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None] = nothing) -> list[Pick | None]:
+        meanwhile()
         return [self._pick(row) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:

@@ -20,7 +20,7 @@ from playbill.backends.engines.huggingface_local.decoder import Decoder
 from playbill.backends.engines.huggingface_local.sampling import SUPPORTED_PARAMETERS, Pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 from playbill.backends.engines.inbox import Inbox
-from playbill.backends.engines.machine.process_state import compute_with_threads
+from playbill.backends.engines.machine.process_state import compute_with_threads, give_memory_back
 from playbill.backends.errors import EngineError
 
 __all__ = ["TransformersEngine"]
@@ -54,6 +54,8 @@ class TransformersEngine:
         self._inbox: Inbox[SampledSequence] = Inbox("huggingface_local")
         self._waiting: deque[SampledSequence] = deque()
         self._rows: list[SampledSequence] = []
+        self._unread: list[SampledSequence] = []
+        """Rows whose last token's text is looked at while the next step is computed."""
         self._thread = threading.Thread(target=self._work, name="playbill-huggingface_local", daemon=True)
         self._thread.start()
 
@@ -72,6 +74,8 @@ class TransformersEngine:
     def close(self) -> None:
         if self._inbox.close() and threading.current_thread() is not self._thread:
             self._thread.join(_CLOSING_SECONDS)
+            if torch.cuda.is_available():
+                give_memory_back()
 
     def facts(self) -> Mapping[str, Any]:
         return self._facts()
@@ -117,18 +121,38 @@ class TransformersEngine:
         if not self._rows:
             return
         for row, pick in self._advance(list(self._rows)):
-            if pick is None:
+            if pick is None or row.done:  # a token after the end, which was only seen meanwhile
                 continue
             try:
-                row.accept(pick)
-            except Exception as e:  # noqa: BLE001 - a fault of this row, its callback's for one, stays with it
-                row.fail(_as_engine_error(e))
+                row.take(pick)
+            except EngineError as e:
+                row.fail(e)
                 self._leave(row)
                 continue
-            if row.done:
-                self._rows.remove(row)
-                if self.decoder is not None:
-                    self.decoder.finish(row)
+            if self.decoder is not None and self.decoder.ahead and not row.surely_ends:
+                self._unread.append(row)
+            else:
+                self._read(row)
+
+    def _read_all(self) -> None:
+        """Look at what the last step has brought, as a new one is under way."""
+        unread, self._unread = self._unread, []
+        for row in unread:
+            if not row.done:
+                self._read(row)
+
+    def _read(self, row: SampledSequence) -> None:
+        """Look at the text of a row's last token; a row that ends with it makes room."""
+        try:
+            row.push(row.ids[-1])
+        except Exception as e:  # noqa: BLE001 - a fault of this row, its callback's for one, stays with it
+            row.fail(_as_engine_error(e))
+            self._leave(row)
+            return
+        if row.done:
+            self._rows.remove(row)
+            if self.decoder is not None:
+                self.decoder.finish(row)
 
     def _leave(self, row: SampledSequence) -> None:
         self._rows.remove(row)
@@ -140,9 +164,11 @@ class TransformersEngine:
         lost; otherwise each row is computed by itself, so that a failure stays with the row that causes it."""
         assert self.decoder is not None
         try:
-            return list(zip(rows, self.decoder.advance(rows), strict=True))
+            return list(zip(rows, self.decoder.advance(rows, self._read_all), strict=True))
         except Exception as e:  # noqa: BLE001 - torch raises anything; it is sorted out here
             failure = e
+        self._read_all()
+        rows = [row for row in rows if not row.done]
         for row in rows:
             self.decoder.forget(row)
         if not _is_out_of_memory(failure):

@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from playbill.backends.engines.machine.hardware import nvidia_cards
 from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.errors import BackendUnavailable, WeightsError
 
-__all__ = ["Cards", "Placement", "bytes_loaded", "choose_cards", "need_accelerate", "place", "torch_cards"]
+__all__ = ["Cards", "Placement", "choose_cards", "need_accelerate", "place", "torch_cards"]
 
 _SHARE = 0.9
 """Of a card's free memory, what weights may take; the rest is for keys and values, and what layers compute."""
 _SPREAD = ("balanced", "balanced_low_0", "sequential")
-_CONVERTED: Mapping[str, tuple[int, tuple[int, int]]] = {"fp8": (2, (8, 9)), "mxfp4": (4, (7, 5))}
-"""By method: how much larger weights get where transformers makes bfloat16 of them, and from which compute capability
-on it needn't (transformers 5.24, quantizers/quantizer_finegrained_fp8.py and quantizer_mxfp4.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +56,6 @@ def choose_cards(free: Sequence[int], size: int | None) -> tuple[int, ...]:
         if size is not None and size <= _SHARE * sum(free[card] for card in order[:count]):
             return tuple(sorted(order[:count]))
     return tuple(range(len(free)))
-
-
-def bytes_loaded(size: int, method: str | None, capability: tuple[int, int] | None) -> int:
-    """Return what quantized weights take once they are loaded, where the card may have no kernels for their format."""
-    factor, least = _CONVERTED.get(method or "", (1, (0, 0)))
-    kernels = method != "mxfp4" or (find_spec("kernels") is not None and find_spec("triton") is not None)
-    return size if capability is not None and capability >= least and kernels else size * factor
 
 
 def place(
@@ -109,14 +100,23 @@ def _best(entry: Mapping[str, Any], size: int | None, cards: Cards, elsewhere: s
 
 
 def torch_cards() -> Cards:
-    """Return the cards that torch sees."""
+    """Return the cards that torch sees, in its order.
+
+    Their free memory is the driver's word: to ask CUDA for it takes hundreds of megabytes of each card, for as long as
+    this process lives. A card that the driver's tool doesn't name so, as a part of one, is asked all the same.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return Cards()
     numbers = range(torch.cuda.device_count())
-    free = tuple(torch.cuda.mem_get_info(card)[0] for card in numbers)
-    return Cards(free, min(torch.cuda.get_device_capability(card) for card in numbers))
+    told = {card.uuid.removeprefix("GPU-"): card.free for card in nvidia_cards()}
+    names = [str(getattr(torch.cuda.get_device_properties(card), "uuid", None)) for card in numbers]
+    free = (
+        told[name] if name in told else torch.cuda.mem_get_info(card)[0]
+        for card, name in zip(numbers, names, strict=True)
+    )
+    return Cards(tuple(free), min(torch.cuda.get_device_capability(card) for card in numbers))
 
 
 def need_accelerate(entry: Mapping[str, Any], key: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import secrets
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 
 from playbill.backends.registry.fields.parameters import OFF
 
-__all__ = ["COLUMNS", "SUPPORTED_PARAMETERS", "Pick", "Sampling", "columns_of", "pick", "sample"]
+__all__ = ["COLUMNS", "SUPPORTED_PARAMETERS", "Pick", "Sampling", "columns_of", "nothing", "pick", "sample"]
 
 SUPPORTED_PARAMETERS = frozenset([*OFF, "temperature", "seed", "logprobs"])
 COLUMNS = 8
@@ -78,12 +78,20 @@ def columns_of(rows: Sequence[Sampling]) -> list[int]:
     return [number for row in rows for number in row.columns()]
 
 
-def pick(rows: Sequence[Sampling], logits: torch.Tensor, columns: torch.Tensor) -> list[Pick]:
+def nothing() -> None:
+    """Do nothing while a step is computed."""
+
+
+def pick(
+    rows: Sequence[Sampling], logits: torch.Tensor, columns: torch.Tensor, meanwhile: Callable[[], None] = nothing
+) -> list[Pick]:
     """Return each row's next token, from logits of shape (rows and padding, vocabulary) and what was sent for them, of
-    shape (rows and padding, COLUMNS)."""
+    shape (rows and padding, COLUMNS). ``meanwhile`` is called before the device's result is waited for."""
     if logits.device.type == "cpu":  # where nothing is won by a fixed shape
         logits, columns = logits[: len(rows)], columns[: len(rows)]
-    return _read(rows, sample(rows, logits, columns).cpu(), _most(rows, logits))
+    found = sample(rows, logits, columns)
+    meanwhile()
+    return _read(rows, found.cpu(), _most(rows, logits))
 
 
 def sample(rows: Sequence[Sampling], logits: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

@@ -36,11 +36,15 @@ class SampledSequence(TokenSequence):
     def effective(self) -> Mapping[str, Any]:
         return self.sampling.effective
 
-    def accept(self, pick: Pick) -> None:
-        """Take the next token; deliver the answer if it ends here."""
+    @property
+    def surely_ends(self) -> bool:
+        """Whether the answer ends with the token taken last, as is known without a look at its text."""
+        return self.ids[-1] in self.request.stop_ids or len(self.ids) >= self.most_tokens
+
+    def take(self, pick: Pick) -> None:
+        """Take the next token, whose text is to be looked at by `push`."""
         if pick.fault is not None:
             raise EngineError(pick.fault)
         if pick.logprob is not None:
             self.logprobs.append(dict(pick.logprob))
         self.ids.append(pick.token)
-        self.push(pick.token)

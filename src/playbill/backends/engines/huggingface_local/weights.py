@@ -12,12 +12,12 @@ from typing import Any
 from playbill.backends.common.warn import warn_once
 from playbill.backends.common.words import counted
 from playbill.backends.engines.checkpoint.config import own_config
+from playbill.backends.engines.checkpoint.conversion import bytes_loaded
 from playbill.backends.engines.checkpoint.footprint import weights_size
 from playbill.backends.engines.checkpoint.model_class import auto_class
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.huggingface_local.placement import (
     Placement,
-    bytes_loaded,
     need_accelerate,
     place,
     torch_cards,
@@ -25,8 +25,13 @@ from playbill.backends.engines.huggingface_local.placement import (
 from playbill.backends.errors import BackendUnavailable, EntryError, WeightsError
 from playbill.backends.registry.fields.local import dtype_of
 from playbill.backends.registry.fields.table import setting
+from playbill.backends.weights.adapter import ADAPTER_CONFIG, adapter_config
 
-__all__ = ["LoadedWeights", "check_packages", "load_weights"]
+__all__ = ["LoadedWeights", "check_adapter", "check_packages", "load_weights"]
+
+_IN_LAYERS = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA", "FOURIERFT", "HRA", "LN_TUNING")
+"""Kinds of adapters that are wholly in the model's layers. Others put keys before the prompt, which transformers 5.24
+takes no notice of, or choose by the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,19 @@ def check_packages(entry: Mapping[str, Any]) -> None:
         )
 
 
+def check_adapter(entry: Mapping[str, Any], adapter: Path) -> None:
+    """Raise WeightsError for an adapter of a kind that isn't applied here."""
+    config = adapter_config(adapter)
+    kind = str(config.get("peft_type", "LORA"))
+    if kind in _IN_LAYERS and not config.get("alora_invocation_tokens"):
+        return
+    named = "LoRA that begins at certain tokens" if kind in _IN_LAYERS else kind
+    raise WeightsError(
+        f"{entry.get('model_name')}: {adapter / ADAPTER_CONFIG} is of the kind {named}, which isn't in the model's "
+        f"layers alone and isn't applied here; take one of {', '.join(_IN_LAYERS)}, or merge it into the weights"
+    )
+
+
 def _quantized(entry: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
     """Return the argument by which bitsandbytes quantizes on load; ``dtype`` is the checkpoint's own."""
     bits = {key: True for key in ("load_in_8bit", "load_in_4bit") if entry.get(key)}
@@ -125,12 +143,14 @@ def _four_bits(entry: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
 
 
 def _with_adapter(entry: Mapping[str, Any], model: Any, adapter: Path | None) -> Any:
-    """Return the model with its adapter, which stays apart: merged into weights of few bits it would be rounded."""
+    """Return the model with an adapter in its layers, where it stays apart: merged into weights of few bits it would be
+    rounded."""
     if adapter is None:
         return model
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(adapter))
+    adapted: Any = PeftModel.from_pretrained(model, str(adapter))
+    return adapted.get_base_model()
 
 
 def _gguf_options(entry: Mapping[str, Any]) -> dict[str, Any]:

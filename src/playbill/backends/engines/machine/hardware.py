@@ -29,6 +29,12 @@ class NvidiaCard:
     free: int
     capability: str
 
+    @property
+    def compute_capability(self) -> tuple[int, int]:
+        """The capability as numbers, to be compared; 0.0 where the driver doesn't tell it."""
+        major, _, minor = self.capability.partition(".")
+        return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
+
 
 def nvidia_cards(*, visible: bool = False) -> tuple[NvidiaCard, ...]:
     """Return NVIDIA's cards by the driver's own tool, which needs no CUDA context; none without it.

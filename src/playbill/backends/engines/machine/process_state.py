@@ -6,6 +6,7 @@ Loads no library itself.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ __all__ = [
     "BATCH_INVARIANT",
     "VLLM_SETTINGS",
     "compute_with_threads",
+    "give_memory_back",
     "hide_torch",
     "interrupts_wait",
     "prepare_ray",
@@ -81,6 +83,18 @@ def compute_with_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+def give_memory_back() -> None:
+    """Free what nothing refers to any more, and the cache that torch keeps of a GPU's memory, for the next model.
+
+    vLLM hides what it has loaded from Python's garbage collection, which would find none of it.
+    """
+    gc.unfreeze()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def sum_alike() -> None:

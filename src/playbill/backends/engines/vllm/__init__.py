@@ -10,20 +10,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from playbill.backends.engines.base import Context, Loaded
+from playbill.backends.engines.base import Context, Loaded, Look
 from playbill.backends.engines.checkpoint.errors import load_failures, quiet
 from playbill.backends.engines.checkpoint.facts import weights_facts
 from playbill.backends.engines.checkpoint.footprint import checkpoint_footprint as footprint
 from playbill.backends.engines.checkpoint.prompt import make_prompt_path
 from playbill.backends.engines.checkpoint.remote_code import trusted
-from playbill.backends.engines.checkpoint.source import Source
+from playbill.backends.engines.checkpoint.source import Source, look_at_weights
 from playbill.backends.engines.checkpoint.source import fetch as fetch_files
 from playbill.backends.engines.checkpoint.source import fetch_all as fetch
-from playbill.backends.engines.checkpoint.source import look_at_weights as look
 from playbill.backends.engines.checkpoint.vision.processor import CheckpointProcessor
 from playbill.backends.engines.machine.cpu_threads import usable_cores
 from playbill.backends.engines.machine.process_state import wait_briefly
-from playbill.backends.engines.vllm.adapter import Adapter, find_adapter
+from playbill.backends.engines.vllm.adapter import Adapter, find_adapter, room_for
 from playbill.backends.engines.vllm.engine import VllmEngine
 from playbill.backends.engines.vllm.environment import engine_failures, prepare_environment
 from playbill.backends.engines.vllm.exact import asks_for_exact, try_exact
@@ -31,6 +30,7 @@ from playbill.backends.engines.vllm.pictures import VllmPictures
 from playbill.backends.errors import EntryError
 from playbill.backends.prompt.prompt_path import PromptPath
 from playbill.backends.registry.fields.table import setting
+from playbill.backends.weights.adapter import adapter_fault
 from playbill.backends.weights.cache import file_sha256
 
 __all__ = ["fetch", "footprint", "load", "look", "preview"]
@@ -69,6 +69,12 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
             threads=entry.get("threads") or usable_cores(),
         )
     return Loaded(engine, replace(path, context_size=engine.context_size), engine.threads)
+
+
+def look(entry: Mapping[str, Any], context: Context) -> Look:
+    """Tell whether weights and adapter, as far as they are here, can be loaded."""
+    found = look_at_weights(entry, context)
+    return found if found.fault is not None else Look(adapter_fault(entry, room_for), found.unseen)
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:

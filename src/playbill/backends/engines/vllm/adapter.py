@@ -5,7 +5,6 @@ A missing adapter, or one of a kind that vLLM can't apply, would end its engine 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 from playbill.backends.credentials import Credentials
 from playbill.backends.errors import WeightsError
-from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder
+from playbill.backends.weights.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_config, adapter_folder
 
-__all__ = ["Adapter", "find_adapter"]
+__all__ = ["Adapter", "find_adapter", "room_for"]
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _UNSUPPORTED = ("use_dora", "modules_to_save", "lora_bias", "use_qalora", "alora_invocation_tokens")
@@ -41,17 +40,13 @@ def find_adapter(entry: Mapping[str, Any], credentials: Credentials, *, progress
     folder = adapter_folder(entry, credentials, progress=progress)
     if folder is None:
         return None
-    return Adapter(folder, _room(entry, folder))
+    return Adapter(folder, room_for(entry, folder))
 
 
-def _room(entry: Mapping[str, Any], folder: Path) -> int:
+def room_for(entry: Mapping[str, Any], folder: Path) -> int:
     """Return the least rank that vLLM offers which the adapter fits in."""
-    path = folder / ADAPTER_CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as e:
-        raise WeightsError(f"{path} is not JSON: {e}") from e
-    if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
+    path, config = folder / ADAPTER_CONFIG, adapter_config(folder)
+    if config.get("peft_type", "LORA") != "LORA":
         raise WeightsError(f"{entry.get('model_name')}: {path} is no LoRA adapter's, and vLLM takes no other kind")
     foreign = [key for key in _UNSUPPORTED if config.get(key)]
     if config.get("bias") not in (None, "none"):

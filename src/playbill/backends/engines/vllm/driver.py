@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from playbill.backends.engines.checkpoint.source import Source
 from playbill.backends.engines.machine.memory import free_memory
-from playbill.backends.engines.machine.process_state import BATCH_INVARIANT
+from playbill.backends.engines.machine.process_state import BATCH_INVARIANT, give_memory_back
 from playbill.backends.engines.vllm.adapter import Adapter
 from playbill.backends.engines.vllm.pictures import RENDERED, SHOWN
 
@@ -175,6 +175,7 @@ class _VllmDriver:
             self.engine.engine_core.shutdown()
         finally:
             self.engine = None
+            give_memory_back()
             if at_end is not None:
                 at_end()
 

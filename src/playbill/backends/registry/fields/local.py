@@ -12,7 +12,7 @@ from playbill.backends.errors import EntryError
 from playbill.backends.registry.fields import types as v
 from playbill.backends.registry.fields.entry_key import EVERY, EntryKey
 
-__all__ = ["LOCAL", "LOCAL_KEYS", "dtype_of", "batch_limit"]
+__all__ = ["LOCAL", "LOCAL_KEYS", "MOST_ROWS", "batch_limit", "dtype_of"]
 
 LOCAL = ("huggingface_local", "llamacpp", "vllm")
 _HF = ("huggingface_local",)
@@ -232,6 +232,13 @@ LOCAL_KEYS = (
         "turns but by llamacpp.",
         LOCAL,
     ),
+    EntryKey(
+        "gpu_memory_share",
+        v.SHARE,
+        "The share of a GPU's memory that is free after the load, 0.9 by default, which keys and values of dialogues "
+        "may take; without a GPU of the computer's free memory, and 0.25.",
+        _HF,
+    ),
     EntryKey("gguf_file", v.STRING, "A GGUF file in the repository or folder, dequantized on load.", _HF),
     # llamacpp
     EntryKey("filename", v.STRING, "The GGUF file in the repository, a glob: `*Q4_K_M.gguf`.", _GGUF),
@@ -312,8 +319,8 @@ LOCAL_KEYS = (
     EntryKey(
         "gpu_memory_utilization",
         v.SHARE,
-        "The share of a GPU's memory that vLLM takes, 0.92 by its default; without a GPU of the computer's memory, of "
-        "which otherwise a quarter of what is free is taken for keys and values.",
+        "The share of a GPU's whole memory that vLLM takes, 0.92 by its default; without a GPU of the computer's "
+        "memory, of which otherwise a quarter of what is free is taken for keys and values.",
         _VLLM,
     ),
     EntryKey(
@@ -343,6 +350,10 @@ LOCAL_KEYS = (
 def dtype_of(entry: Mapping[str, Any]) -> str:
     """Return the number format that an entry asks for: by ``dtype``, or by clemcore's ``use_bf16``."""
     return str(entry.get("dtype") or ("bfloat16" if entry.get("use_bf16") else "auto"))
+
+
+MOST_ROWS = 32
+"""How many requests huggingface_local computes together where an entry leaves it open."""
 
 
 def batch_limit(entry: Mapping[str, Any]) -> int | None:

@@ -44,7 +44,8 @@ class Stamp:
     """What was proven of the entry whose keys have these digests, on a day, with these versions.
 
     ``against`` names what stood in for the model's own files, by the part that it stood in for; such a tokenizer is not
-    compared. ``asked`` says whom live answers came from. ``warnings`` are the codes of rules that warned, and
+    compared. ``asked`` says whom live answers came from, ``self_test`` what the engine found on load about requests
+    that are computed together. ``warnings`` are the codes of rules that warned, and
     ``waived`` are the waivers of the entry, whose rules may warn on a later day only.
     """
 
@@ -56,6 +57,7 @@ class Stamp:
     versions: Mapping[str, str]
     against: Mapping[str, str]
     asked: str | None
+    self_test: str | None
     warnings: tuple[str, ...]
     waived: tuple[Mapping[str, str], ...]
 
@@ -70,6 +72,7 @@ class Stamp:
             **content,
             "against": dict(self.against),
             "asked": self.asked,
+            "self_test": self.self_test,
             "versions": dict(self.versions),
             "warnings": list(self.warnings),
             "waived": [dict(waiver) for waiver in self.waived],
@@ -102,7 +105,7 @@ def parse_stamp(value: Any) -> Stamp | None:
     if not isinstance(value, dict) or value.get("depth") not in list(Depth):
         return None
     texts = [value.get(name) for name in ("model_name", "date")]
-    optional = [value.get(name) for name in (*Content.__slots__, "asked")]
+    optional = [value.get(name) for name in (*Content.__slots__, "asked", "self_test")]
     entry, versions, against = (value.get(name, {}) for name in ("entry", "versions", "against"))
     warnings, waived = value.get("warnings", []), value.get("waived", [])
     if not all(isinstance(text, str) for text in texts) or not all(text is None or _is_text(text) for text in optional):
@@ -113,7 +116,7 @@ def parse_stamp(value: Any) -> Stamp | None:
         return None
     if not (isinstance(waived, list) and all(map(_are_texts, waived))):
         return None
-    weights, template, tokenizer, asked = optional
+    weights, template, tokenizer, asked, self_test = optional
     return Stamp(
         model_name=str(texts[0]),
         date=str(texts[1]),
@@ -123,6 +126,7 @@ def parse_stamp(value: Any) -> Stamp | None:
         versions=versions,
         against=against,
         asked=asked,
+        self_test=self_test,
         warnings=tuple(warnings),
         waived=tuple(waived),
     )

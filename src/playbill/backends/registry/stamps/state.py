@@ -33,6 +33,7 @@ class StampState:
         versions = ", ".join(f"{name} {version}" for name, version in stamp.versions.items())
         said = f"{stamp.depth.value} on {stamp.date} with {versions}"
         said += f", answers from {stamp.asked}" if stamp.asked else ""
+        said += f", self-test {stamp.self_test}" if stamp.self_test else ""
         if stamp.against:
             said += ", against " + " and ".join(f"the {part} {name}" for part, name in stamp.against.items())
         if stamp.warnings:

@@ -7,7 +7,7 @@ call a row, which is fastest on a CPU. Tried with torch 2.13 and transformers 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from playbill.backends.engines.huggingface_local.batching.kv_cache import PAGE, KVCache
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
 
-__all__ = ["ATTENTION", "MASKED", "ROWS", "VARLEN", "Pass", "Span", "register"]
+__all__ = ["ATTENTION", "MASKED", "ROWS", "VARLEN", "Pass", "Span", "attend_prompts", "register"]
 
 ATTENTION = "playbill_rows"
 VARLEN, MASKED, ROWS = "varlen", "masked", "rows"
@@ -41,7 +41,7 @@ class Pass:
 
     The tensors say the same as the spans: each token's place in the pool, where each row's tokens begin in the pass,
     how long each row is, and its first page; padding is rows as well. No row has more than ``widest`` tokens in the
-    pass, nor more than ``longest`` in all.
+    pass, nor more than ``longest`` in all. ``joins``: whole pieces of a prompt that follow each other share a call.
     """
 
     kv_cache: KVCache
@@ -51,6 +51,7 @@ class Pass:
     longest: int
     row_threads: RowThreads
     windows: Sequence[int | None] | None = None
+    joins: bool = False
     spans: Sequence[Span] = ()
     numbers: Mapping[str, torch.Tensor] = field(default_factory=dict)
     _elsewhere: dict[tuple[Any, ...], Any] = field(default_factory=dict)
@@ -127,7 +128,7 @@ def _attend(
         return _varlen(this, numbers, query, keys, values, sliding_window, scaling)[None], None
     if this.way == MASKED:
         return _masked(this, numbers, query, keys, values, sliding_window, scaling)[None], None
-    compute = _one_each if this.one_each else _prompts
+    compute = _one_each if this.one_each else attend_prompts
     return compute(this, query, keys, values, sliding_window, scaling)[None], None
 
 
@@ -194,7 +195,7 @@ def _masked(
     return found[row, :, torch.arange(size, device=query.device) - begin[row]]
 
 
-def _prompts(
+def attend_prompts(
     this: Pass,
     query: torch.Tensor,
     keys: torch.Tensor,
@@ -202,9 +203,9 @@ def _prompts(
     window: int | None,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Return the attention of pieces of prompts, piece by piece, of shape (tokens, heads, width)."""
+    """Return the attention of pieces of prompts, row by row or piece by piece, of shape (tokens, heads, width)."""
     results = []
-    for span in this.spans:
+    for span in _joined(this.spans, this.widest) if this.joins else this.spans:
         new = span.end - span.begin
         whole = new == span.length and (window is None or new <= window)
         known, said = (pool[:, :, span.start : span.start + span.length] for pool in (keys, values))
@@ -219,6 +220,21 @@ def _prompts(
         )
         results.append(found[0].transpose(0, 1))
     return torch.cat([*results, *_padding(this, results[0])])
+
+
+def _joined(spans: Sequence[Span], border: int) -> Iterator[Span]:
+    """Yield spans, with whole pieces of a row that follow each other as one."""
+    begun: Span | None = None
+    for span in spans:
+        follows = begun is not None and span.start == begun.start and span.begin == begun.end
+        if begun is not None and follows and begun.length % border == span.length % border == 0:
+            begun = Span(begun.start, begun.begin, span.end, span.length)
+            continue
+        if begun is not None:
+            yield begun
+        begun = span
+    if begun is not None:
+        yield begun
 
 
 def _one_each(

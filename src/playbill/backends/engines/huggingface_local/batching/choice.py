@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 from playbill.backends.common.warn import warn_once
 from playbill.backends.engines.huggingface_local.batching.attention import ATTENTION, MASKED, ROWS, VARLEN, register
-from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, pages_for
+from playbill.backends.engines.huggingface_local.batching.kv_cache import KVCache, pages_for, pages_within
 from playbill.backends.engines.huggingface_local.batching.rows import BatchDecoder
 from playbill.backends.engines.huggingface_local.batching.selftest import (
     Difference,
@@ -19,20 +19,20 @@ from playbill.backends.engines.huggingface_local.batching.selftest import (
     alike_tokens,
     find_difference,
     is_wrong,
+    pieces_join,
 )
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Step
 from playbill.backends.engines.huggingface_local.batching.thread_pool import RowThreads
 from playbill.backends.engines.huggingface_local.decoder import Decoder, SingleDecoder, tried
 from playbill.backends.engines.machine.memory import free_memory
 from playbill.backends.engines.machine.process_state import sum_alike
-from playbill.backends.registry.fields.local import batch_limit
+from playbill.backends.registry.fields.local import MOST_ROWS, batch_limit
 from playbill.backends.registry.fields.table import setting
 
 __all__ = ["choose_decoder"]
 
-_MOST_ROWS = 32
 _ROW_SIZES = (1, 2, 4, 8, 16, 24)
-_TOKEN_SIZES = (32, 64, 96, 128, 192)
+_TOKEN_SIZES = (16, 32, 48, 64, 96, 128, 192, 224, 256, 320, 384)
 _KEPT_SHARE = 0.25
 _GPU_SHARE = 0.9
 _KEPT_TURNS = 4
@@ -52,12 +52,12 @@ def choose_decoder(entry: Mapping[str, Any], model: Any, threads: int | None) ->
     if (size := batch_limit(entry)) == 1:
         return _single(entry, model, None)
     why = _asks_otherwise(entry) or _cannot(model)
-    step = None if why else _find_step(entry, model, size or _MOST_ROWS, threads)
+    step = None if why else _find_step(entry, model, size or MOST_ROWS, threads)
     if not isinstance(step, Step):
         why = why or step
         warn_once(f"{entry.get('model_name')}: requests are answered one at a time, since {why}")
         return _single(entry, model, why)
-    step.kv_cache = KVCache(_pages(model, step))
+    step.kv_cache = KVCache(_pages(entry, model, step))
     exact = setting(entry, "batching") == "exact"
     difference: Difference | str | None = None
     if exact:
@@ -85,6 +85,7 @@ def _find_step(entry: Mapping[str, Any], model: Any, rows: int, threads: int | N
             if why is not None:
                 warn_once(f"{entry.get('model_name')}: attention is computed by '{way}', a slower way, since {why}")
             step.windows = None
+            step.joins = pieces_join(step)
             return step
         why = why or failed
     model.set_attn_implementation(usual)
@@ -148,10 +149,12 @@ def _pad_experts(step: Step) -> bool:
 def _let_loose(step: Step) -> None:
     """Take the shapes as they come: on a CPU all, elsewhere a few, so that kernels are prepared for them."""
     if step.device.type == "cpu":
-        step.rows, step.tokens = (tuple(range(1, n + 1)) for n in (step.most_rows, 256))
+        step.rows, step.tokens = (tuple(range(1, n + 1)) for n in (step.most_rows, step.tokens[-1]))
+        step.joins = True
         return
     step.rows = (*(n for n in _ROW_SIZES if n < step.most_rows), step.most_rows)
-    step.tokens = (*_TOKEN_SIZES, *step.tokens)
+    most = step.tokens[-1]
+    step.tokens = (*(n for n in _TOKEN_SIZES if n < most), most)
     step.capture()
 
 
@@ -169,17 +172,17 @@ def _facts(step: Step, *, exact: bool, difference: Difference | str | None) -> d
     }
 
 
-def _pages(model: Any, step: Step) -> int:
-    """Return how many pages of keys and values fit, after a trial has shown how large one is. On a CPU no more than
-    rows and their earlier turns can need."""
-    size, step.kv_cache = step.kv_cache.page_bytes, KVCache(1)
-    if step.device.type == "cuda":
+def _pages(entry: Mapping[str, Any], model: Any, step: Step) -> int:
+    """Return how many pages of keys and values fit, after a trial has shown how large one is on each device. On a CPU
+    no more than rows and their earlier turns can need."""
+    sizes, step.kv_cache = step.kv_cache.page_bytes, KVCache(1)
+    if any(device.type == "cuda" for device in sizes):
         torch.cuda.empty_cache()
-        devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-        free = sum(torch.cuda.mem_get_info(device)[0] for device in devices)
-        return max(MOST_PIECES + 1, int(free * _GPU_SHARE) // size)
-    longest = getattr(_text_config(model), "max_position_embeddings", None) or _LONGEST
-    return max(MOST_PIECES + 1, min(_budget() // size, step.most_rows * _KEPT_TURNS * pages_for(longest)))
+    pages = pages_within({device: _budget(entry, device) for device in sizes}, sizes)
+    if step.device.type != "cuda":
+        longest = getattr(_text_config(model), "max_position_embeddings", None) or _LONGEST
+        pages = min(pages, step.most_rows * _KEPT_TURNS * pages_for(longest))
+    return max(MOST_PIECES + 1, pages)
 
 
 def _text_config(model: Any) -> Any:
@@ -193,9 +196,7 @@ def _single(entry: Mapping[str, Any], model: Any, why: str | None) -> Decoder:
 
 def _asks_otherwise(entry: Mapping[str, Any]) -> str | None:
     attention = entry.get("attn_implementation")
-    if attention not in (None, "sdpa"):
-        return f"attn_implementation is '{attention}'"
-    return "the model has an adapter (peft_model)" if entry.get("peft_model") else None
+    return f"attn_implementation is '{attention}'" if attention not in (None, "sdpa") else None
 
 
 def _cannot(model: Any) -> str | None:
@@ -223,7 +224,9 @@ def _length_dependent(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _budget() -> int:
-    """Return the bytes of the computer's memory that keys and values may take."""
-    free = free_memory()
-    return 2 << 30 if free is None else int(free * _KEPT_SHARE)
+def _budget(entry: Mapping[str, Any], device: torch.device) -> int:
+    """Return the bytes of a device's memory that keys and values may take."""
+    on_card = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_card else free_memory()
+    share: float = entry.get("gpu_memory_share") or (_GPU_SHARE if on_card else _KEPT_SHARE)
+    return 2 << 30 if free is None else int(free * share)

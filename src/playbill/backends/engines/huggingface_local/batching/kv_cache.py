@@ -14,7 +14,7 @@ from math import prod
 
 import torch
 
-__all__ = ["PAGE", "KVCache", "Run", "pages_for"]
+__all__ = ["PAGE", "KVCache", "Run", "pages_for", "pages_within"]
 
 PAGE = 256
 """Tokens of a page, as torch's paged attention wants them."""
@@ -61,10 +61,12 @@ class KVCache:
         return self._pools
 
     @property
-    def page_bytes(self) -> int:
-        """How many bytes a page takes in all layers that have been written to."""
-        tensors = [tensor for pair in self._pools.values() for tensor in pair]
-        return sum(t.shape[1] * PAGE * t.shape[3] * t.element_size() for t in tensors)
+    def page_bytes(self) -> Mapping[torch.device, int]:
+        """How many bytes a page takes on each device, in all layers that have been written to."""
+        found: dict[torch.device, int] = {}
+        for t in (tensor for pair in self._pools.values() for tensor in pair):
+            found[t.device] = found.get(t.device, 0) + t.shape[1] * PAGE * t.shape[3] * t.element_size()
+        return found
 
     def take(self, tokens: int, spare: Run | None = None) -> Run | None:
         """Return a run for so many tokens, all of the pool at the most; None where busy runs leave no room. Runs that
@@ -136,6 +138,15 @@ def _zeros(like: torch.Tensor, tokens: int) -> torch.Tensor:
         return like.new_zeros(shape)
     memory = mmap.mmap(-1, like.element_size() * prod(shape), **_PRIVATE)
     return torch.frombuffer(memory, dtype=like.dtype).view(shape)
+
+
+def pages_within(free: Mapping[torch.device, int], page_bytes: Mapping[torch.device, int]) -> int:
+    """Return how many pages fit where each takes so many bytes of so many that are free on each device.
+
+    >>> pages_within({torch.device("cuda", 0): 80, torch.device("cuda", 1): 10}, {torch.device("cuda", 1): 3})
+    3
+    """
+    return min(free[device] // size for device, size in page_bytes.items())
 
 
 def pages_for(tokens: int) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from playbill.backends.common.prefixes import shared_length
 from playbill.backends.engines.huggingface_local.batching.kv_cache import Run
-from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step
-from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, pick
+from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Logits, Piece, Step, room_for
+from playbill.backends.engines.huggingface_local.sampling import Pick, columns_of, nothing, pick
 from playbill.backends.engines.huggingface_local.sequence import SampledSequence
 
 __all__ = ["BatchDecoder"]
@@ -28,9 +28,13 @@ class BatchDecoder:
     answer; and an answer's tokens are never computed as a prompt: a row that begins again takes them one by one.
     """
 
-    def __init__(self, step: Step, *, exact: bool, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, step: Step, *, exact: bool, facts: Mapping[str, Any] | None = None, ahead: bool | None = None
+    ) -> None:
+        """Advance rows by a step. ``ahead`` is for tests; None takes what the step's device is."""
         self.most_rows = step.most_rows
         self.facts = facts or {}
+        self.ahead = step.device.type != "cpu" if ahead is None else ahead
         self._step = step
         self._exact = exact
         self._kv_cache = step.kv_cache
@@ -40,13 +44,13 @@ class BatchDecoder:
         """The pages of rows under way, and of those that are kept for their dialogues' next turns."""
         return self._kv_cache.runs
 
-    def advance(self, rows: Sequence[SampledSequence]) -> list[Pick | None]:
+    def advance(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None] = nothing) -> list[Pick | None]:
         for row in rows:
             if row.kv_cache is None and not self._admit(row):
                 break  # those behind it wait with it, lest it wait for ever
         begun = [row for row in rows if row.kv_cache is not None]
         prompts = [row for row in begun if row.computed < row.prompt_length]
-        picks = self._prompts(prompts) if prompts else self._answers(begun)
+        picks = self._prompts(prompts, meanwhile) if prompts else self._answers(begun, meanwhile)
         return [picks.get(id(row)) for row in rows]
 
     def finish(self, row: SampledSequence) -> None:
@@ -92,11 +96,12 @@ class BatchDecoder:
             return shared
         return min(shared, run.prefilled) // self._step.border * self._step.border
 
-    def _prompts(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
+    def _prompts(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None]) -> dict[int, Pick]:
         """Compute pieces of prompts, and sample after those that are complete now."""
         pieces: list[Piece] = []
         ends: dict[int, SampledSequence] = {}
-        room, border = self._step.tokens[-1], self._step.border
+        border = self._step.border
+        room = room_for(self._step.tokens, sum(row.prompt_length - row.computed for row in rows))
         for row in rows:
             done = row.computed
             while done < row.prompt_length and len(pieces) < MOST_PIECES:
@@ -111,9 +116,9 @@ class BatchDecoder:
         wanted = list(ends.values())
         logits = self._step.prompts(pieces, list(ends), columns_of([row.sampling for row in wanted]))
         self._store(rows, pieces)
-        return self._sample(wanted, logits)
+        return self._sample(wanted, logits, meanwhile)
 
-    def _answers(self, rows: Sequence[SampledSequence]) -> dict[int, Pick]:
+    def _answers(self, rows: Sequence[SampledSequence], meanwhile: Callable[[], None]) -> dict[int, Pick]:
         """Compute one more token of each row's answer, and sample the next of those that have no more."""
         full = {id(row): Pick(fault=_NO_ROOM.format(row.computed)) for row in rows if row.computed >= row.kv_cache.room}
         rows = [row for row in rows if id(row) not in full]
@@ -124,7 +129,7 @@ class BatchDecoder:
             return full
         logits = self._step.answers(pieces, columns_of([row.sampling for row in fresh]))
         self._store(rows, pieces)
-        return full | self._sample(fresh, logits)
+        return full | self._sample(fresh, logits, meanwhile)
 
     def _store(self, rows: Sequence[SampledSequence], pieces: Sequence[Piece]) -> None:
         """Note what was computed; an answer's tokens aren't, for a prompt's they count as known."""
@@ -134,8 +139,9 @@ class BatchDecoder:
             row.computed = len(row.kv_cache.ids)
             row.kv_cache.prefilled = min(row.computed, row.prompt_length)
 
-    def _sample(self, rows: Sequence[SampledSequence], found: Logits) -> dict[int, Pick]:
+    def _sample(self, rows: Sequence[SampledSequence], found: Logits, meanwhile: Callable[[], None]) -> dict[int, Pick]:
         if not rows:
+            meanwhile()
             return {}
-        picks = pick([row.sampling for row in rows], found.logits, found.columns)
+        picks = pick([row.sampling for row in rows], found.logits, found.columns, meanwhile)
         return {id(row): pick for row, pick in zip(rows, picks, strict=True)}

@@ -15,12 +15,16 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from playbill.backends.engines.huggingface_local.batching.attention import ROWS, Pass, Span, attend_prompts
 from playbill.backends.engines.huggingface_local.batching.kv_cache import Run
 from playbill.backends.engines.huggingface_local.batching.step import MOST_PIECES, Piece, Step
 
-__all__ = ["Difference", "alike_rows", "alike_tokens", "find_difference", "is_wrong"]
+__all__ = ["Difference", "alike_rows", "alike_tokens", "find_difference", "is_wrong", "pieces_join"]
 
 _OUTLIER = 1000.0
+_STRETCHES = ((0, 96), (64, 192), (256, 768), (480, 640), (1120, 1504))
+"""Parts of a prompt whose attention is tried: short and long, over the edges of what kernels take at once."""
+_WINDOW = 100
 _LONG = 9
 """Tokens of the one long row beyond the first border."""
 
@@ -146,6 +150,44 @@ def alike_tokens(step: Step, sizes: Sequence[int]) -> tuple[int, ...]:
     found = [size for size in _alike_linears(step, smaller, most, head=False) if is_alike(size)]
     trial.end()
     return (*found, most)
+
+
+def pieces_join(step: Step) -> bool:
+    """Tell whether attention over whole pieces of a prompt that follow each other has the same bits in one call as in
+    one for each, on the kernels that compute it row by row. In bfloat16 it has; in other formats sums go by length."""
+    heads = getattr(step.model.config.get_text_config(decoder=True), "num_attention_heads", None)
+    if step.way != ROWS or not isinstance(heads, int):
+        return False
+    pools = step.kv_cache.pools.values()
+    shapes = {(keys.shape[1], keys.shape[3], values.shape[3], keys.dtype) for keys, values in pools}
+    return all(
+        heads % shared == 0 and _joins(step, heads, shared, widths, dtype, begin, end)
+        for shared, *widths, dtype in shapes
+        for begin, end in _STRETCHES
+    )
+
+
+def _joins(
+    step: Step, heads: int, shared: int, widths: Sequence[int], dtype: torch.dtype, begin: int, end: int
+) -> bool:
+    draw = torch.Generator().manual_seed(end)
+    tensors = [(heads, end - begin, widths[0]), *((shared, end, width) for width in widths)]
+    query, keys, values = (torch.randn(1, *shape, generator=draw).to(dtype) for shape in tensors)
+    spans = [Span(0, at - begin, at - begin + step.border, at + step.border) for at in range(begin, end, step.border)]
+    found = []
+    for joins in (False, True):
+        this = Pass(
+            kv_cache=step.kv_cache,
+            way=ROWS,
+            size=end - begin,
+            widest=step.border,
+            longest=end,
+            row_threads=step.row_threads,
+            joins=joins,
+            spans=spans,
+        )
+        found += [attend_prompts(this, query, keys, values, window, None) for window in (None, _WINDOW)]
+    return torch.equal(found[0], found[2]) and torch.equal(found[1], found[3])
 
 
 def _alike_linears(step: Step, sizes: Sequence[int], most: int, *, head: bool) -> list[int]:

@@ -22,7 +22,7 @@ from playbill.backends.engines.huggingface_local.batching.thread_pool import Row
 from playbill.backends.engines.huggingface_local.decoder import first_device
 from playbill.backends.engines.huggingface_local.sampling import COLUMNS
 
-__all__ = ["MOST_PIECES", "Logits", "Piece", "Step"]
+__all__ = ["MOST_PIECES", "Logits", "Piece", "Step", "room_for"]
 
 MOST_PIECES = 32
 """Pieces of prompts in a pass."""
@@ -96,10 +96,12 @@ class Step:
         self.device = first_device(model)
         self.last_device = self.device  # of what the layers make
         cpu = self.device.type == "cpu"
-        self.border = 64 if cpu else 128
+        self.border = 32 if cpu else 128
         self.rows: tuple[int, ...] = (most_rows,)
-        self.tokens: tuple[int, ...] = (128 if cpu else 256,)
-        self._row_threads = row_threads
+        # A processor reads all weights for each pass, and may lay them out anew for its matrix unit.
+        self.tokens: tuple[int, ...] = (512 if cpu else 256,)
+        self.row_threads = row_threads
+        self.joins = False  # whether attention over pieces that follow each other may be one call
         self._graphs: dict[int, _Graph] = {}
 
     @property
@@ -143,7 +145,7 @@ class Step:
 
     def close(self) -> None:
         self._graphs.clear()
-        self._row_threads.close()
+        self.row_threads.close()
 
     def _compute(self, layout: _Layout, flat: torch.Tensor, spans: Sequence[Span]) -> Logits:
         numbers = layout.numbers(flat)
@@ -155,8 +157,9 @@ class Step:
             size=layout.size,
             widest=layout.widest,
             longest=longest,
-            row_threads=self._row_threads,
+            row_threads=self.row_threads,
             windows=self.windows,
+            joins=self.joins,
             spans=spans,
             numbers={name: numbers[name] for name in ("places", "begin", "length", "first")},
         )
@@ -221,3 +224,16 @@ class _Graph:
 def _fit(sizes: Sequence[int], needed: int) -> int:
     """Return the smallest size that has room."""
     return next(size for size in sizes if size >= needed)
+
+
+def room_for(sizes: Sequence[int], waiting: int) -> int:
+    """Return how many of the tokens that wait a pass takes: all that fit, but where most of it would be padding, as
+    many as a smaller size has room for.
+
+    >>> room_for((16, 48, 224, 512), 60), room_for((16, 48, 224, 512), 120), room_for((384, 512), 60)
+    (48, 512, 512)
+    """
+    most = sizes[-1]
+    if waiting >= most or _fit(sizes, waiting) <= 2 * waiting:
+        return most
+    return max((size for size in sizes if size <= waiting), default=most)
