@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from playbill.backends.engines.base import Footprint
-from playbill.backends.engines.checkpoint import footprint
-from playbill.backends.engines.machine.hardware import NvidiaCard
 from playbill.backends.loading import find_spec, measure_model
 from playbill.backends.registry.lookup import ModelRegistry
 from playbill.proof.check import Options, check_model
+from support.nvidia import show_cards
 from support.smollm2 import tiny_folder
 
 ENTRY = {"model_name": "m", "backend": "huggingface_local", "premade_chat_template": True, "eos_to_cull": "<|im_end|>"}
@@ -97,10 +96,11 @@ def test_a_model_that_does_not_fit_is_said_before_its_weights_are_there(folder):
         ({}, {}, None, None),
     ],
 )
-def test_numbers_that_are_converted_on_load_are_said_before(folder, monkeypatch, config, keys, capability, said):
+def test_numbers_that_are_converted_on_load_are_said_before(
+    folder, tmp_path, monkeypatch, config, keys, capability, said
+):
     """By the cards that this process may use; the format decides how much memory is needed, too."""
-    cards = () if capability is None else (NvidiaCard("0", "GPU-0", "a card", "570", 80 << 30, 80 << 30, capability),)
-    monkeypatch.setattr(footprint, "nvidia_cards", lambda *, visible: cards)
+    show_cards(monkeypatch, tmp_path, [] if capability is None else [(80 << 30, capability)])
     place = folder(1_000_000, **config)
     verdict = check_model({**ENTRY, "huggingface_id": str(place), **keys}, ModelRegistry.load(), Options(fetch=False))
     found = [f.message for f in verdict.findings if f.code == "PB242"]
@@ -113,13 +113,12 @@ def test_numbers_that_are_converted_on_load_are_said_before(folder, monkeypatch,
 
 
 @pytest.mark.parametrize(("keys", "wanted"), [({}, 32), ({"batch_size": 8}, 8), ({"batching": "single"}, None)])
-def test_a_batch_that_has_no_room_is_said_before(folder, monkeypatch, keys, wanted):
+def test_a_batch_that_has_no_room_is_said_before(folder, tmp_path, monkeypatch, keys, wanted):
     """Keys and values of as many dialogues as are computed together, beside the weights."""
     config = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
     place = folder(16_000_000_000, **config, head_dim=128)
     dialogue = 2 * 32 * 8 * 128 * 2 * 2048
-    monkeypatch.setattr("playbill.proof.checks.memory.free_memory", lambda: 16_000_000_000 + 5 * dialogue)
-    monkeypatch.setattr("playbill.proof.checks.memory.card_memory", tuple)
+    show_cards(monkeypatch, tmp_path, [(16_000_000_000 + 5 * dialogue + (1 << 20), "9.0")])
     verdict = check_model({**ENTRY, "huggingface_id": str(place), **keys}, ModelRegistry.load(), Options(fetch=False))
     found = [f.message for f in verdict.findings if f.code == "PB241"]
     said = f"there is room for 5 dialogues of 2048 tokens at once, of the {wanted} that are computed together"

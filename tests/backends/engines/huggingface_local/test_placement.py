@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,20 +15,20 @@ from playbill.backends import ModelSpec, WeightsError
 from playbill.backends.common.findings import Severity
 from playbill.backends.engines.checkpoint.conversion import bytes_loaded
 from playbill.backends.engines.checkpoint.source import Source
-from playbill.backends.engines.machine.hardware import NvidiaCard
 from playbill.backends.loading import judge_spec
+from support.nvidia import show_cards
 from support.smollm2 import tiny_folder
 from support.tiny_models import tiny_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
-from playbill.backends.engines.huggingface_local import placement  # noqa: E402
 from playbill.backends.engines.huggingface_local.facts import computation_facts, emulation  # noqa: E402
 from playbill.backends.engines.huggingface_local.placement import (  # noqa: E402
     Cards,
     Placement,
     choose_cards,
     place,
+    torch_cards,
 )
 from playbill.backends.engines.huggingface_local.weights import _quantized, load_weights  # noqa: E402
 
@@ -106,26 +107,24 @@ def test_weights_that_a_card_cannot_compute_are_counted_as_they_will_be(method, 
     assert bytes_loaded(1000, method, capability) == 1000 * factor
 
 
-def test_other_cards_are_not_opened_to_learn_what_is_free(monkeypatch):
+@pytest.mark.skipif(os.name == "nt", reason="its programs aren't scripts")
+def test_other_cards_are_not_opened_to_learn_what_is_free(tmp_path, monkeypatch):
     """By the driver's tool, in torch's order, which may be another; only a part of a card is asked itself."""
-    asked = []
+    asked, uuids = [], ["bbb", "aaa", "part"]
 
     def ask(card: int) -> tuple[int, int]:
         asked.append(card)
         return 7 * GIB, 80 * GIB
 
-    uuids = ["bbb", "aaa", "part"]
-    told = [
-        NvidiaCard(str(i), f"GPU-{uuid}", "a card", "570", 80 * GIB, free, "9.0")
-        for i, (uuid, free) in enumerate((("aaa", 60 * GIB), ("bbb", 20 * GIB)))
-    ]
-    monkeypatch.setattr(placement, "nvidia_cards", lambda: told)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda card: SimpleNamespace(uuid=uuids[card]))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: (9, card))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", ask)
-    assert placement.torch_cards() == Cards((20 * GIB, 60 * GIB, 7 * GIB), (9, 0))
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        device_count=lambda: 3,
+        get_device_properties=lambda card: SimpleNamespace(uuid=uuids[card]),
+        get_device_capability=lambda card: (9, card),
+        mem_get_info=ask,
+    )
+    show_cards(monkeypatch, tmp_path, [(60 * GIB, "9.0"), (20 * GIB, "9.0")], uuids=["aaa", "bbb"])
+    assert torch_cards(cuda) == Cards((20 * GIB, 60 * GIB, 7 * GIB), (9, 0))
     assert asked == [2]
 
 

@@ -99,24 +99,21 @@ def _best(entry: Mapping[str, Any], size: int | None, cards: Cards, elsewhere: s
     return Placement("auto", max_memory=room | {"cpu": free_memory() or 0})
 
 
-def torch_cards() -> Cards:
-    """Return the cards that torch sees, in its order.
+def torch_cards(cuda: Any) -> Cards:
+    """Return the cards that torch sees, in its order; ``cuda`` is `torch.cuda`.
 
     Their free memory is the driver's word: to ask CUDA for it takes hundreds of megabytes of each card, for as long as
     this process lives. A card that the driver's tool doesn't name so, as a part of one, is asked all the same.
     """
-    import torch
-
-    if not torch.cuda.is_available():
+    if not cuda.is_available():
         return Cards()
-    numbers = range(torch.cuda.device_count())
+    numbers = range(cuda.device_count())
     told = {card.uuid.removeprefix("GPU-"): card.free for card in nvidia_cards()}
-    names = [str(getattr(torch.cuda.get_device_properties(card), "uuid", None)) for card in numbers]
+    names = [str(getattr(cuda.get_device_properties(card), "uuid", None)) for card in numbers]
     free = (
-        told[name] if name in told else torch.cuda.mem_get_info(card)[0]
-        for card, name in zip(numbers, names, strict=True)
+        told[name] if name in told else cuda.mem_get_info(card)[0] for card, name in zip(numbers, names, strict=True)
     )
-    return Cards(tuple(free), min(torch.cuda.get_device_capability(card) for card in numbers))
+    return Cards(tuple(free), min(cuda.get_device_capability(card) for card in numbers))
 
 
 def need_accelerate(entry: Mapping[str, Any], key: str) -> None:

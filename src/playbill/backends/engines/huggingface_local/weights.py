@@ -166,7 +166,7 @@ def _gguf_options(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _placement(entry: Mapping[str, Any], source: Source, stored: Mapping[str, Any], *, quantized: bool) -> Placement:
     import torch
 
-    cards, size = torch_cards(), weights_size(entry, source)
+    cards, size = torch_cards(torch.cuda), weights_size(entry, source)
     method = getattr(stored.get("quant_method"), "value", stored.get("quant_method"))
     return place(
         entry,
