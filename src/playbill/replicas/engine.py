@@ -86,8 +86,7 @@ class ReplicaEngine:
         return self._put(self._ask(request, on_text), on_text, wants_generation=True)
 
     def _ask(self, request: Request, on_text: OnText | None) -> Ask:
-        stream = on_text is not None
-        number = next(self._numbers)
+        number, stream = next(self._numbers), on_text is not None
         return Ask(number, request.messages, request.params, request.dialogue, request.folder, stream)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -110,9 +109,10 @@ class ReplicaEngine:
 
         ``stopped`` tells that nobody waits any more: what a replica needs may be another job's for hours.
         """
-        while not self._settled.wait(0.2):
+        while not self._settled.is_set():
             if stopped():
                 raise EngineError(f"{self._name}: stopped before a replica was ready")
+            self._settled.wait(0.2)
         if self._first is None:
             raise self._lost if self._lost is not None else EngineError(f"{self._name} was closed while it was loading")
         return self._first

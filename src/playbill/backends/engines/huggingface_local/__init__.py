@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 def look(entry: Mapping[str, Any], context: Context) -> Look:
     """Tell whether weights and adapter, as far as they are here, can be loaded."""
     found = look_at_weights(entry, context)
-    return found if found.fault is not None else Look(adapter_fault(entry, check_adapter), found.unseen)
+    return found if found.fault is not None else replace(found, fault=adapter_fault(entry, check_adapter))
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:

@@ -74,7 +74,7 @@ def load(entry: Mapping[str, Any], context: Context) -> Loaded:
 def look(entry: Mapping[str, Any], context: Context) -> Look:
     """Tell whether weights and adapter, as far as they are here, can be loaded."""
     found = look_at_weights(entry, context)
-    return found if found.fault is not None else Look(adapter_fault(entry, room_for), found.unseen)
+    return found if found.fault is not None else replace(found, fault=adapter_fault(entry, room_for))
 
 
 def preview(entry: Mapping[str, Any], context: Context) -> PromptPath:
