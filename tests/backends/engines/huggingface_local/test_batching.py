@@ -84,6 +84,19 @@ def test_each_gets_what_generate_gives_it_alone(weights, exact):
     engine.close()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("sizes", [(4, 24), (4, 17, 40), (24,)])
+def test_a_piece_always_finds_a_pass_with_room(weights, sizes):
+    """Where a small size has the bits of the largest and those between haven't, no piece between is left over."""
+    asked = prompts(3, seed=9, most=20)
+    wanted = [alone(weights, prompt) for prompt in asked]
+    decoder = batch(weights, exact=True)
+    decoder._step.tokens = sizes
+    engine = engine_of(decoder)
+    assert [ask(engine, prompt).result(20).output_ids for prompt in asked] == wanted
+    engine.close()
+
+
 def test_what_is_kept_of_a_dialogue_changes_no_answer(weights):
     """Later turns answer as if all were computed anew, and only what is new is computed."""
     draw = random.Random(1)

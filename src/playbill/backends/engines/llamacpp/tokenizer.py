@@ -16,7 +16,7 @@ from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
 from playbill.backends.engines.llamacpp.vocabulary import Vocabulary
 
-__all__ = ["GgufTokenizer", "tokenizer_server", "write_shell"]
+__all__ = ["GgufTokenizer", "shell_params", "tokenizer_server", "write_shell"]
 
 _COPIED = ("tokenizer.", "general.name")
 _WIDTH = 2
@@ -82,17 +82,23 @@ def tokenizer_server(header: GgufHeader) -> LlamaServer:
     with tempfile.TemporaryDirectory(prefix="playbill-") as folder:
         shell = Path(folder) / "tokenizer.gguf"
         write_shell(header, shell)
-        params = xllamacpp.CommonParams()
-        params.model.path = str(shell)
-        params.n_ctx = params.n_batch = params.n_ubatch = 256
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-        params.n_threads_http = 2
-        params.n_gpu_layers = 0
-        params.cache_ram_mib = 0
-        params.warmup = False
-        params.use_jinja = params.enable_chat_template = False
+        params = shell_params(shell)
+        params.enable_chat_template = False
         params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # the file goes away
         return LlamaServer(params)
+
+
+def shell_params(shell: Path) -> Any:
+    """Return the parameters of a server that only encodes or counts, over a file that `write_shell` wrote."""
+    params = xllamacpp.CommonParams()
+    params.model.path = str(shell)
+    params.n_ctx = params.n_batch = params.n_ubatch = 256
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    params.n_threads_http = 2
+    params.n_gpu_layers = 0
+    params.cache_ram_mib = 0
+    params.warmup = params.use_jinja = False
+    return params
 
 
 def write_shell(header: GgufHeader, path: Path, width: int = _WIDTH) -> None:

@@ -10,25 +10,12 @@ pytest.importorskip("torchvision", reason="needs the extra `vision`")
 import torch
 
 from playbill.backends import MessageError, load_model, make_prompt
-from support.vision.checkpoint import Reference, entry_of, save_tiny
+from support.vision.checkpoint import Reference, entry_of
 from support.vision.kinds import KINDS
 from support.vision.shapes import SHAPES, for_transformers
 
 TOKENS = 8
 FEW = ("one", "two", "earlier turn", "after the text")
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    """A folder for each kind, made when it is first asked for."""
-    root, made = tmp_path_factory.mktemp("eyes"), {}
-
-    def folder(kind):
-        if kind not in made:
-            made[kind] = save_tiny(kind, root / kind)
-        return made[kind]
-
-    return folder
 
 
 def differences(model, reference, messages, strings):

@@ -23,26 +23,13 @@ from playbill.backends.engines.huggingface_local.batching.thread_pool import Row
 from playbill.backends.engines.huggingface_local.vision.decoder import SeeingDecoder
 from playbill.backends.engines.huggingface_local.vision.embedded_prompt import PromptEmbedder
 from playbill.backends.engines.huggingface_local.vision.trial import find_fault
-from support.vision.checkpoint import Reference, entry_of, save_tiny
+from support.vision.checkpoint import Reference, entry_of
 from support.vision.kinds import KINDS
 from support.vision.shapes import SHAPES, for_transformers, user
 
 TOKENS = 6
 LONG = "Look closely, name what you see, and never say its name in any other way than as one short word. " * 2
 AGAIN = [{"role": "assistant", "content": "A."}, {"role": "user", "content": "Sure?"}]
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    """A folder for each kind, made when it is first asked for."""
-    root, made = tmp_path_factory.mktemp("eyes"), {}
-
-    def folder(kind):
-        if kind not in made:
-            made[kind] = save_tiny(kind, root / kind)
-        return made[kind]
-
-    return folder
 
 
 def bits(generation: Any) -> Any:

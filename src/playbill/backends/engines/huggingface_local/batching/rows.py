@@ -175,7 +175,7 @@ class BatchDecoder:
         pieces: list[Piece] = []
         ends: dict[int, SampledSequence] = {}
         border = self._step.border
-        room = room_for(self._step.tokens, sum(row.prompt_length - row.computed for row in rows))
+        room = room_for(self._step.tokens, sum(row.prompt_length - row.computed for row in rows), border)
         for row in rows:
             done = row.computed
             while done < row.prompt_length and len(pieces) < MOST_PIECES:

@@ -260,14 +260,14 @@ def _fit(sizes: Sequence[int], needed: int) -> int:
     return next(size for size in sizes if size >= needed)
 
 
-def room_for(sizes: Sequence[int], waiting: int) -> int:
+def room_for(sizes: Sequence[int], waiting: int, border: int) -> int:
     """Return how many of the tokens that wait a pass takes: all that fit, but where most of it would be padding, as
-    many as a smaller size has room for.
+    many as a smaller size has room for. A piece up to the next border always fits.
 
-    >>> room_for((16, 48, 224, 512), 60), room_for((16, 48, 224, 512), 120), room_for((384, 512), 60)
-    (48, 512, 512)
+    >>> room_for((16, 48, 224, 512), 60, 32), room_for((16, 48, 224, 512), 120, 32), room_for((16, 224), 60, 32)
+    (48, 512, 224)
     """
     most = sizes[-1]
     if waiting >= most or _fit(sizes, waiting) <= 2 * waiting:
         return most
-    return max((size for size in sizes if size <= waiting), default=most)
+    return max((size for size in sizes if border <= size <= waiting), default=most)

@@ -13,7 +13,7 @@ from typing import Any
 
 from playbill.backends.engines.llamacpp.gguf_header import GgufHeader
 from playbill.backends.engines.llamacpp.server import LlamaServer, xllamacpp
-from playbill.backends.engines.llamacpp.tokenizer import write_shell
+from playbill.backends.engines.llamacpp.tokenizer import shell_params, write_shell
 from playbill.backends.errors import EngineError
 
 __all__ = ["PictureCounter", "counting_server", "use_mmproj"]
@@ -77,14 +77,7 @@ def counting_server(header: GgufHeader, mmproj: Path, width: int) -> LlamaServer
     with tempfile.TemporaryDirectory(prefix="playbill-") as folder:
         shell = Path(folder) / "tokenizer.gguf"
         write_shell(header, shell, width)
-        params = xllamacpp.CommonParams()
-        params.model.path = str(shell)
-        params.n_ctx = params.n_batch = params.n_ubatch = 256
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-        params.n_threads_http = 2
-        params.n_gpu_layers = 0
-        params.cache_ram_mib = 0
-        params.warmup = params.use_jinja = False
+        params = shell_params(shell)
         params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_MMAP  # the weights are a hole, never read
         use_mmproj(params, mmproj, gpu=False)
         return LlamaServer(params)
